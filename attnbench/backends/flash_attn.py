@@ -1,0 +1,107 @@
+"""flash-attn 2 (Dao 2023) on windows as its batch."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import final
+
+import torch
+from torch import Tensor
+
+from attnbench.backends.base import Attend, Backend
+from attnbench.backends.dot_product import GRID_LIMIT, half_precision_reasons
+from attnbench.backends.optional_package import missing
+from attnbench.backends.windows import token_regions
+from attnbench.problem import Bias, Padding, Problem
+
+_MAX_HEAD_DIM = 256
+_MIN_CAPABILITY = (8, 0)
+
+
+@final
+class FlashAttn(Backend):
+    """``flash_attn_qkvpacked_func`` on the packed windows as they are, or its variable-length sibling.
+
+    Where some token must not see some other (shifted, or masked padding), the regions of every window become
+    sequences of their own, so that no mask is needed. More sequences than CUDA's grid takes are computed in several
+    calls.
+    """
+
+    @classmethod
+    def unavailable(cls, device_type: str) -> str | None:
+        install = "pip install --no-build-isolation 'attnbench[flash-attn]'"
+        if reason := missing("flash_attn", install=install, device_type=device_type):
+            return reason
+        if torch.cuda.is_available() and (have := torch.cuda.get_device_capability()) < _MIN_CAPABILITY:
+            return f"flash_attn needs compute capability 8.0 or later, this GPU has {have[0]}.{have[1]}"
+        return None
+
+    def unsupported(self, problem: Problem) -> list[str]:
+        reasons = half_precision_reasons(problem)
+        if problem.head_dim > _MAX_HEAD_DIM:
+            reasons.append(f"head_dim {problem.head_dim} (allowed: up to {_MAX_HEAD_DIM})")
+        if problem.bias is not Bias.NONE:
+            reasons.append(f"bias {problem.bias} (allowed: none)")
+        return reasons
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:  # noqa: ARG002
+        return _prepare_regions(problem, device) if problem.masked else _prepare_windows(problem)
+
+
+def _prepare_windows(problem: Problem) -> Attend:
+    from flash_attn import flash_attn_qkvpacked_func
+
+    scale = problem.head_dim**-0.5
+
+    def attend(qkv: Tensor) -> Tensor:
+        if qkv.shape[0] <= GRID_LIMIT:
+            return flash_attn_qkvpacked_func(qkv=qkv, softmax_scale=scale)
+        return torch.cat([flash_attn_qkvpacked_func(qkv=chunk, softmax_scale=scale) for chunk in qkv.split(GRID_LIMIT)])
+
+    return attend
+
+
+def _prepare_regions(problem: Problem, device: torch.device) -> Attend:
+    from flash_attn import flash_attn_varlen_qkvpacked_func
+
+    scale = problem.head_dim**-0.5
+    order, lengths = _sequences(problem, device)
+    ends = [0, *lengths.cumsum(0).tolist()]
+    # (first token, last token, offsets of its sequences, longest sequence) of every call
+    calls = []
+    starts = [*range(0, len(lengths), GRID_LIMIT), len(lengths)]
+    for first, last in pairwise(starts):
+        offsets = torch.tensor(ends[first : last + 1], dtype=torch.int32, device=device) - ends[first]
+        calls.append((ends[first], ends[last], offsets.to(torch.int32), int(lengths[first:last].max())))
+
+    def attend(qkv: Tensor) -> Tensor:
+        tokens = qkv.flatten(0, 1)
+        ordered = tokens.index_select(0, order)
+        outputs = [
+            flash_attn_varlen_qkvpacked_func(
+                qkv=ordered[begin:end], cu_seqlens=offsets, max_seqlen=longest, softmax_scale=scale
+            )
+            for begin, end, offsets, longest in calls
+        ]
+        out = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        scattered = out.new_zeros(tokens.shape[0], *out.shape[1:]).index_copy(0, order, out)
+        return scattered.view(*qkv.shape[:2], *out.shape[1:])
+
+    return attend
+
+
+def _sequences(problem: Problem, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Tokens of the whole batch region by region, and the regions' lengths.
+
+    Returns:
+        Indexes into ``[batch * windows * tokens]``, without padded tokens where they are masked; and on the CPU the
+        number of tokens of every sequence.
+    """
+    regions, real = token_regions(problem, device)
+    taken = real if problem.padding is Padding.MASKED else torch.ones_like(real)
+    window = torch.arange(problem.windows, device=device)[:, None]
+    sequence = (4 * window + regions)[taken]
+    image_order = taken.flatten().nonzero().squeeze(1)[sequence.argsort(stable=True)]
+    image_lengths = sequence.unique(return_counts=True)[1].cpu()
+    images = torch.arange(problem.batch, device=device)[:, None] * problem.windows * problem.tokens
+    return (images + image_order).flatten(), image_lengths.repeat(problem.batch)

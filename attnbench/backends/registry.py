@@ -1,0 +1,80 @@
+"""Backends by name: names without importing anything, one class, or a module path.
+
+Neither this module nor its callers in the parent process import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import tomllib
+from functools import cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attnbench.errors import BackendError
+
+if TYPE_CHECKING:
+    from attnbench.backends.base import Backend
+
+GROUP = "attnbench.backends"
+"""The entry-point group in which packages name their backends."""
+
+
+def names() -> list[str]:
+    """Every backend that an installed package names; nothing is imported."""
+    return sorted(_entry_points())
+
+
+def load(name: str) -> type[Backend]:
+    """The class behind a registered name or a path ``package.module:Class``.
+
+    Raises:
+        BackendError: No such name, the module does not import, or what it holds is not a backend.
+    """
+    entry_point = _entry_points().get(name)
+    if entry_point is None and ":" not in name:
+        raise BackendError(f"there is no backend {name!r} (known: {', '.join(names())}; or give package.module:Class)")
+    path = entry_point.value if entry_point else name
+    module_name, _, class_name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a user's module does when imported is an answer, not our failure
+        raise BackendError(f"backend {name}: {module_name} does not import: {type(error).__name__}: {error}") from error
+    return _backend_class(name, getattr(module, class_name, None), path)
+
+
+def _backend_class(name: str, found: object, path: str) -> type[Backend]:
+    from attnbench.backends.base import Backend
+
+    if found is None:
+        raise BackendError(f"backend {name}: there is no {path.partition(':')[2]!r} in {path.partition(':')[0]}")
+    if not (isinstance(found, type) and issubclass(found, Backend)):
+        raise BackendError(f"backend {name}: {path} is not a subclass of attnbench.backends.base.Backend")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise BackendError(f"backend {name}: {path} does not define {missing}")
+    return found
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    found = {entry_point.name: entry_point for entry_point in _own_entry_points()}
+    found.update({entry_point.name: entry_point for entry_point in entry_points(group=GROUP)})
+    return found
+
+
+def _own_entry_points() -> list[EntryPoint]:
+    # A checkout on the Python path, not installed, has no metadata; its pyproject.toml says the same.
+    try:
+        distribution("attnbench")
+    except PackageNotFoundError:
+        pass
+    else:
+        return []
+    pyproject = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    if not pyproject.is_file():
+        return []
+    declared = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["entry-points"][GROUP]
+    return [EntryPoint(name=name, value=value, group=GROUP) for name, value in declared.items()]

@@ -1,0 +1,36 @@
+"""torch's SDPA pinned to its memory-efficient kernel."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend
+
+from attnbench.backends.base import Attend, Backend
+from attnbench.backends.dot_product import prepare_sdpa
+from attnbench.problem import Dtype, Problem
+
+
+@final
+class SdpaEfficient(Backend):
+    """The CUTLASS kernel in torch: all dtypes, with mask and bias; it copies an unaligned mask on every call.
+
+    It splits what exceeds CUDA's grid limit by itself.
+    """
+
+    @classmethod
+    def unavailable(cls, device_type: str) -> str | None:
+        if device_type != "cuda":
+            return f"torch has no memory-efficient kernel on {device_type} (allowed: cuda)"
+        return None
+
+    def unsupported(self, problem: Problem) -> list[str]:
+        alignment = 4 if problem.dtype is Dtype.FLOAT32 else 8
+        if problem.head_dim % alignment:
+            return [f"head_dim {problem.head_dim} (allowed: multiples of {alignment} in {problem.dtype})"]
+        return []
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        return prepare_sdpa(problem, device=device, bias=bias, kernel=SDPBackend.EFFICIENT_ATTENTION)

@@ -1,0 +1,34 @@
+"""Any backend as a function of the whole packed map."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from attnbench.backends.base import Attend, Backend, Level
+from attnbench.backends.windows import partition, reverse
+from attnbench.problem import Problem
+
+
+def effective(problem: Problem, backend: type[Backend] | Backend) -> Problem:
+    """The problem that the backend computes when given ``problem``: its own pattern, where it has one."""
+    return problem if backend.pattern is None else replace(problem, pattern=backend.pattern)
+
+
+def prepare_on_map(backend: Backend, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+    """Prepare ``backend`` for scope ``map``.
+
+    Returns:
+        A function from ``[batch, H, W, 3, heads, head_dim]`` to ``[batch, H, W, heads, head_dim]``. Around a backend
+        that knows windows only, padding, roll, partition and reverse are part of it, the same code for all.
+    """
+    attend = backend.prepare(problem, device=device, bias=bias)
+    if backend.level is Level.MAP:
+        return attend
+
+    def on_map(qkv: Tensor) -> Tensor:
+        return reverse(attend(partition(qkv, problem)), problem)
+
+    return on_map

@@ -1,0 +1,52 @@
+"""xformers' memory_efficient_attention."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from attnbench.backends.base import Attend, Backend
+from attnbench.backends.dot_product import GRID_LIMIT
+from attnbench.backends.optional_package import missing
+from attnbench.backends.windows import window_bias
+from attnbench.problem import Dtype, Problem
+
+_BIAS_ALIGNMENT = 8
+"""xformers wants rows of the bias at multiples of 16 bytes; 8 elements are enough for every dtype."""
+
+
+@final
+class Xformers(Backend):
+    """``memory_efficient_attention`` on ``[batch * windows, tokens, heads, head_dim]``, the operator left to xformers.
+
+    Mask and bias go in as one dense tensor; more windows than CUDA's grid takes are computed in several calls.
+    """
+
+    @classmethod
+    def unavailable(cls, device_type: str) -> str | None:
+        return missing("xformers.ops", install="pip install 'attnbench[xformers]'", device_type=device_type)
+
+    def unsupported(self, problem: Problem) -> list[str]:
+        alignment = 4 if problem.dtype is Dtype.FLOAT32 else 8
+        if problem.head_dim % alignment:
+            return [f"head_dim {problem.head_dim} (allowed: multiples of {alignment} in {problem.dtype})"]
+        return []
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        from xformers.ops import memory_efficient_attention
+
+        added = window_bias(problem, device=device, bias=bias, alignment=_BIAS_ALIGNMENT)
+
+        def attend(qkv: Tensor) -> Tensor:
+            mask = added()
+            outputs = []
+            for start in range(0, qkv.shape[0], GRID_LIMIT):
+                chunk = slice(start, start + GRID_LIMIT)
+                query, key, value = qkv[chunk].unbind(2)
+                chunk_mask = None if mask is None else mask[chunk]
+                outputs.append(memory_efficient_attention(query, key, value, attn_bias=chunk_mask))
+            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+        return attend

@@ -1,0 +1,49 @@
+"""Errors a person can mend, each with the exit code the command line ends with."""
+
+from __future__ import annotations
+
+
+class AttnbenchError(Exception):
+    """The run broke: exit code 3. The message is one sentence for a person."""
+
+    exit_code = 3
+
+
+class UsageError(AttnbenchError):
+    """A mistake in what was asked for (suite, option, path): exit code 2."""
+
+    exit_code = 2
+
+
+class ProblemError(UsageError):
+    """A problem that no backend could compute, because it contradicts itself.
+
+    Args:
+        field: The suite's name of the field at fault, such as ``window``.
+        message: What is wrong and what is allowed.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class SuiteError(UsageError):
+    """A suite that cannot be run, with the file and the line at fault."""
+
+
+class BackendError(UsageError):
+    """A backend's name or module path that leads nowhere."""
+
+
+class StoredRunError(UsageError):
+    """A directory or file that is not a run this version can read."""
+
+
+class OutputError(UsageError):
+    """An output directory that cannot be used."""
+
+
+class WorkerError(AttnbenchError):
+    """No worker process could be started, so nothing can be measured."""

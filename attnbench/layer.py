@@ -1,0 +1,152 @@
+"""Locally-grouped self-attention as the module a model calls, over any backend."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnbench.backends.base import Attend, Backend, Level
+from attnbench.backends.registry import load
+from attnbench.backends.whole_map import effective
+from attnbench.backends.windows import partition, reverse
+from attnbench.errors import ProblemError
+from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
+
+_INITIAL_STD = 0.02
+"""Standard deviation of a new bias table (Liu et al. 2021, published code)."""
+
+
+class LocallyGroupedAttention(nn.Module):
+    """LSA with its projections (Chu et al. 2021, section 3.2; shifted windows: Liu et al. 2021, section 3.2).
+
+    ``[batch, H, W, dim]`` in and out. The map is padded *before* the qkv projection, as in the published code: a
+    padded token's key is the projection's bias, not zero. Parameters are named as there, so that published weights
+    load: ``qkv``, ``proj`` and, with ``bias="relative"``, ``relative_position_bias_table``.
+
+    Args:
+        dim: Channels.
+        heads: Attention heads; they divide ``dim``.
+        window: Tokens of a window: 7, or (7, 14) for height and width.
+        pattern: ``grouped``, or ``shifted`` by half a window.
+        padding: ``zero``: padded tokens take part in the softmax; ``masked``: they do not.
+        bias: ``none``, or ``relative``: a learned relative position bias.
+        backend: A backend's name, a path ``package.module:Class``, or a backend.
+
+    Raises:
+        ProblemError: ``dim`` is not a multiple of ``heads``, or a value is not one of those allowed.
+        BackendError: There is no such backend.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        heads: int,
+        window: int | tuple[int, int],
+        pattern: str = "grouped",
+        padding: str = "zero",
+        bias: str = "none",
+        backend: str | Backend = "sdpa",
+    ) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ProblemError("heads", f"{heads} heads do not divide {dim} channels")
+        self.dim, self.heads = dim, heads
+        self.window = (window, window) if isinstance(window, int) else window
+        try:
+            self.pattern, self.padding, self.bias = Pattern(pattern), Padding(padding), Bias(bias)
+        except ValueError as error:
+            raise ProblemError("LocallyGroupedAttention", str(error)) from None
+        self.backend = load(backend)() if isinstance(backend, str) else backend
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.relative_position_bias_table: nn.Parameter | None = None
+        if self.bias is Bias.RELATIVE:
+            height, width = self.window
+            table = torch.empty((2 * height - 1) * (2 * width - 1), heads)
+            self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=_INITIAL_STD))
+        self._prepared: dict[Any, tuple[Problem, Attend]] = {}
+
+    def problem(self, x: Tensor) -> Problem:
+        """What attending to ``x`` computes.
+
+        Raises:
+            ProblemError: ``x`` is not ``[batch, H, W, dim]``, or its map is smaller than a window.
+        """
+        if x.ndim != 4 or x.shape[-1] != self.dim:  # noqa: PLR2004 - batch, height, width, channels
+            raise ProblemError("input", f"shape {tuple(x.shape)} (allowed: [batch, H, W, {self.dim}])")
+        batch, height, width, _ = x.shape
+        problem = Problem(
+            batch=batch,
+            height=height,
+            width=width,
+            window_height=self.window[0],
+            window_width=self.window[1],
+            heads=self.heads,
+            head_dim=self.dim // self.heads,
+            dtype=Dtype(str(x.dtype).removeprefix("torch.")),
+            mode=Mode.FORWARD_BACKWARD if torch.is_grad_enabled() else Mode.FORWARD,
+            pattern=self.pattern,
+            padding=self.padding,
+            bias=self.bias,
+            scope=Scope.LAYER,
+        )
+        return effective(problem, self.backend)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend inside every window of ``x``.
+
+        Raises:
+            ProblemError: The backend cannot compute this; every reason is named.
+        """
+        # Looking up what was prepared must cost next to nothing: it is inside the timed call.
+        key = (x.shape, x.dtype, x.device, torch.is_grad_enabled(), id(self.relative_position_bias_table))
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._prepared[key] = self._prepare(self.problem(x), x.device)
+        problem, attend = prepared
+        if self.backend.level is Level.MAP:
+            return self.proj(self._through_map(x, problem, attend))
+        windows = partition(x, problem)
+        attended = attend(self.qkv(windows).unflatten(-1, (3, self.heads, -1)))
+        return self.proj(reverse(attended.flatten(2), problem))
+
+    def _through_map(self, x: Tensor, problem: Problem, attend: Attend) -> Tensor:
+        height, width = problem.height, problem.width
+        inner = _map_problem(problem)
+        x = nn.functional.pad(x, (0, 0, 0, inner.width - width, 0, inner.height - height))
+        attended = attend(self.qkv(x).unflatten(-1, (3, self.heads, -1)))
+        return attended.flatten(3)[:, :height, :width]
+
+    def _prepare(self, problem: Problem, device: torch.device) -> tuple[Problem, Attend]:
+        if reasons := self.backend.unsupported_on(problem, device.type):
+            raise ProblemError(type(self.backend).__name__, "; ".join(reasons))
+        inner = _map_problem(problem) if self.backend.level is Level.MAP else problem
+        return problem, self.backend.prepare(inner, device=device, bias=self.relative_position_bias_table)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was prepared holds this module's own bias table: a copy prepares anew.
+        return {**super().__getstate__(), "_prepared": {}}
+
+    def extra_repr(self) -> str:
+        """What the module computes, for ``print``."""
+        height, width = self.window
+        return (
+            f"{self.dim}, heads={self.heads}, window=({height}, {width}), pattern={self.pattern}, "
+            f"padding={self.padding}, bias={self.bias}, backend={type(self.backend).__name__}"
+        )
+
+
+def _map_problem(problem: Problem) -> Problem:
+    """What a MAP backend computes inside the layer.
+
+    Where padded tokens take part, their keys are the projection's bias: they must exist before the projection, so
+    that the backend is handed a map which the windows divide. Where they are masked, it pads by itself.
+    """
+    inner = replace(problem, scope=Scope.MAP)
+    if problem.padding is Padding.MASKED:
+        return inner
+    return replace(inner, height=problem.rows.padded, width=problem.columns.padded)

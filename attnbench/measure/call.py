@@ -1,0 +1,81 @@
+"""A backend and a problem made into the one function that is checked, profiled and timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnbench.backends.base import Backend
+from attnbench.backends.whole_map import prepare_on_map
+from attnbench.layer import LocallyGroupedAttention
+from attnbench.oracle import BIAS_TABLE, INPUT, Inputs, Outcome
+from attnbench.problem import Mode, Problem, Scope
+
+
+class Call:
+    """One call of a prepared backend: forward, or forward and backward.
+
+    Args:
+        backend: What computes.
+        problem: What to compute; ``unsupported`` has nothing against it.
+        inputs: Made for this problem.
+    """
+
+    def __init__(self, backend: Backend, problem: Problem, inputs: Inputs) -> None:
+        self.problem = problem
+        self.backward = problem.mode is Mode.FORWARD_BACKWARD
+        self._output_gradient = inputs.output_gradient
+        self._parameters = {
+            name: value.detach().clone().requires_grad_(self.backward) for name, value in inputs.parameters.items()
+        }
+        self._forward = self._prepare(backend, inputs.x.device)
+
+    def _prepare(self, backend: Backend, device: torch.device) -> Callable[[Tensor], Tensor]:
+        problem, bias = self.problem, self._parameters.get(BIAS_TABLE)
+        match problem.scope:
+            case Scope.WINDOWS:
+                return backend.prepare(problem, device=device, bias=bias)
+            case Scope.MAP:
+                return prepare_on_map(backend, problem, device=device, bias=bias)
+            case Scope.LAYER:
+                layer = LocallyGroupedAttention(
+                    problem.channels,
+                    heads=problem.heads,
+                    window=(problem.window_height, problem.window_width),
+                    pattern=problem.pattern,
+                    padding=problem.padding,
+                    bias=problem.bias,
+                    backend=backend,
+                )
+                layer.to(device=device, dtype=getattr(torch, problem.dtype)).load_state_dict(self._parameters)
+                layer.requires_grad_(self.backward)
+                self._parameters = dict(layer.named_parameters())
+                return layer
+
+    def input(self, x: Tensor) -> Tensor:
+        """``x`` as the call takes it."""
+        return x.detach().requires_grad_(self.backward)
+
+    def __call__(self, x: Tensor) -> Any:
+        """What is timed. Gradients are returned, never accumulated: there is nothing to reset between calls.
+
+        In mode forward it must run under ``torch.inference_mode``.
+        """
+        if not self.backward:
+            return self._forward(x)
+        output = self._forward(x)
+        return torch.autograd.grad(output, [x, *self._parameters.values()], self._output_gradient)
+
+    def outcome(self, x: Tensor) -> Outcome:
+        """Output and gradients of one call, for the check."""
+        if not self.backward:
+            with torch.inference_mode():
+                return Outcome(output=self._forward(x), gradients={})
+        output = self._forward(x)
+        sources = {INPUT: x, **self._parameters}
+        gradients = torch.autograd.grad(output, list(sources.values()), self._output_gradient, allow_unused=True)
+        found = {name: value for name, value in zip(sources, gradients, strict=True) if value is not None}
+        return Outcome(output=output.detach(), gradients=found)

@@ -1,0 +1,208 @@
+"""What crosses the pipe between parent and worker and what the journal keeps: plain data and its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from attnbench.problem import Problem
+
+SCHEMA_VERSION = 1
+"""Version of everything stored. Readers refuse a newer one and migrate older ones."""
+
+
+class Status(StrEnum):
+    """How a cell ended: exactly one of these."""
+
+    OK = "ok"
+    UNAVAILABLE = "unavailable"
+    """The machine cannot run the backend at all."""
+    UNSUPPORTED = "unsupported"
+    """The backend cannot compute the problem."""
+    WRONG_RESULT = "wrong_result"
+    """The backend's output or gradients differ from the reference."""
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    """The worker process died."""
+    ERROR = "error"
+    """The backend raised."""
+
+
+class Cache(StrEnum):
+    """What the caches hold before a timed call."""
+
+    COLD = "cold"
+    HOT = "hot"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """How a suite is measured."""
+
+    blocks: int = 3
+    """Fresh worker processes that measure every cell once."""
+    timeout_s: float = 60.0
+    """Deadline for checking and timing one cell."""
+    prepare_timeout_s: float = 300.0
+    """Deadline for preparing one cell (compiling)."""
+    threads: int = 1
+    """CPU threads of a worker."""
+    cache: Cache | None = None
+    """None: cold on a GPU, hot on the CPU."""
+    max_time_s: float = 2.0
+    """Time spent on the samples of one cell in one block."""
+
+    def cache_on(self, device_type: str) -> Cache:
+        """What the caches hold before a timed call on that device."""
+        return self.cache or (Cache.HOT if device_type == "cpu" else Cache.COLD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A problem as a suite asks for it."""
+
+    name: str
+    problem: Problem
+    device: str
+    """As torch spells it: ``cpu``, ``cuda:0``."""
+    threads: int
+
+    @property
+    def device_type(self) -> str:
+        """The device without its index."""
+        return self.device.partition(":")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Where a cell's seconds went."""
+
+    prepare_s: float = 0.0
+    """Preparing the backend and its first call: allocation, compiling."""
+    check_s: float = 0.0
+    """The reference, and the comparison with it."""
+    profile_s: float = 0.0
+    """The passes that find the kernel and the peak of memory."""
+    warm_up_s: float = 0.0
+    """Calls before the first sample."""
+    timed_s: float = 0.0
+    """The samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """How one cell ended in one block. ``samples_ms`` holds latencies exactly when ``status`` is ok."""
+
+    case: str
+    backend: str
+    device: str
+    problem: Problem
+    """What was computed; its pattern is the backend's where the backend always computes one."""
+    status: Status
+    block: int = 0
+    reason: str = ""
+    """One sentence, exactly when ``status`` is not ok."""
+    flags: tuple[str, ...] = ()
+    samples_ms: tuple[float, ...] = ()
+    """One latency a sample: its time divided by its calls."""
+    calls_per_sample: int = 1
+    host_ms: float | None = None
+    """Time until the call returned to Python; on a GPU the kernels may still run."""
+    peak_bytes: int | None = None
+    """Allocated at the peak of one call above what was held before: inputs excluded, output included."""
+    max_error: float | None = None
+    """Largest absolute difference of the output from the float64 reference."""
+    kernel: str = ""
+    """The operator torch dispatched to; on a GPU followed by the longest kernel's name."""
+    spent: Spent = field(default_factory=Spent)
+
+    def __post_init__(self) -> None:
+        if (self.status is Status.OK) != bool(self.samples_ms):
+            raise ValueError(f"a latency exists exactly when ok: {self.status} with {len(self.samples_ms)} samples")
+        if (self.status is Status.OK) == bool(self.reason):
+            raise ValueError(f"a reason exists exactly when not ok: {self.status} with reason {self.reason!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values, with the schema's version."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild what ``to_json`` gave.
+
+        Raises:
+            ValueError, TypeError, KeyError: The data is not a record of this version.
+        """
+        fields = dict(data)
+        if fields.pop("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"schema version {data['schema_version']} (this version reads {SCHEMA_VERSION})")
+        return cls(
+            **{
+                **fields,
+                "problem": Problem.from_json(fields["problem"]),
+                "status": Status(fields["status"]),
+                "flags": tuple(fields["flags"]),
+                "samples_ms": tuple(fields["samples_ms"]),
+                "spent": Spent(**fields["spent"]),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The machine a run was measured on, and what was installed there."""
+
+    machine: str
+    """A slug of the device's name, never the host's: ``nvidia-h100-80gb-hbm3``, ``amd-epyc-2-cores``."""
+    device: str
+    device_name: str
+    cpu_name: str
+    cores: int
+    memory_bytes: int
+    device_memory_bytes: int | None
+    cache_bytes: int
+    """Last-level cache: the GPU's L2, or the CPU's."""
+    capability: str | None
+    """CUDA compute capability."""
+    driver: str | None
+    cuda: str | None
+    """CUDA version torch was built with."""
+    python: str
+    torch: str
+    packages: dict[str, str]
+    """Every installed distribution and its version."""
+    flags: dict[str, str]
+    """torch's global switches that change what is computed or how fast."""
+    clocks: dict[str, float]
+    """Megahertz, as far as the machine tells."""
+    threads: int
+    cache: Cache
+    commit: str | None
+    """Commit of the working directory's repository, with ``+`` where it had changes."""
+    started_at: str
+    """UTC, ISO 8601."""
+
+    @property
+    def fingerprint(self) -> dict[str, str | int | None]:
+        """What must be equal for two runs to be comparable. Versions are not in it: they are what one compares."""
+        return {
+            "device_name": self.device_name,
+            "device_memory_bytes": self.device_memory_bytes,
+            "cpu_name": self.cpu_name,
+            "cores": self.cores,
+            "threads": self.threads,
+            "cache": self.cache,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The environment as JSON values, with its fingerprint and the schema's version."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self), "fingerprint": self.fingerprint}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild what ``to_json`` gave."""
+        fields = {name: value for name, value in data.items() if name not in ("schema_version", "fingerprint")}
+        return cls(**{**fields, "cache": Cache(fields["cache"])})

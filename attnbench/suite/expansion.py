@@ -1,0 +1,258 @@
+"""A suite, checked, and the problems it stands for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from attnbench.errors import ProblemError, SuiteError
+from attnbench.problem import Problem
+from attnbench.record import Case, Measure
+from attnbench.suite.schema import BatchByDevice, CaseEntry, Exclusion, Fields, MeasureEntry, SuiteFile
+from attnbench.suite.source import Location, Source
+
+_FIELDS = tuple(Fields.model_fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A suite whose every value is allowed; only the device decides what its problems are."""
+
+    name: str
+    description: str
+    device: str
+    """``auto``, or as torch spells it."""
+    baseline: str
+    backends: tuple[str, ...]
+    measure: Measure
+    _file: SuiteFile
+    _source: Source
+
+    @property
+    def path(self) -> Path:
+        """Where the suite was read from."""
+        return self._source.path
+
+    @property
+    def text(self) -> str:
+        """The YAML as run, with what the command line changed."""
+        return self._source.text
+
+    def needs_device(self) -> bool:
+        """Whether what there is to run depends on which device there is."""
+        entries = [self._file.sweep, *self._file.cases]
+        return self.device == "auto" and any(entry and isinstance(entry.batch, BatchByDevice) for entry in entries)
+
+    def cases(self, device: str) -> list[Case]:
+        """Every case, in the order of the file.
+
+        Args:
+            device: As torch spells it: ``cpu``, ``cuda:0``.
+
+        Raises:
+            SuiteError: A problem contradicts itself, two cases share a name, or nothing is left to run.
+        """
+        cases: dict[str, Case] = {}
+        for location, name, problem in self._problems(device.partition(":")[0]):
+            case = Case(name=name, problem=problem, device=device, threads=self.measure.threads)
+            if (other := cases.setdefault(name, case)).problem != problem:
+                raise SuiteError(f"{self._source.where(location)}: two cases are named {name!r}; rename one")
+        if not cases:
+            raise SuiteError(
+                f"{self._source.where(('exclude',))}: nothing is left to run; "
+                "give a sweep or cases, and exclude less than all of them"
+            )
+        return list(cases.values())
+
+    def _problems(self, device_type: str) -> Iterator[tuple[Location, str, Problem]]:
+        entries: list[tuple[Location, Fields, str | None]] = []
+        if self._file.sweep:
+            entries.append((("sweep",), self._file.sweep, None))
+        entries += [(("cases", index), entry, entry.name) for index, entry in enumerate(self._file.cases)]
+        for location, entry, name in entries:
+            values = _values(entry, device_type)
+            varying = [field for field, options in values.items() if len(options) > 1]
+            for combination in product(*values.values()):
+                chosen = dict(zip(values, combination, strict=True))
+                if any(_excludes(exclusion, chosen) for exclusion in self._file.exclude):
+                    continue
+                try:
+                    problem = _problem(chosen)
+                except ProblemError as error:
+                    where = self._source.where((*location, error.field))
+                    raise SuiteError(f"{where}: {error}; change it, or name it under exclude") from None
+                suffix = "".join(f"/{_spelled(chosen[field])}" for field in varying)
+                yield location, f"{name}{suffix}" if name else problem.label, problem
+
+
+def _values(entry: Fields, device_type: str) -> dict[str, tuple[Any, ...]]:
+    values = {field: getattr(entry, field) for field in _FIELDS}
+    batch = values["batch"]
+    if isinstance(batch, BatchByDevice):
+        values["batch"] = getattr(batch, device_type)
+    return values
+
+
+def _excludes(exclusion: Exclusion, chosen: dict[str, Any]) -> bool:
+    given = {field: getattr(exclusion, field) for field in exclusion.model_fields_set}
+    return bool(given) and all(chosen[field] in options for field, options in given.items() if options)
+
+
+def _problem(chosen: dict[str, Any]) -> Problem:
+    fields = dict(chosen)
+    (height, width), (window_height, window_width) = fields.pop("resolution"), fields.pop("window")
+    return Problem(height=height, width=width, window_height=window_height, window_width=window_width, **fields)
+
+
+def _spelled(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return str(value)
+    return str(value[0]) if value[0] == value[1] else f"{value[0]}x{value[1]}"
+
+
+def load_suite(
+    name: str | Path,
+    *,
+    known_backends: Sequence[str],
+    backends: Sequence[str] = (),
+    overrides: Iterable[str] = (),
+) -> Suite:
+    """Read, override and check a suite.
+
+    Args:
+        name: A file, or the name of a suite that comes with attnbench.
+        known_backends: Names that mean a backend; anything with a colon is taken for a module path.
+        backends: Backends to run instead of the suite's own.
+        overrides: ``key=value`` pairs that change the file's content.
+
+    Raises:
+        SuiteError: One sentence with the file and line at fault.
+    """
+    source = Source.read(_find(name))
+    for assignment in overrides:
+        source.override(assignment)
+    if backends:
+        source.replace(("backends",), list(backends), "--backend")
+    try:
+        file = SuiteFile.model_validate(source.data)
+    except ValidationError as error:
+        raise SuiteError(_sentence(error.errors(), source)) from None
+    names = file.backends if file.backends is not None else list(known_backends)
+    for index, backend in enumerate(names):
+        _check_backend(backend, known_backends, source.where(("backends", index)))
+    if file.baseline is not None:
+        _check_backend(file.baseline, known_backends, source.where(("baseline",)))
+    if not (file.sweep or file.cases):
+        raise SuiteError(f"{source.where(())}: nothing to run; give a sweep or cases")
+    return Suite(
+        name=file.name,
+        description=file.description,
+        device=file.device,
+        baseline=file.baseline or names[0],
+        backends=tuple(dict.fromkeys(names)),
+        measure=file.measure.measure(),
+        _file=file,
+        _source=source,
+    )
+
+
+def built_in_suites() -> dict[str, Path]:
+    """The suites that come with attnbench, by name."""
+    package = Path(__file__).resolve().parents[1]
+    # Installed, they lie inside the package; in a checkout, beside it.
+    for folder in (package / "suites", package.parent / "suites"):
+        if found := {path.stem: path for path in sorted(folder.glob("*.yaml"))}:
+            return found
+    return {}
+
+
+def _find(name: str | Path) -> Path:
+    path = Path(name)
+    if path.exists() or path.suffix in (".yaml", ".yml"):
+        if not path.exists():
+            raise SuiteError(f"{path} does not exist{_did_you_mean(path.stem, built_in_suites())}")
+        return path
+    suites = built_in_suites()
+    if str(name) in suites:
+        return suites[str(name)]
+    known = ", ".join(suites)
+    raise SuiteError(f"{name} is neither a file nor a suite{_did_you_mean(str(name), suites)} (suites: {known})")
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _check_backend(name: str, known: Sequence[str], where: str) -> None:
+    if name in known or ":" in name:
+        return
+    hint = _did_you_mean(name, known)
+    raise SuiteError(
+        f"{where}: there is no backend {name!r}{hint} (known: {', '.join(known)}; or give package.module:Class)"
+    )
+
+
+def _sentence(errors: Sequence[ErrorDetails], source: Source) -> str:
+    # A misspelt key often comes with a missing one: name the cause, not the consequence.
+    first = min(errors, key=lambda error: error["type"] != "extra_forbidden")
+    location = first["loc"]
+    key = ".".join(str(step) for step in location)
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{source.where(location)}: {_explanation(first, key, location)}{more}"
+
+
+def _explanation(error: ErrorDetails, key: str, location: Location) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            allowed = _keys_beside(location)
+            hint = _did_you_mean(str(location[-1]), allowed)
+            return f"unknown key {key}{hint} (allowed: {', '.join(allowed)})"
+        case "missing":
+            return f"{key} is missing"
+        case "value_error":
+            return f"{key}: {error['ctx']['error']}"
+        case "string_pattern_mismatch" | "literal_error":
+            what = _describe(location) or error["msg"]
+            return f"{key}: {error['input']!r} is not allowed (allowed: {what})"
+        case _:
+            message = error["msg"][0].lower() + error["msg"][1:]
+            return f"{key}: {message}, got {error['input']!r}"
+
+
+def _model_at(location: Location) -> type[Any]:
+    match location[:1]:
+        case ("sweep",):
+            return Fields
+        case ("cases",):
+            return CaseEntry
+        case ("exclude",):
+            return Exclusion
+        case ("measure",):
+            return MeasureEntry
+    return SuiteFile
+
+
+def _keys_beside(location: Location) -> list[str]:
+    model = SuiteFile if len(location) == 1 else _model_at(location)
+    return list(model.model_fields)
+
+
+def _describe(location: Location) -> str | None:
+    match location:
+        case ("device",):
+            return "auto, cpu, cuda, cuda:1"
+        case ("measure", "cache"):
+            return "cold, hot"
+        case ("name",):
+            return "letters, digits, '_', '-' and '.', because it names a directory"
+    return None
+
+

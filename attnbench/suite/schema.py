@@ -1,0 +1,203 @@
+"""What a suite may say, checked by pydantic: the only place where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Scope
+from attnbench.record import Cache, Measure
+
+Size = tuple[int, int]
+
+
+def parse_count(value: Any) -> int:
+    """A whole number of at least 1."""
+    # Exactly int: True is not a count, and YAML reads 0x14 as a hexadecimal number.
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r} is not allowed (allowed: a whole number, 1 or more)")
+    return int(value)
+
+
+def parse_size(value: Any) -> Size:
+    """56, or ``200x334``: height and width in tokens."""
+    allowed = "allowed: 1 or more, as 56 or as 200x334"
+    parts = value.split("x") if isinstance(value, str) else [value, value]
+    try:
+        height, width = (int(part) if isinstance(value, str) else parse_count(part) for part in parts)
+    except ValueError:
+        raise ValueError(f"{value!r} is not allowed ({allowed})") from None
+    if min(height, width) < 1:
+        raise ValueError(f"{value!r} is not allowed ({allowed})")
+    return height, width
+
+
+def _parse_member(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
+    def parse(value: Any) -> StrEnum:
+        try:
+            return kind(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not allowed (allowed: {', '.join(kind)})") from None
+
+    return parse
+
+
+def _parse_values(parse: Callable[[Any], Hashable], given: Any) -> tuple[Hashable, ...]:
+    if given is None or given == []:
+        raise ValueError("there is no value; give one, or a list of at least one")
+    if isinstance(given, dict):
+        raise ValueError(f"{given!r} is a mapping; give one value, or a list of values")
+    return tuple(dict.fromkeys(parse(value) for value in (given if isinstance(given, list) else [given])))
+
+
+def _listed(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1}]}
+
+
+def _values(parse: Callable[[Any], Hashable], schema: dict[str, Any]) -> Any:
+    """A field that takes one value or a list of values to sweep."""
+    validator = BeforeValidator(partial(_parse_values, parse))
+    return Annotated[tuple[Any, ...], validator, WithJsonSchema(_listed(schema))]
+
+
+_COUNT_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": 1}
+_SIZE_SCHEMA: dict[str, Any] = {
+    "anyOf": [_COUNT_SCHEMA, {"type": "string", "pattern": "^[1-9][0-9]*x[1-9][0-9]*$"}]
+}
+Counts = _values(parse_count, _COUNT_SCHEMA)
+Sizes = _values(parse_size, _SIZE_SCHEMA)
+
+
+def _members(kind: type[StrEnum]) -> Any:
+    return _values(_parse_member(kind), {"enum": [str(member) for member in kind]})
+
+
+Dtypes = _members(Dtype)
+Modes = _members(Mode)
+Patterns = _members(Pattern)
+Paddings = _members(Padding)
+Biases = _members(Bias)
+Scopes = _members(Scope)
+
+
+class _Mapping(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchByDevice:
+    """A batch that differs by device, because a CPU would take minutes for what fills a GPU."""
+
+    cpu: tuple[int, ...]
+    cuda: tuple[int, ...]
+
+
+def _parse_batch(given: Any) -> BatchByDevice | tuple[Hashable, ...]:
+    if not isinstance(given, dict):
+        return _parse_values(parse_count, given)
+    devices = [field.name for field in fields(BatchByDevice)]
+    for name in given:
+        if name not in devices:
+            raise ValueError(f"{name!r} is not a device (allowed: {', '.join(devices)})")
+    for name in devices:
+        if name not in given:
+            raise ValueError(f"there is no batch for {name}; give one for each of {', '.join(devices)}")
+    return BatchByDevice(**{name: _parse_values(parse_count, given[name]) for name in devices})
+
+
+_BATCH_SCHEMA = {
+    "anyOf": [
+        *_listed(_COUNT_SCHEMA)["anyOf"],
+        {
+            "type": "object",
+            "properties": {"cpu": _listed(_COUNT_SCHEMA), "cuda": _listed(_COUNT_SCHEMA)},
+            "required": ["cpu", "cuda"],
+            "additionalProperties": False,
+        },
+    ]
+}
+Batches = Annotated[Any, BeforeValidator(_parse_batch), WithJsonSchema(_BATCH_SCHEMA)]
+
+
+class Fields(_Mapping):
+    """The fields of problems; each takes one value, or a list of values whose combinations are all meant."""
+
+    batch: Batches = Field((1,), description="Images; {cpu: 4, cuda: 64} where it differs by device.")
+    resolution: Sizes = Field(description="The map in tokens: 56, or 200x334 (height x width).")
+    window: Sizes = Field(description="Tokens of a window: 7, or 7x14 (k1 x k2).")
+    heads: Counts
+    head_dim: Counts = (32,)
+    dtype: Dtypes = (Dtype.FLOAT32,)
+    mode: Modes = Field((Mode.FORWARD,), description="forward runs without autograd.")
+    pattern: Patterns = Field((Pattern.GROUPED,), description="shifted: Swin's cyclic shift by window // 2.")
+    padding: Paddings = Field((Padding.ZERO,), description="masked: padded tokens take no part in the softmax.")
+    bias: Biases = Field((Bias.NONE,), description="relative: a learned relative position bias.")
+    scope: Scopes = Field((Scope.MAP,), description="What is inside the timed call.")
+
+
+class CaseEntry(Fields):
+    """An entry of ``cases``."""
+
+    name: str | None = Field(None, min_length=1)
+
+
+class Exclusion(_Mapping):
+    """Leaves out every problem whose fields equal all of those given here."""
+
+    batch: Counts | None = None
+    resolution: Sizes | None = None
+    window: Sizes | None = None
+    heads: Counts | None = None
+    head_dim: Counts | None = None
+    dtype: Dtypes | None = None
+    mode: Modes | None = None
+    pattern: Patterns | None = None
+    padding: Paddings | None = None
+    bias: Biases | None = None
+    scope: Scopes | None = None
+
+
+_DEFAULT = Measure()
+
+
+class MeasureEntry(_Mapping):
+    """How a suite is measured."""
+
+    blocks: int = Field(_DEFAULT.blocks, ge=1, description="Fresh worker processes that measure every cell once.")
+    timeout_s: float = Field(_DEFAULT.timeout_s, gt=0, description="Deadline for checking and timing a cell.")
+    prepare_timeout_s: float = Field(_DEFAULT.prepare_timeout_s, gt=0, description="Deadline for preparing a cell.")
+    threads: int = Field(_DEFAULT.threads, ge=1, description="CPU threads of the worker.")
+    cache: Literal["cold", "hot"] | None = Field(None, description="By default cold on a GPU, hot on the CPU.")
+    max_time_s: float = Field(_DEFAULT.max_time_s, gt=0, description="Time for the samples of a cell in a block.")
+
+    def measure(self) -> Measure:
+        """As the plain data the rest works with."""
+        fields = self.model_dump()
+        return Measure(**{**fields, "cache": Cache(self.cache) if self.cache else None})
+
+
+class SuiteFile(_Mapping):
+    """An attnbench suite: which problems to measure on which backends."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Names the directory of its runs.")
+    description: str = Field("", description="The question the suite answers.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$", description="auto, cpu, cuda, cuda:1")
+    baseline: str | None = Field(None, description="The backend that speed-ups refer to; by default the first one.")
+    sweep: Fields | None = Field(None, description="All combinations of these values.")
+    cases: list[CaseEntry] = Field([], description="Problems besides or instead of a sweep.")
+    exclude: list[Exclusion] = Field([], description="Problems to leave out.")
+    backends: list[str] | None = Field(
+        None, min_length=1, description="Names, or package.module:Class; by default all that are installed."
+    )
+    measure: MeasureEntry = MeasureEntry()
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of suites, for editors."""
+    schema = SuiteFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "attnbench suite", **schema}

@@ -1,0 +1,132 @@
+"""A YAML file that remembers which line every key stood on."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from attnbench.errors import SuiteError
+
+Location = tuple[str | int, ...]
+"""Keys and indexes from the root of the file to a value."""
+
+
+class Source:
+    """A suite's YAML: plain data on one side, lines for error messages on the other."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self._yaml = YAML()  # the round-trip loader: it keeps lines, order and comments
+        self._yaml.width = 4096
+        self._root = self._parse(text)
+        self._overridden: dict[str, str] = {}
+
+    @classmethod
+    def read(cls, path: Path) -> Source:
+        """Read and parse ``path``.
+
+        Raises:
+            SuiteError: The file cannot be read, is empty, is not YAML, or is not a mapping.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except IsADirectoryError:
+            raise SuiteError(f"{path} is a directory; give a suite's file") from None
+        except UnicodeDecodeError:
+            raise SuiteError(f"{path} is not UTF-8 text; give a suite's YAML file") from None
+        except OSError as error:
+            raise SuiteError(f"{path} cannot be read: {error.strerror}") from None
+        return cls(path, text)
+
+    def _parse(self, text: str) -> CommentedMap:
+        try:
+            root = self._yaml.load(text)
+        except DuplicateKeyError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise SuiteError(f"{self.path}:{line}: the same key stands twice; keep one") from None
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = mark.line + 1 if mark else 1
+            raise SuiteError(f"{self.path}:{line}: not YAML: {error.problem or error.context}") from None
+        except YAMLError as error:
+            raise SuiteError(f"{self.path}:1: not YAML: {' '.join(str(error).split())}") from None
+        if root is None:
+            raise SuiteError(f"{self.path}:1: the suite is empty; it needs at least a name and a sweep or cases")
+        if not isinstance(root, CommentedMap):
+            kind = "list" if isinstance(root, CommentedSeq) else type(root).__name__
+            raise SuiteError(f"{self.path}:1: a suite is a mapping of keys to values, this is a {kind}")
+        return root
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The content as plain dicts, lists and scalars."""
+        plain = _plain(self._root)
+        assert isinstance(plain, dict)
+        return plain
+
+    @property
+    def text(self) -> str:
+        """The YAML as it stands after overrides, comments kept."""
+        buffer = io.StringIO()
+        self._yaml.dump(self._root, buffer)
+        return buffer.getvalue()
+
+    def override(self, assignment: str) -> None:
+        """Set one value: ``measure.max_time_s=0.5``; the value is read as YAML.
+
+        Raises:
+            SuiteError: Not ``key=value``, or the key leads through something that is not a mapping.
+        """
+        key, equals, value = assignment.partition("=")
+        if not (equals and key):
+            raise SuiteError(f"--set {assignment}: write key=value, such as measure.max_time_s=0.5")
+        try:
+            parsed = YAML(typ="safe", pure=True).load(value)
+        except YAMLError:
+            raise SuiteError(f"--set {assignment}: {value!r} is not a YAML value") from None
+        self.replace(tuple(key.split(".")), parsed, f"--set {assignment}")
+
+    def replace(self, keys: tuple[str, ...], value: Any, option: str) -> None:
+        """Set the value at ``keys`` as ``option`` of the command line asks."""
+        target = self._root
+        for step in keys[:-1]:
+            target = target.setdefault(step, CommentedMap())
+            if not isinstance(target, CommentedMap):
+                raise SuiteError(f"{option}: {step} is not a mapping in {self.path}")
+        target[keys[-1]] = value
+        self._overridden[".".join(keys)] = option
+
+    def where(self, location: Location) -> str:
+        """``file:line`` of what stands at ``location``, or the option that put it there."""
+        path = [str(step) for step in location]
+        for depth in range(len(path), 0, -1):
+            if option := self._overridden.get(".".join(path[:depth])):
+                return option
+        return f"{self.path}:{self._line(location)}"
+
+    def _line(self, location: Location) -> int:
+        node: Any = self._root
+        line = 0
+        for step in location:
+            if isinstance(node, CommentedMap) and step in node:
+                line = node.lc.key(step)[0]
+            elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
+                line = node.lc.item(step)[0]
+            else:
+                break
+            node = node[step]
+        return int(line) + 1
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    return node
