@@ -102,6 +102,8 @@ class Record:
     problem: Problem
     """What was computed; its pattern is the backend's where the backend always computes one."""
     status: Status
+    position: int = 0
+    """The cell's place in the suite; measured they are in another order."""
     block: int = 0
     reason: str = ""
     """One sentence, exactly when ``status`` is not ok."""

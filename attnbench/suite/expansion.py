@@ -45,6 +45,10 @@ class Suite:
         """The YAML as run, with what the command line changed."""
         return self._source.text
 
+    def where(self, *keys: str | int) -> str:
+        """``file:line`` of a key, or the option that set it."""
+        return self._source.where(keys)
+
     def needs_device(self) -> bool:
         """Whether what there is to run depends on which device there is."""
         entries = [self._file.sweep, *self._file.cases]

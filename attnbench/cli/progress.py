@@ -1,0 +1,157 @@
+"""What a person or a log sees of a run while it runs, on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from attnbench.execution.runner import Cell, Observer, Outcome
+from attnbench.record import Record, Status
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+@contextmanager
+def observer() -> Iterator[Observer]:
+    """A bar on a terminal, one line per case in a log."""
+    if not sys.stderr.isatty():
+        yield _Log()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bar(progress)
+
+
+class _Clock:
+    """Estimates the time left from the cells measured so far."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._total = self._done = 0
+
+    def plan(self, cells: int) -> None:
+        self._began, self._total, self._done = time.monotonic(), cells, 0
+
+    def advance(self) -> None:
+        self._done += 1
+
+    @property
+    def done(self) -> str:
+        return f"{self._done}/{self._total}"
+
+    @property
+    def left(self) -> str:
+        if not self._done:
+            return ""
+        seconds = (time.monotonic() - self._began) / self._done * (self._total - self._done)
+        return f"{seconds / 60:.0f} min left" if seconds > 100 else f"{seconds:.0f} s left"  # noqa: PLR2004
+
+
+class _Bar(Observer):
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting a worker", total=None, left="")
+        self._clock = _Clock()
+        self._stopping = False
+
+    def planned(self, cells: Sequence[Cell], directory: Path) -> None:
+        self._progress.console.print(f"writing to {directory}", markup=False, highlight=False, soft_wrap=True)
+        self._clock.plan(len(cells))
+        self._progress.update(self._task, total=len(cells))
+
+    def started(self, cell: Cell) -> None:
+        block = f" (block {cell.block + 1})" if cell.block else ""
+        self._progress.update(self._task, description=f"{cell.case.name}, {cell.backend}{block}")
+
+    def finished(self, record: Record) -> None:
+        self._clock.advance()
+        self._progress.update(self._task, advance=1, left=self._clock.left)
+        if record.status is not Status.OK:
+            line = f"{record.case}, {record.backend}: {record.status}: {record.reason}"
+            self._progress.console.print(line, markup=False, highlight=False)
+
+    def stopping(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._progress.console.print(_STOPPING, markup=False)
+
+
+class _Log(Observer):
+    """Cells of one case follow one another: a case is told when the next one starts."""
+
+    def __init__(self) -> None:
+        self._clock = _Clock()
+        self._records: list[Record] = []
+        self._last_of_case: set[tuple[int, str, int]] = set()
+        self._stopping = False
+
+    def planned(self, cells: Sequence[Cell], directory: Path) -> None:
+        typer.echo(f"writing to {directory}", err=True)
+        self._clock.plan(len(cells))
+        # The cell after which a case is complete in its block.
+        lasts = {(cell.block, cell.case.name): cell.position for cell in cells}
+        self._last_of_case = {(block, case, position) for (block, case), position in lasts.items()}
+
+    def finished(self, record: Record) -> None:
+        self._clock.advance()
+        self._records.append(record)
+        if (record.block, record.case, record.position) in self._last_of_case:
+            typer.echo(f"[{self._clock.done}] {_line(self._records)}; {self._clock.left}", err=True)
+            self._records = []
+
+    def stopping(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            typer.echo(_STOPPING, err=True)
+
+
+_STOPPING = "stopping after the cell at work; once more stops at once"
+
+
+def _line(records: Sequence[Record]) -> str:
+    """One case in one block: the fastest backend, and how many did not make it."""
+    first = records[0]
+    block = f" (block {first.block + 1})" if first.block else ""
+    measured = [(min(record.samples_ms), record.backend) for record in records if record.status is Status.OK]
+    parts = [f"{len(measured)} ok"] if measured else []
+    for status in Status:
+        count = sum(record.status is status for record in records)
+        if count and status is not Status.OK:
+            parts.append(f"{count} {status}")
+    fastest = "fastest {1} {0:.3g} ms, ".format(*min(measured)) if measured else ""
+    return f"{first.case}{block}: {fastest}{', '.join(parts)}"
+
+
+def summary(outcome: Outcome) -> str:
+    """One sentence: what was measured, and where the time went."""
+    counts = ", ".join(f"{count} {status}" for status, count in outcome.statuses.items())
+    spent, elapsed = outcome.spent, outcome.elapsed_s
+    parts = {
+        "starting workers": outcome.starting_s,
+        "preparing and compiling": spent.prepare_s,
+        "checking": spent.check_s,
+        "profiling": spent.profile_s,
+        "warming up": spent.warm_up_s,
+    }
+    parts["the rest"] = max(0.0, elapsed - spent.timed_s - sum(parts.values()))
+    others = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())
+    cut = "interrupted: " if outcome.interrupted else ""
+    return (
+        f"{cut}{sum(outcome.statuses.values())} of {outcome.cells} cells ({counts or 'none'}); timed {spent.timed_s:.1f} s of "
+        f"{elapsed:.1f} s ({spent.timed_s / elapsed:.0%}); {others}"
+    )

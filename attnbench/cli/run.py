@@ -1,0 +1,80 @@
+"""``attnbench run``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from attnbench.execution.runner import Outcome
+    from attnbench.suite import Suite
+
+
+def run(
+    suite: Annotated[str, typer.Argument(help="A suite's file, or the name of one that comes with attnbench.")],
+    *,
+    backend: Annotated[
+        list[str], typer.Option("--backend", metavar="B", help="Run this backend instead of the suite's; repeatable.")
+    ] = [],  # noqa: B006 - typer wants a list
+    override: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change the suite: measure.blocks=1; repeatable.")
+    ] = [],  # noqa: B006
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run directory; by default a new one under results/.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cases and stop.")] = False,
+) -> None:
+    """Measure every case of a suite on every backend. The table goes to stdout, everything else to stderr."""
+    from attnbench.backends import registry
+    from attnbench.suite import load_suite
+
+    loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=override)
+    if dry_run:
+        _print_plan(loaded)
+        return
+    from attnbench.cli.progress import observer, summary
+    from attnbench.execution.runner import run_suite
+
+    with observer() as watching:
+        outcome = run_suite(loaded, output=output, observer=watching)
+    _print_table(outcome)
+    typer.echo(summary(outcome), err=True)
+    typer.echo(outcome.directory, err=True)
+    if outcome.interrupted or not outcome.measured:
+        sys.exit(3)
+
+
+def _print_table(outcome: Outcome) -> None:
+    from attnbench.cli.show import print_sheet
+    from attnbench.report.tables import sheet
+    from attnbench.store import read_run
+
+    print_sheet(sheet(read_run(outcome.directory)))
+
+
+def _print_plan(suite: Suite) -> None:
+    import time
+
+    device = suite.device
+    if suite.needs_device():
+        from attnbench.execution.runner import describe_suite
+        from attnbench.execution.supervisor import Supervisor
+
+        supervisor = Supervisor(threads=suite.measure.threads)
+        try:
+            device = describe_suite(supervisor, suite).environment.device
+        finally:
+            supervisor.close()
+    began = time.perf_counter()
+    cases = suite.cases(device)
+    seconds = time.perf_counter() - began
+    typer.echo("\n".join(f"{case.name}: {case.problem.label}" for case in cases))
+    cells = len(cases) * len(suite.backends)
+    typer.echo(
+        f"{len(cases)} cases x {len(suite.backends)} backends = {cells} cells, each in {suite.measure.blocks} "
+        f"block{'s' if suite.measure.blocks > 1 else ''} on {device}; expanded in {seconds:.2f} s",
+        err=True,
+    )

@@ -1,0 +1,74 @@
+"""The journal: one line per finished (cell, block), on disk before the next cell starts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from attnbench.errors import OutputError, StoredRunError
+from attnbench.record import SCHEMA_VERSION, Record
+
+JOURNAL = "journal.jsonl"
+
+
+class Journal:
+    """Appends records; each is safe when ``append`` returns."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / JOURNAL
+        self._file = self._path.open("ab", buffering=0)
+
+    def append(self, record: Record) -> None:
+        """Write one line and wait until the disk has it.
+
+        Raises:
+            OutputError: The disk is full, or the directory is gone. What was written before stays readable.
+        """
+        line = json.dumps(record.to_json(), separators=(",", ":")).encode() + b"\n"
+        try:
+            self._file.write(line)
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutputError(f"{self._path} cannot be written: {error.strerror}; what it holds stays") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def read_journal(directory: Path) -> Iterator[Record]:
+    """The records of a run, oldest first. A torn last line, as a killed run leaves it, is passed over.
+
+    Raises:
+        StoredRunError: A line other than the last is not a record, or comes from a newer version.
+    """
+    path = directory / JOURNAL
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            yield _parse(line, f"{path}:{number}")
+
+
+def _parse(line: bytes, where: str) -> Record:
+    try:
+        data = json.loads(line)
+        version = data["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        raise StoredRunError(f"{where}: not a journal line; the file is damaged") from None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise StoredRunError(
+            f"{where}: written by a newer attnbench (schema {version}, this one reads up to {SCHEMA_VERSION}); upgrade"
+        )
+    try:
+        return Record.from_json(data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoredRunError(f"{where}: not a record: {error}") from None

@@ -1,0 +1,159 @@
+"""What parent and worker say to each other, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from attnbench.problem import Pattern, Problem
+from attnbench.record import Cache, Case, Environment, Measure, Record
+
+
+class Stage(StrEnum):
+    """What a worker does for a cell, in this order; each stage has a deadline of its own."""
+
+    REFERENCE = "reference"
+    PREPARE = "prepare"
+    MEASURE = "measure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A worker's first words: torch is imported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe:
+    """Asks a worker what its machine and its backends are."""
+
+    device: str
+    """``auto``, or as torch spells it."""
+    backends: tuple[str, ...]
+    measure: Measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendAnswer:
+    """What a worker knows of a backend before it sees a problem."""
+
+    name: str
+    unavailable: str | None = None
+    pattern: Pattern | None = None
+    invalid: str | None = None
+    """Why the name leads to no backend: a mistake in the suite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """A worker's answer to ``Describe``."""
+
+    environment: Environment
+    backends: tuple[BackendAnswer, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A worker's answer where what was asked for cannot be: one sentence."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explain:
+    """Asks why a backend cannot compute some problems."""
+
+    backend: str
+    device_type: str
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """The reasons, problem by problem; an empty one where it can."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureCell:
+    """Asks for one cell."""
+
+    case: Case
+    backend: str
+    position: int
+    block: int
+    measure: Measure
+    cache: Cache
+    cache_bytes: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entered:
+    """Says that the cell at work enters a stage."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A cell's record."""
+
+    record: Record
+
+
+Message = Ready | Describe | Described | Refused | Explain | Explained | MeasureCell | Entered | Finished
+
+
+def encode(message: Message) -> bytes:
+    """One line of JSON."""
+    if isinstance(message, Finished):
+        fields: dict[str, Any] = {"record": message.record.to_json()}
+    elif isinstance(message, Described):
+        backends = [asdict(backend) for backend in message.backends]
+        fields = {"environment": message.environment.to_json(), "backends": backends}
+    else:
+        fields = asdict(message)
+    return json.dumps({"kind": type(message).__name__, **fields}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """What ``encode`` was given."""
+    fields = json.loads(line)
+    match fields.pop("kind"):
+        case "Ready":
+            return Ready()
+        case "Describe":
+            return Describe(**{**fields, "backends": tuple(fields["backends"]), "measure": _measure(fields["measure"])})
+        case "Described":
+            return Described(
+                environment=Environment.from_json(fields["environment"]),
+                backends=tuple(_backend_answer(backend) for backend in fields["backends"]),
+            )
+        case "Refused":
+            return Refused(**fields)
+        case "Explain":
+            return Explain(**{**fields, "problems": tuple(Problem.from_json(problem) for problem in fields["problems"])})
+        case "Explained":
+            return Explained(reasons=tuple(fields["reasons"]))
+        case "MeasureCell":
+            case = Case(**{**fields["case"], "problem": Problem.from_json(fields["case"]["problem"])})
+            measure, cache = _measure(fields["measure"]), Cache(fields["cache"])
+            return MeasureCell(**{**fields, "case": case, "measure": measure, "cache": cache})
+        case "Entered":
+            return Entered(stage=Stage(fields["stage"]))
+        case "Finished":
+            return Finished(record=Record.from_json(fields["record"]))
+        case kind:
+            raise ValueError(f"unknown message {kind!r}")
+
+
+def _measure(fields: Mapping[str, Any]) -> Measure:
+    return Measure(**{**fields, "cache": Cache(fields["cache"]) if fields["cache"] else None})
+
+
+def _backend_answer(fields: Mapping[str, Any]) -> BackendAnswer:
+    return BackendAnswer(**{**fields, "pattern": Pattern(fields["pattern"]) if fields["pattern"] else None})

@@ -1,0 +1,146 @@
+"""A worker process as its parent sees it: started, spoken to, killed with everything it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from attnbench.execution.messages import Message, decode, encode
+
+# attnbench is found wherever the parent found it, even where it is not installed; -P keeps the working directory from
+# shadowing it.
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); from attnbench.execution.worker import main; "
+    "main(int(sys.argv[2]), int(sys.argv[3]))"
+)
+_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+_POLL_S = 0.1
+_TAIL_BYTES = 4096
+
+
+class WorkerDied(Exception):
+    """The worker's end of the pipe closed; the message says how it ended."""
+
+
+class DeadlinePassed(Exception):
+    """No message came in time."""
+
+
+class Abandoned(Exception):
+    """The user asked to stop at once."""
+
+
+class WorkerProcess:
+    """One worker in a process group of its own, so that Ctrl-C reaches the parent alone.
+
+    Args:
+        threads: CPU threads; set before torch loads.
+    """
+
+    def __init__(self, *, threads: int) -> None:
+        theirs_in, self._to_worker = os.pipe()
+        self._from_worker, theirs_out = os.pipe()
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        try:
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-P", "-c", _BOOT, str(_PACKAGE_ROOT), str(theirs_in), str(theirs_out)],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                pass_fds=(theirs_in, theirs_out),
+                env=environment,
+                start_new_session=True,
+            )
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
+        self._buffer = b""
+
+    def send(self, message: Message) -> None:
+        """Ask the worker something.
+
+        Raises:
+            WorkerDied: It is gone.
+        """
+        data = encode(message)
+        try:
+            while data:
+                data = data[os.write(self._to_worker, data) :]
+        except BrokenPipeError:
+            raise WorkerDied(self._epitaph()) from None
+
+    def receive(self, *, timeout_s: float, abandon: Callable[[], bool] = lambda: False) -> Message:
+        """Wait for the next message.
+
+        Args:
+            timeout_s: How long.
+            abandon: Asked a few times a second whether to stop waiting.
+
+        Raises:
+            WorkerDied: The worker ended.
+            DeadlinePassed: Nothing came in time.
+            Abandoned: ``abandon`` said so.
+        """
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._buffer:
+            if abandon():
+                raise Abandoned
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise DeadlinePassed
+            readable, _, _ = select.select([self._from_worker], [], [], min(_POLL_S, remaining))
+            if readable:
+                chunk = os.read(self._from_worker, 2**20)
+                if not chunk:
+                    raise WorkerDied(self._epitaph())
+                self._buffer += chunk
+            elif self._process.poll() is not None:
+                # Dead, with its end of the pipe held open by something it started.
+                raise WorkerDied(self._epitaph())
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return decode(line)
+
+    def close(self) -> None:
+        """Kill the worker and everything in its process group; safe to call twice."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for descriptor in (self._to_worker, self._from_worker):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self._to_worker = self._from_worker = -1
+        self._output.close()
+
+    def _epitaph(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)
+        code = self._process.returncode
+        if code is None:
+            how = "the worker closed its pipe"
+        elif code < 0:
+            how = f"the worker was killed by {signal.Signals(-code).name}"
+            if -code == signal.SIGKILL:
+                how += " (often the system, when memory runs out)"
+        else:
+            how = f"the worker exited with code {code}"
+        said = self._last_words()
+        return f"{how}: {said}" if said else how
+
+    def _last_words(self) -> str:
+        """The last line that says something; a fault handler's dump is told by its first."""
+        size = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(0, size - _TAIL_BYTES))
+        lines = self._output.read().decode(errors="replace").splitlines()
+        fatal = [line for line in lines if line.startswith("Fatal Python error")]
+        spoken = [line.strip() for line in lines if line.strip()]
+        return (fatal or spoken or [""])[-1]

@@ -1,0 +1,250 @@
+"""The parent's side of a run: blocks of cells through worker processes into a journal, then tables."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attnbench.backends import registry
+from attnbench.errors import OutputError, SuiteError, UsageError
+from attnbench.execution.directory import check_output, create, run_directory
+from attnbench.execution.interruption import Interruption
+from attnbench.execution.journal import Journal
+from attnbench.execution.messages import BackendAnswer, Described, MeasureCell
+from attnbench.execution.process import Abandoned
+from attnbench.execution.supervisor import Supervisor
+from attnbench.record import Case, Environment, Record, Spent, Status
+from attnbench.suite import Suite, load_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A case on a backend, in one block."""
+
+    case: Case
+    backend: str
+    position: int
+    """Its place in the suite."""
+    block: int
+
+
+class Observer:
+    """Is told what a run does. This one does not care; override what is of interest."""
+
+    def planned(self, cells: Sequence[Cell], directory: Path) -> None:
+        """The run will measure these cells, in this order; those of unavailable backends are not among them."""
+
+    def started(self, cell: Cell) -> None:
+        """A cell is at work."""
+
+    def finished(self, record: Record) -> None:
+        """A record is in the journal."""
+
+    def stopping(self) -> None:
+        """The run will stop after the cell at work."""
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """How a run went."""
+
+    directory: Path
+    environment: Environment
+    cells: int
+    """Cells the suite asks for."""
+    statuses: dict[str, int] = field(default_factory=dict)
+    """Cells by status; those an interrupted run did not reach are not among them."""
+    interrupted: bool = False
+    elapsed_s: float = 0.0
+    starting_s: float = 0.0
+    """Starting workers: mostly importing torch."""
+    spent: Spent = field(default_factory=Spent)
+
+    def add(self, record: Record) -> None:
+        """Add up where the time went."""
+        summed = {name: seconds + getattr(record.spent, name) for name, seconds in vars(self.spent).items()}
+        self.spent = Spent(**summed)
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is any latency."""
+        return Status.OK in self.statuses
+
+
+def run(suite: str | Path, output: str | Path | None = None) -> pd.DataFrame:
+    """Run a suite and return its table, one row per cell (columns: ``attnbench.store.COLUMNS``).
+
+    Args:
+        suite: A suite's file, or the name of one that comes with attnbench.
+        output: The run directory; by default a new one under ``results/``.
+
+    Raises:
+        AttnbenchError: One sentence saying what is wrong. A cell that fails is a row, not an error.
+    """
+    from attnbench.store import load
+
+    outcome = run_suite(load_suite(suite, known_backends=registry.names()), output=Path(output) if output else None)
+    return load(outcome.directory)
+
+
+def run_suite(suite: Suite, *, output: Path | None = None, observer: Observer | None = None) -> Outcome:
+    """Measure every cell of a suite and write its run directory.
+
+    Raises:
+        UsageError: A backend or device that is not there, or an output that cannot be used.
+        WorkerError: No worker starts.
+    """
+    from attnbench.store import write_tables
+
+    began = time.monotonic()
+    check_output(output)
+    workers = Supervisor(threads=suite.measure.threads)
+    with Interruption() as interruption:
+        try:
+            described = describe_suite(workers, suite)
+            cases = suite.cases(described.environment.device)
+            directory = run_directory(output, suite=suite.name, machine=described.environment.machine)
+            outcome = _start(suite, directory, described.environment, cells=len(cases) * len(suite.backends))
+            with Journal(directory) as journal:
+                session = _Session(
+                    suite=suite,
+                    workers=workers,
+                    outcome=outcome,
+                    observer=observer or Observer(),
+                    interruption=interruption,
+                    answers={answer.name: answer for answer in described.backends},
+                    journal=journal,
+                )
+                session.run(cases)
+        finally:
+            workers.close()
+        outcome.statuses = write_tables(directory)["status"].value_counts().to_dict()
+    outcome.elapsed_s = time.monotonic() - began
+    outcome.starting_s = workers.starting_s
+    return outcome
+
+
+def describe_suite(workers: Supervisor, suite: Suite) -> Described:
+    """Ask what the machine and a suite's backends are.
+
+    Raises:
+        SuiteError: There is no such device, or a name leads to no backend: with the file and line at fault.
+        WorkerError: No worker starts.
+    """
+    try:
+        described = workers.describe(device=suite.device, backends=suite.backends, measure=suite.measure)
+    except UsageError as error:
+        raise SuiteError(f"{suite.where('device')}: {error}") from None
+    for index, backend in enumerate(described.backends):
+        if backend.invalid:
+            raise SuiteError(f"{suite.where('backends', index)}: {backend.invalid}")
+    return described
+
+
+def plan(cases: Sequence[Case], backends: Sequence[str], *, block: int) -> list[Cell]:
+    """The cells of one block: cases shuffled, the backends of a case together and shuffled, too."""
+    shuffle = random.Random(block).sample  # noqa: S311 - an order, not a secret
+    groups = [
+        [
+            Cell(case=case, backend=backend, position=place * len(backends) + index, block=block)
+            for index, backend in enumerate(backends)
+        ]
+        for place, case in enumerate(cases)
+    ]
+    return [cell for group in shuffle(groups, len(groups)) for cell in shuffle(group, len(group))]
+
+
+def _start(suite: Suite, directory: Path, environment: Environment, *, cells: int) -> Outcome:
+    create(directory)
+    described = json.dumps(environment.to_json(), indent=2) + "\n"
+    try:
+        (directory / "suite.yaml").write_text(suite.text, encoding="utf-8")
+        (directory / "environment.json").write_text(described, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{directory} cannot be written: {error.strerror}; give another --output") from None
+    return Outcome(directory=directory, environment=environment, cells=cells)
+
+
+@dataclass(kw_only=True)
+class _Session:
+    suite: Suite
+    workers: Supervisor
+    outcome: Outcome
+    observer: Observer
+    interruption: Interruption
+    answers: dict[str, BackendAnswer]
+    journal: Journal
+    failed: set[int] = field(default_factory=set)
+    """Positions of cells that failed: they are not tried again."""
+
+    def run(self, cases: Sequence[Case]) -> None:
+        """Every block, a fresh worker each."""
+        blocks = [plan(cases, self.suite.backends, block=block) for block in range(self.suite.measure.blocks)]
+        unavailable = [cell for cell in blocks[0] if self.answers[cell.backend].unavailable]
+        for cell in unavailable:
+            self._keep(cell, self._unmeasured(cell))
+        waiting = [cell for block in blocks for cell in block if cell.position not in self.failed]
+        self.observer.planned(waiting, self.outcome.directory)
+        block = 0
+        for cell in waiting:
+            if cell.position in self.failed:
+                continue
+            if cell.block != block:
+                self.workers.close()
+                block = cell.block
+            if self.interruption.requested:
+                self.outcome.interrupted = True
+                return
+            self.observer.started(cell)
+            try:
+                record = self._measure(cell)
+            except Abandoned:
+                self.outcome.interrupted = True
+                return
+            self._keep(cell, record)
+            self.observer.finished(record)
+
+    def _keep(self, cell: Cell, record: Record) -> None:
+        self.journal.append(record)
+        if record.status is not Status.OK:
+            self.failed.add(cell.position)
+        self.outcome.add(record)
+
+    def _measure(self, cell: Cell) -> Record:
+        environment = self.outcome.environment
+        asked = MeasureCell(
+            case=cell.case,
+            backend=cell.backend,
+            position=cell.position,
+            block=cell.block,
+            measure=self.suite.measure,
+            cache=environment.cache,
+            cache_bytes=environment.cache_bytes,
+            seed=cell.block,
+        )
+        return self.workers.measure(asked, self._unmeasured(cell), abandon=self._stop_now)
+
+    def _unmeasured(self, cell: Cell) -> Record:
+        answer, problem = self.answers[cell.backend], cell.case.problem
+        return Record(
+            case=cell.case.name,
+            backend=cell.backend,
+            device=cell.case.device,
+            problem=replace(problem, pattern=answer.pattern or problem.pattern),
+            position=cell.position,
+            block=cell.block,
+            status=Status.UNAVAILABLE,
+            reason=answer.unavailable or "nothing was measured",
+        )
+
+    def _stop_now(self) -> bool:
+        if self.interruption.requested:
+            self.observer.stopping()
+        return self.interruption.at_once

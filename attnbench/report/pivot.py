@@ -1,0 +1,95 @@
+"""A sweep over two axes: one grid per backend and remaining combination, values of one column inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from attnbench.errors import UsageError
+from attnbench.record import Status
+from attnbench.report.sheet import Column, Grid, Sheet
+from attnbench.report.tables import PROBLEM, heading, significant
+from attnbench.store import COLUMNS, StoredRun
+
+_SIDES = {"resolution": ("height", "width"), "window": ("window_height", "window_width")}
+_FIELDS = (
+    "backend",
+    "batch",
+    "resolution",
+    "window",
+    "heads",
+    "head_dim",
+    "dtype",
+    "mode",
+    "pattern",
+    "padding",
+    "bias",
+    "scope",
+)
+_METRICS = tuple(name for name, kind in COLUMNS.items() if kind != "string" and name not in PROBLEM)
+
+
+def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
+    """Lay out a run over two axes.
+
+    Args:
+        run: What to show.
+        rows: A problem's field, as suites spell it, or ``backend``.
+        columns: Another one.
+        metric: A numeric column of the table.
+
+    Raises:
+        UsageError: There is no such axis or metric.
+    """
+    for option, axis in (("--rows", rows), ("--columns", columns)):
+        if axis not in _FIELDS:
+            raise UsageError(f"{option} {axis}: not an axis (allowed: {', '.join(_FIELDS)})")
+    if rows == columns:
+        raise UsageError(f"--rows and --columns are both {rows}; give two axes")
+    if metric not in _METRICS:
+        raise UsageError(f"--metric {metric}: not a number of the table (allowed: {', '.join(_METRICS)})")
+    frame = run.table.copy()
+    for axis, (height, width) in _SIDES.items():
+        frame[axis] = [_size(*pair) for pair in zip(frame[height], frame[width], strict=True)]
+    rest = [axis for axis in _FIELDS if axis not in (rows, columns) and frame[axis].nunique() > 1]
+    groups: Any = frame.groupby(rest, sort=False) if rest else [((), frame)]
+    grids = tuple(
+        _grid(cells, rows, columns, metric, dict(zip(rest, key, strict=True))) for key, cells in groups
+    )
+    fixed = {axis: frame[axis].iloc[0] for axis in _FIELDS if axis not in (rows, columns, *rest)} if len(frame) else {}
+    notes = ("In every cell: " + _spelled(fixed) + ".",) if fixed else ()
+    return Sheet(heading=heading(run), grids=grids, notes=notes)
+
+
+def _grid(cells: pd.DataFrame, rows: str, columns: str, metric: str, fixed: dict[str, Any]) -> Grid:
+    row_keys, column_keys = _ordered(cells[rows]), _ordered(cells[columns])
+    texts = {(cell[rows], cell[columns]): _text(cell, metric) for cell in cells.to_dict("records")}
+    first = Column(header=f"{rows} / {columns}", cells=tuple(map(str, row_keys)), numeric=False)
+    data = [
+        Column(header=str(column), cells=tuple(texts.get((row, column), "") for row in row_keys))
+        for column in column_keys
+    ]
+    title = f"{metric}: {_spelled(fixed)}" if fixed else metric
+    return Grid(title=title, columns=(first, *data))
+
+
+def _text(cell: dict[str, Any], metric: str) -> str:
+    if cell["status"] != Status.OK:
+        return str(cell["status"])
+    value = cell[metric]
+    return "-" if pd.isna(value) else significant(float(value))
+
+
+def _ordered(values: pd.Series[Any]) -> Sequence[Any]:
+    # As the suite lists them: a sweep is written in the order its author wants to read.
+    return list(dict.fromkeys(values))
+
+
+def _size(height: int, width: int) -> str:
+    return f"{height}x{width}"
+
+
+def _spelled(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

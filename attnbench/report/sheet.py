@@ -1,0 +1,92 @@
+"""What every rendering shares: grids of text with a title, notes below, and columns that know their importance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+_GAP = 2
+"""Characters between two columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a grid."""
+
+    header: str
+    cells: tuple[str, ...]
+    numeric: bool = True
+    rank: int = 0
+    """Columns of the highest rank are left out first where there is no room; those of rank 0 never."""
+    wraps: bool = False
+    """Whether its entries are prose that may go on in the next line."""
+
+    @property
+    def width(self) -> int:
+        """Characters of its widest entry; of its header where entries wrap."""
+        if self.wraps:
+            return len(self.header)
+        return max(map(len, (self.header, *self.cells)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table of text."""
+
+    title: str
+    subtitle: str = ""
+    columns: tuple[Column, ...]
+
+    @property
+    def width(self) -> int:
+        """Characters of a row."""
+        return sum(column.width + _GAP for column in self.columns) + _GAP
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The cells row by row."""
+        return list(zip(*(column.cells for column in self.columns), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A whole report: what was measured where, the grids, and what the reader must know."""
+
+    heading: str
+    grids: tuple[Grid, ...]
+    notes: tuple[str, ...]
+
+
+def fit(sheet: Sheet, width: int) -> Sheet:
+    """Leave out columns until every grid fits, the same ones everywhere, and say which in a note."""
+    dropped: list[str] = []
+    grids = sheet.grids
+    while any(grid.width > width for grid in grids):
+        candidates = {column.rank: column.header for grid in grids for column in grid.columns if column.rank}
+        if not candidates:
+            break
+        header = candidates[max(candidates)]
+        dropped.insert(0, header)
+        grids = tuple(
+            replace(grid, columns=tuple(column for column in grid.columns if column.header != header)) for grid in grids
+        )
+    if not dropped:
+        return sheet
+    note = f"Not shown at {width} columns: {', '.join(dropped)} (wider, or as csv or json)."
+    return replace(sheet, grids=grids, notes=(*sheet.notes, note))
+
+
+def split(grid: Grid, width: int) -> list[Grid]:
+    """Cut a grid whose columns are all data into several that fit, each with the first column."""
+    first, *rest = grid.columns
+    parts: list[list[Column]] = [[]]
+    for column in rest:
+        if parts[-1] and replace(grid, columns=(first, *parts[-1], column)).width > width:
+            parts.append([])
+        parts[-1].append(column)
+    return [replace(grid, columns=(first, *part)) for part in parts]
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

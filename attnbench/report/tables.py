@@ -1,0 +1,209 @@
+"""A stored run as a sheet: one grid per case, fastest first, failed cells with their reasons below."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from attnbench.record import Status
+from attnbench.report.sheet import Column, Grid, Sheet, enumerate_names
+from attnbench.store import StoredRun
+
+PROBLEM = (
+    "batch",
+    "height",
+    "width",
+    "window_height",
+    "window_width",
+    "heads",
+    "head_dim",
+    "dtype",
+    "mode",
+    "pattern",
+    "padding",
+    "bias",
+    "scope",
+)
+"""The columns that together are a problem."""
+_MATH = "_scaled_dot_product_attention_math"
+_NOTHING = "-"
+_MEBIBYTE = 2**20
+
+
+def sheet(run: StoredRun, *, baseline: str | None = None) -> Sheet:
+    """Lay out a run.
+
+    Args:
+        run: What to show.
+        baseline: The backend that speed-ups refer to; by default the suite's.
+    """
+    baseline = baseline or run.baseline
+    frame = run.table
+    several_blocks = bool((frame["blocks"].fillna(0) > 1).any())
+    grids = tuple(
+        _grid(str(case), cells, baseline, several_blocks=several_blocks)
+        for case, cells in frame.groupby("case", sort=False)
+    )
+    return Sheet(heading=heading(run), grids=grids, notes=tuple(_notes(frame, baseline)))
+
+
+def heading(run: StoredRun) -> str:
+    """The suite, the machine and the settings all cells share."""
+    environment = run.environment
+    suites = run.table["suite"].dropna().unique()
+    parts = [str(suites[0]) if len(suites) else run.path.name]
+    if environment:
+        parts += [
+            environment["device_name"],
+            environment["device"],
+            f"{environment['threads']} CPU thread{'s' if environment['threads'] != 1 else ''}",
+            f"torch {environment['torch']}",
+            f"{environment['cache']} cache",
+            environment["started_at"][:16].replace("T", " ") + " UTC",
+        ]
+    return ", ".join(parts)
+
+
+def _grid(case: str, cells: pd.DataFrame, baseline: str | None, *, several_blocks: bool) -> Grid:
+    ordered = cells.assign(failed=cells["status"] != Status.OK).sort_values(["failed", "latency_ms", "backend"])
+    rows = ordered.to_dict("records")
+    references = {_problem(row): row["latency_ms"] for row in rows if row["backend"] == baseline and _ok(row)}
+
+    def column(header: str, rank: int, text: Callable[[dict[str, Any]], str], *, numeric: bool = True) -> Column:
+        texts = tuple(text(row) if _ok(row) else _NOTHING for row in rows)
+        return Column(header=header, cells=texts, numeric=numeric, rank=rank)
+
+    def speed_up(row: dict[str, Any]) -> str:
+        reference = references.get(_problem(row))
+        return _NOTHING if reference is None else f"{reference / row['latency_ms']:.2f}x"
+
+    columns = [
+        Column(header="backend", cells=tuple(row["backend"] for row in rows), numeric=False),
+        Column(header="latency ms", cells=tuple(_latency(row) for row in rows)),
+    ]
+    if baseline:
+        columns.append(column(f"vs {baseline}", 0, speed_up))
+    if len({row["pattern"] for row in rows}) > 1:
+        columns.append(Column(header="pattern", cells=tuple(row["pattern"] for row in rows), numeric=False))
+    if several_blocks:
+        columns.append(column("95 % interval", 2, _interval))
+    columns += [
+        column("peak MiB", 1, lambda row: significant(row["peak_bytes"] / _MEBIBYTE)),
+        column("images/s", 3, lambda row: significant(row["images_per_s"])),
+        column("GB/s", 4, lambda row: significant(row["gbytes_per_s"])),
+        column("TFLOP/s", 5, lambda row: significant(row["tflops"])),
+        column("kernel", 6, lambda row: row["kernel"], numeric=False),
+        column("max error", 7, lambda row: f"{row['max_error']:.1e}"),
+        column("min ms", 8, lambda row: significant(row["latency_min_ms"])),
+        column("samples", 9, lambda row: str(row["samples"])),
+        column("prepare s", 10, lambda row: significant(row["prepare_s"])),
+    ]
+    return Grid(title=case, subtitle=_describe(rows, baseline), columns=tuple(columns))
+
+
+def _ok(row: dict[str, Any]) -> bool:
+    return bool(row["status"] == Status.OK)
+
+
+def _problem(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[field] for field in PROBLEM)
+
+
+def _latency(row: dict[str, Any]) -> str:
+    return significant(row["latency_ms"]) if _ok(row) else str(row["status"])
+
+
+def _interval(row: dict[str, Any]) -> str:
+    if pd.isna(row["latency_low_ms"]):
+        return _NOTHING
+    return f"{significant(row['latency_low_ms'])} to {significant(row['latency_high_ms'])}"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Three significant digits, without an exponent.
+
+    >>> [significant(value) for value in (0.0123456, 1.0, 12.345, 1234.5)]
+    ['0.0123', '1.00', '12.3', '1234']
+    """
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
+
+
+def _describe(rows: Sequence[dict[str, Any]], baseline: str | None) -> str:
+    """The problem of a case; its pattern is that of the baseline or of most rows."""
+    patterns = [row["pattern"] for row in rows]
+    of_baseline = [row["pattern"] for row in rows if row["backend"] == baseline]
+    row = rows[0]
+    parts = [
+        f"batch {row['batch']}",
+        f"map {row['height']}x{row['width']}",
+        f"window {row['window_height']}x{row['window_width']}",
+        f"{row['heads']} heads of {row['head_dim']}",
+        row["dtype"],
+        row["mode"].replace("_", " and "),
+        (of_baseline or [max(patterns, key=patterns.count)])[0],
+        f"{row['padding']} padding",
+        f"bias {row['bias']}",
+        f"scope {row['scope']}",
+    ]
+    return ", ".join(parts)
+
+
+def _notes(frame: pd.DataFrame, baseline: str | None) -> list[str]:
+    notes = [*_other_patterns(frame), *_ran_math(frame), *_without_baseline(frame, baseline)]
+    failed = frame[frame["status"] != Status.OK]
+    cases = frame["case"].nunique()
+    for (backend, status, reason), cells in failed.groupby(["backend", "status", "reason"], sort=False):
+        notes.append(f"{backend}, {_where(list(cells['case']), cases)}: {status}: {reason}")
+    return notes
+
+
+def _other_patterns(frame: pd.DataFrame) -> list[str]:
+    by_pattern: dict[str, list[str]] = {}
+    for _, cells in frame.groupby("case", sort=False):
+        counts = cells["pattern"].value_counts()
+        for backend, pattern in zip(cells["backend"], cells["pattern"], strict=True):
+            if pattern != counts.index[0]:
+                by_pattern.setdefault(str(pattern), []).append(str(backend))
+    return [
+        f"{enumerate_names(list(dict.fromkeys(backends)))} always computes the {pattern} pattern, "
+        "which is a different function: no speed-up where the others compute another one."
+        for pattern, backends in by_pattern.items()
+    ]
+
+
+def _ran_math(frame: pd.DataFrame) -> list[str]:
+    math_cells = frame[frame["kernel"].fillna("").str.startswith(_MATH)]
+    by_place: dict[str, list[str]] = {}
+    for backend, cells in math_cells.groupby("backend", sort=False):
+        place = _where(list(cells["case"]), frame["case"].nunique())
+        by_place.setdefault(place, []).append(str(backend))
+    return [
+        f"{enumerate_names(backends)}, {place}: ran torch's unfused math kernel." for place, backends in by_place.items()
+    ]
+
+
+def _without_baseline(frame: pd.DataFrame, baseline: str | None) -> list[str]:
+    if baseline is None:
+        return ["No speed-ups: the suite names no baseline (give --baseline)."]
+    measured = frame[(frame["backend"] == baseline) & (frame["status"] == Status.OK)]["case"]
+    missing = [case for case in frame["case"].unique() if case not in set(measured)]
+    if not missing:
+        return []
+    return [f"No speed-ups {_where(missing, frame['case'].nunique())}: the baseline {baseline} was not measured there."]
+
+
+def _where(cases: Sequence[str], total: int) -> str:
+    if len(set(cases)) == total:
+        return "in every case" if total > 1 else "in the one case"
+    if len(cases) > _MOST_NAMED:
+        return f"in {len(cases)} of {total} cases"
+    return "in " + enumerate_names([f'"{case}"' for case in cases])
+
+
+_MOST_NAMED = 3

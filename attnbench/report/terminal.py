@@ -1,0 +1,53 @@
+"""Sheets on a terminal, through rich."""
+
+from __future__ import annotations
+
+import io
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from attnbench.report.sheet import Grid, Sheet, fit
+
+
+def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
+    """The sheet as lines of at most ``width`` characters; columns without room are named in a note.
+
+    Args:
+        sheet: What to show.
+        width: Characters a line.
+        color: Whether to use a terminal's bold and dim.
+    """
+    fitted = fit(sheet, width)
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=width, force_terminal=color, color_system="standard" if color else None)
+    parts: list[RenderableType] = [Text(fitted.heading, style="bold"), Text("")]
+    for grid in fitted.grids:
+        parts += [_table(grid)]
+    notes = Table.grid(padding=(0, 1, 0, 0))
+    for note in fitted.notes:
+        notes.add_row(Text("*"), Text(note))
+    console.print(Group(*parts, notes))
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def _table(grid: Grid) -> RenderableType:
+    # Text, not str, everywhere: rich would take '[...]' in a string for its own markup and swallow it.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    for column in grid.columns:
+        table.add_column(
+            Text(column.header),
+            justify="right" if column.numeric else "left",
+            min_width=column.width,
+            no_wrap=not column.wraps,
+            overflow="fold",
+        )
+    for row in grid.rows:
+        table.add_row(*map(Text, row))
+    titles: list[RenderableType] = [Text(grid.title, style="bold cyan")]
+    if grid.subtitle:
+        titles.append(Text(grid.subtitle, style="dim"))
+    return Padding(Group(*titles, table), (0, 0, 1, 0))
