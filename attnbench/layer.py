@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attnbench.backends.base import Attend, Backend, Level
 from attnbench.backends.registry import load
-from attnbench.backends.whole_map import effective
+from attnbench.backends.whole_map import effective, refusals
 from attnbench.backends.windows import partition, reverse
 from attnbench.errors import ProblemError
 from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
@@ -122,14 +122,14 @@ class LocallyGroupedAttention(nn.Module):
         return attended.flatten(3)[:, :height, :width]
 
     def _prepare(self, problem: Problem, device: torch.device) -> tuple[Problem, Attend]:
-        if reasons := self.backend.unsupported_on(problem, device.type):
+        if reasons := refusals(self.backend, problem, device.type):
             raise ProblemError(type(self.backend).__name__, "; ".join(reasons))
         inner = _map_problem(problem) if self.backend.level is Level.MAP else problem
         return problem, self.backend.prepare(inner, device=device, bias=self.relative_position_bias_table)
 
     def __getstate__(self) -> dict[str, Any]:
         # What was prepared holds this module's own bias table: a copy prepares anew.
-        return {**super().__getstate__(), "_prepared": {}}
+        return {**vars(self), "_prepared": {}}
 
     def extra_repr(self) -> str:
         """What the module computes, for ``print``."""

@@ -262,9 +262,10 @@ class Expectation:
             error = _error(found[name], exact)
             if not error <= self.bounds[name]:  # also where it is not a number
                 what = name if name == "output" else f"gradient of {name}"
+                allowed_error = f"allowed: {self.bounds[name]:.3g}"
                 return Verdict(
                     max_error=max_error,
-                    reason=f"{what} is off by {error:.3g} (allowed: {self.bounds[name]:.3g}) from the float64 reference",
+                    reason=f"{what} is off by {error:.3g} ({allowed_error}) from the float64 reference",
                 )
         return Verdict(max_error=max_error, reason="")
 

@@ -13,7 +13,6 @@ from typing import Any, Self
 
 from attnbench.errors import ProblemError
 
-
 DEFAULT_HEAD_DIM = 32
 """Both published models use 32 everywhere."""
 
@@ -236,7 +235,7 @@ class Problem:
             ValueError: A value is not one of those allowed.
             TypeError: A field is missing or unknown.
         """
-        enums = {
+        enums: dict[str, type[StrEnum]] = {
             "dtype": Dtype,
             "mode": Mode,
             "pattern": Pattern,
@@ -244,4 +243,7 @@ class Problem:
             "bias": Bias,
             "scope": Scope,
         }
-        return cls(**{name: enums[name](value) if name in enums else value for name, value in data.items()})
+        fields: dict[str, Any] = dict(data)
+        for name in enums.keys() & fields.keys():
+            fields[name] = enums[name](fields[name])
+        return cls(**fields)

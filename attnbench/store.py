@@ -13,7 +13,7 @@ import pandas as pd
 
 from attnbench.cost import cost
 from attnbench.errors import OutputError, StoredRunError
-from attnbench.execution.journal import JOURNAL, read_journal
+from attnbench.journal import JOURNAL, read_journal
 from attnbench.record import SCHEMA_VERSION, Record, Status
 from attnbench.stats import block_statistic, estimate, percentile
 
@@ -123,7 +123,8 @@ def _read_suite(path: Path) -> dict[str, Any]:
     file = path / SUITE
     if not file.exists():
         return {}
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))

@@ -41,11 +41,11 @@ class Backend(ABC):
         """
         return None
 
-    def unsupported(self, problem: Problem) -> list[str]:  # noqa: ARG002 - the default is to compute anything
+    def unsupported(self, problem: Problem) -> list[str]:
         """Every reason the backend cannot compute ``problem``, each with the value and what is allowed."""
         return []
 
-    def unsupported_on(self, problem: Problem, device_type: str) -> list[str]:  # noqa: ARG002 - the default
+    def unsupported_on(self, problem: Problem, device_type: str) -> list[str]:
         """What the harness asks. Override it instead of ``unsupported`` where the answer depends on the device."""
         return self.unsupported(problem)
 

@@ -44,7 +44,7 @@ class FlashAttn(Backend):
             reasons.append(f"bias {problem.bias} (allowed: none)")
         return reasons
 
-    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:  # noqa: ARG002
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
         return _prepare_regions(problem, device) if problem.masked else _prepare_windows(problem)
 
 

@@ -9,12 +9,20 @@ from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend, Level
 from attnbench.backends.windows import partition, reverse
-from attnbench.problem import Problem
+from attnbench.problem import Problem, Scope
 
 
 def effective(problem: Problem, backend: type[Backend] | Backend) -> Problem:
     """The problem that the backend computes when given ``problem``: its own pattern, where it has one."""
     return problem if backend.pattern is None else replace(problem, pattern=backend.pattern)
+
+
+def refusals(backend: Backend, problem: Problem, device_type: str) -> list[str]:
+    """Every reason ``problem`` cannot be computed: the backend's own, and that a map backend has no windows inside."""
+    reasons = backend.unsupported_on(problem, device_type)
+    if backend.level is Level.MAP and problem.scope is Scope.WINDOWS:
+        reasons = [f"scope {problem.scope} (allowed: map, layer; it takes the whole map)", *reasons]
+    return reasons
 
 
 def prepare_on_map(backend: Backend, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:

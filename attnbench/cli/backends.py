@@ -21,7 +21,9 @@ def backends(
     suite: Annotated[
         str | None, typer.Option(metavar="SUITE", help="Say for each of its cases which backends can compute it.")
     ] = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1; a suite's own wins.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1; a suite's own wins.")
+    ] = "auto",
 ) -> None:
     """List the backends: which are available here and which are not, and why."""
     from attnbench.backends import registry

@@ -152,6 +152,6 @@ def summary(outcome: Outcome) -> str:
     others = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())
     cut = "interrupted: " if outcome.interrupted else ""
     return (
-        f"{cut}{sum(outcome.statuses.values())} of {outcome.cells} cells ({counts or 'none'}); timed {spent.timed_s:.1f} s of "
-        f"{elapsed:.1f} s ({spent.timed_s / elapsed:.0%}); {others}"
+        f"{cut}{sum(outcome.statuses.values())} of {outcome.cells} cells ({counts or 'none'}); "
+        f"timed {spent.timed_s:.1f} s of {elapsed:.1f} s ({spent.timed_s / elapsed:.0%}); {others}"
     )

@@ -29,7 +29,7 @@ class Interruption:
         """Whether to give up the cell at work, too."""
         return self._requests > 1
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._requests += 2 if number == signal.SIGTERM else 1
 
     def __enter__(self) -> Self:

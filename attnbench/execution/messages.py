@@ -136,7 +136,9 @@ def decode(line: bytes) -> Message:
         case "Refused":
             return Refused(**fields)
         case "Explain":
-            return Explain(**{**fields, "problems": tuple(Problem.from_json(problem) for problem in fields["problems"])})
+            return Explain(
+                **{**fields, "problems": tuple(Problem.from_json(problem) for problem in fields["problems"])}
+            )
         case "Explained":
             return Explained(reasons=tuple(fields["reasons"]))
         case "MeasureCell":

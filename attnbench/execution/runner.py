@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,15 +15,16 @@ from attnbench.backends import registry
 from attnbench.errors import OutputError, SuiteError, UsageError
 from attnbench.execution.directory import check_output, create, run_directory
 from attnbench.execution.interruption import Interruption
-from attnbench.execution.journal import Journal
 from attnbench.execution.messages import BackendAnswer, Described, MeasureCell
 from attnbench.execution.process import Abandoned
 from attnbench.execution.supervisor import Supervisor
+from attnbench.journal import Journal
 from attnbench.record import Case, Environment, Record, Spent, Status
 from attnbench.suite import Suite, load_suite
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -125,7 +127,7 @@ def run_suite(suite: Suite, *, output: Path | None = None, observer: Observer | 
                 session.run(cases)
         finally:
             workers.close()
-        outcome.statuses = write_tables(directory)["status"].value_counts().to_dict()
+        outcome.statuses = dict(Counter(write_tables(directory)["status"]))
     outcome.elapsed_s = time.monotonic() - began
     outcome.starting_s = workers.starting_s
     return outcome

@@ -133,7 +133,7 @@ class Supervisor:
             answer = process.receive(timeout_s=_START_TIMEOUT_S)
         except (WorkerDied, DeadlinePassed, OSError) as error:
             self.close()
-            raise WorkerError(f"no worker starts: {error or 'it did not answer in time'}") from None
+            raise WorkerError(f"no worker starts: {str(error) or 'it did not answer in time'}") from None
         if not isinstance(answer, Ready):
             raise WorkerError(f"the worker's first words were {type(answer).__name__}")
         self.starting_s += time.monotonic() - began

@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 from attnbench.backends.base import Backend
 from attnbench.backends.registry import load
-from attnbench.backends.whole_map import effective
+from attnbench.backends.whole_map import effective, refusals
 from attnbench.errors import AttnbenchError
 from attnbench.execution.messages import (
     BackendAnswer,
@@ -56,7 +57,7 @@ def main(inbox: int, outbox: int) -> None:
     _die_with_parent()
     faulthandler.enable()
     # What a user's own modules are found by, after everything installed.
-    sys.path.append(os.getcwd())
+    sys.path.append(str(Path.cwd()))
 
     def send(message: Message) -> None:
         data = encode(message)
@@ -114,7 +115,7 @@ def _introduce(name: str, device_type: str) -> BackendAnswer:
 def _explain(asked: Explain) -> Message:
     backend = load(asked.backend)()
     reasons = [
-        "; ".join(backend.unsupported_on(effective(problem, backend), asked.device_type)) for problem in asked.problems
+        "; ".join(refusals(backend, effective(problem, backend), asked.device_type)) for problem in asked.problems
     ]
     return Explained(reasons=tuple(reasons))
 
@@ -173,7 +174,7 @@ def _measured(
     record: Record, backend: Backend, cell: MeasureCell, clock: _Clock, send: Callable[[Message], None]
 ) -> Record:
     problem, device = record.problem, torch.device(cell.case.device)
-    if reasons := backend.unsupported_on(problem, device.type):
+    if reasons := refusals(backend, problem, device.type):
         raise _Refusal(Status.UNSUPPORTED, "; ".join(reasons))
     send(Entered(stage=Stage.REFERENCE))
     try:
@@ -202,9 +203,7 @@ def _measured(
     with torch.inference_mode(problem.mode is Mode.FORWARD):
         profile = profile_call(call, x)
         clock.lap("profile_s")
-        timing = time_call(
-            call, x, cache=cell.cache, cache_bytes=cell.cache_bytes, max_time_s=cell.measure.max_time_s
-        )
+        timing = time_call(call, x, cache=cell.cache, cache_bytes=cell.cache_bytes, max_time_s=cell.measure.max_time_s)
     clock.spent["warm_up_s"], clock.spent["timed_s"] = timing.warm_up_s, timing.timed_s
     return replace(
         record,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -76,6 +76,8 @@ class Call:
                 return Outcome(output=self._forward(x), gradients={})
         output = self._forward(x)
         sources = {INPUT: x, **self._parameters}
-        gradients = torch.autograd.grad(output, list(sources.values()), self._output_gradient, allow_unused=True)
+        gradients: Sequence[Tensor | None] = torch.autograd.grad(
+            output, list(sources.values()), self._output_gradient, allow_unused=True
+        )
         found = {name: value for name, value in zip(sources, gradients, strict=True) if value is not None}
         return Outcome(output=output.detach(), gradients=found)

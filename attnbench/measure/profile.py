@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 _SDPA_PREFIX = "aten::_scaled_dot_product_"
@@ -31,7 +32,7 @@ def profile_call(call: Callable[[Tensor], Any], x: Tensor) -> Profile:
         call(x)
         if on_gpu:
             torch.cuda.synchronize(x.device)
-    events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+    events = profiler.profiler.kineto_results.events()
     kernel = _operator(profiler.events())
     if not on_gpu:
         return Profile(peak_bytes=_allocated_at_peak(events), kernel=kernel)
@@ -41,7 +42,7 @@ def profile_call(call: Callable[[Tensor], Any], x: Tensor) -> Profile:
 
 def _allocated_at_peak(events: Iterable[Any]) -> int:
     """The largest running sum of the profiler's allocation events; it repeats to the byte."""
-    changes = sorted(((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"))
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
     held = peak = 0
     for _, change in changes:
         held += change
@@ -74,6 +75,6 @@ def _operator(events: Iterable[Any]) -> str:
 def _longest_kernel(events: Iterable[Any]) -> str:
     durations: dict[str, int] = {}
     for event in events:
-        if event.device_type() == torch.autograd.DeviceType.CUDA and not event.name().startswith(("Mem", "[")):
+        if event.device_type() == DeviceType.CUDA and not event.name().startswith(("Mem", "[")):
             durations[event.name()] = durations.get(event.name(), 0) + event.duration_ns()
     return max(durations, key=lambda name: durations[name]) if durations else ""

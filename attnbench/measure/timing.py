@@ -49,9 +49,7 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def time_call(
-    call: Callable[[Tensor], Any], x: Tensor, *, cache: Cache, cache_bytes: int, max_time_s: float
-) -> Timing:
+def time_call(call: Callable[[Tensor], Any], x: Tensor, *, cache: Cache, cache_bytes: int, max_time_s: float) -> Timing:
     """Time ``call(x)``.
 
     Args:
@@ -86,7 +84,8 @@ def _time_cpu(call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None, ma
             call(x)
         loop = range(max(1, round(_SAMPLE_MS / (_ms_since(began) / calls) + 0.5)))
     warm_up_s = (time.perf_counter_ns() - start) / 1e9
-    samples, timed_ms = [], 0.0
+    samples: list[float] = []
+    timed_ms = 0.0
     while _wants_more(len(samples), timed_ms, max_time_s):
         if flush is not None:
             flush.zero_()

@@ -31,9 +31,9 @@ def _row(cells: list[str] | tuple[str, ...], *, escape: bool = True) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is.
+    r"""Text that Markdown shows as it is.
 
     >>> print(_escaped("a|b [c]"))
-    a\\|b \\[c\\]
+    a\|b \[c\]
     """
     return re.sub(r"([\\|<*`\[\]])", r"\\\1", text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -53,11 +53,9 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
     frame = run.table.copy()
     for axis, (height, width) in _SIDES.items():
         frame[axis] = [_size(*pair) for pair in zip(frame[height], frame[width], strict=True)]
-    rest = [axis for axis in _FIELDS if axis not in (rows, columns) and frame[axis].nunique() > 1]
+    rest = [axis for axis in _FIELDS if axis not in (rows, columns) and len(frame[axis].unique()) > 1]
     groups: Any = frame.groupby(rest, sort=False) if rest else [((), frame)]
-    grids = tuple(
-        _grid(cells, rows, columns, metric, dict(zip(rest, key, strict=True))) for key, cells in groups
-    )
+    grids = tuple(_grid(cells, rows, columns, metric, dict(zip(rest, key, strict=True))) for key, cells in groups)
     fixed = {axis: frame[axis].iloc[0] for axis in _FIELDS if axis not in (rows, columns, *rest)} if len(frame) else {}
     notes = ("In every cell: " + _spelled(fixed) + ".",) if fixed else ()
     return Sheet(heading=heading(run), grids=grids, notes=notes)
@@ -75,7 +73,7 @@ def _grid(cells: pd.DataFrame, rows: str, columns: str, metric: str, fixed: dict
     return Grid(title=title, columns=(first, *data))
 
 
-def _text(cell: dict[str, Any], metric: str) -> str:
+def _text(cell: Mapping[Any, Any], metric: str) -> str:
     if cell["status"] != Status.OK:
         return str(cell["status"])
     value = cell[metric]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,6 +29,8 @@ PROBLEM = (
 )
 """The columns that together are a problem."""
 _MATH = "_scaled_dot_product_attention_math"
+Row = Mapping[Any, Any]
+"""One row of a run's table, by column."""
 _NOTHING = "-"
 _MEBIBYTE = 2**20
 
@@ -72,11 +74,11 @@ def _grid(case: str, cells: pd.DataFrame, baseline: str | None, *, several_block
     rows = ordered.to_dict("records")
     references = {_problem(row): row["latency_ms"] for row in rows if row["backend"] == baseline and _ok(row)}
 
-    def column(header: str, rank: int, text: Callable[[dict[str, Any]], str], *, numeric: bool = True) -> Column:
+    def column(header: str, rank: int, text: Callable[[Row], str], *, numeric: bool = True) -> Column:
         texts = tuple(text(row) if _ok(row) else _NOTHING for row in rows)
         return Column(header=header, cells=texts, numeric=numeric, rank=rank)
 
-    def speed_up(row: dict[str, Any]) -> str:
+    def speed_up(row: Row) -> str:
         reference = references.get(_problem(row))
         return _NOTHING if reference is None else f"{reference / row['latency_ms']:.2f}x"
 
@@ -104,19 +106,19 @@ def _grid(case: str, cells: pd.DataFrame, baseline: str | None, *, several_block
     return Grid(title=case, subtitle=_describe(rows, baseline), columns=tuple(columns))
 
 
-def _ok(row: dict[str, Any]) -> bool:
+def _ok(row: Row) -> bool:
     return bool(row["status"] == Status.OK)
 
 
-def _problem(row: dict[str, Any]) -> tuple[Any, ...]:
+def _problem(row: Row) -> tuple[Any, ...]:
     return tuple(row[field] for field in PROBLEM)
 
 
-def _latency(row: dict[str, Any]) -> str:
+def _latency(row: Row) -> str:
     return significant(row["latency_ms"]) if _ok(row) else str(row["status"])
 
 
-def _interval(row: dict[str, Any]) -> str:
+def _interval(row: Row) -> str:
     if pd.isna(row["latency_low_ms"]):
         return _NOTHING
     return f"{significant(row['latency_low_ms'])} to {significant(row['latency_high_ms'])}"
@@ -134,7 +136,7 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:.{decimals}f}"
 
 
-def _describe(rows: Sequence[dict[str, Any]], baseline: str | None) -> str:
+def _describe(rows: Sequence[Row], baseline: str | None) -> str:
     """The problem of a case; its pattern is that of the baseline or of most rows."""
     patterns = [row["pattern"] for row in rows]
     of_baseline = [row["pattern"] for row in rows if row["backend"] == baseline]
@@ -184,7 +186,8 @@ def _ran_math(frame: pd.DataFrame) -> list[str]:
         place = _where(list(cells["case"]), frame["case"].nunique())
         by_place.setdefault(place, []).append(str(backend))
     return [
-        f"{enumerate_names(backends)}, {place}: ran torch's unfused math kernel." for place, backends in by_place.items()
+        f"{enumerate_names(backends)}, {place}: ran torch's unfused math kernel."
+        for place, backends in by_place.items()
     ]
 
 

@@ -66,7 +66,7 @@ class Suite:
         cases: dict[str, Case] = {}
         for location, name, problem in self._problems(device.partition(":")[0]):
             case = Case(name=name, problem=problem, device=device, threads=self.measure.threads)
-            if (other := cases.setdefault(name, case)).problem != problem:
+            if cases.setdefault(name, case).problem != problem:
                 raise SuiteError(f"{self._source.where(location)}: two cases are named {name!r}; rename one")
         if not cases:
             raise SuiteError(
@@ -258,5 +258,3 @@ def _describe(location: Location) -> str | None:
         case ("name",):
             return "letters, digits, '_', '-' and '.', because it names a directory"
     return None
-
-

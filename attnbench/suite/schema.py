@@ -47,11 +47,13 @@ def _parse_member(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
     return parse
 
 
-def _parse_values(parse: Callable[[Any], Hashable], given: Any) -> tuple[Hashable, ...]:
+def _parse_values(parse: Callable[[Any], Hashable], given: Any) -> tuple[Any, ...]:
     if given is None or given == []:
         raise ValueError("there is no value; give one, or a list of at least one")
-    if isinstance(given, dict):
-        raise ValueError(f"{given!r} is a mapping; give one value, or a list of values")
+    if isinstance(given, dict):  # pydantic reports ValueError alone
+        raise ValueError(  # noqa: TRY004
+            f"{given!r} is a mapping; give one value, or a list of values"
+        )
     return tuple(dict.fromkeys(parse(value) for value in (given if isinstance(given, list) else [given])))
 
 
@@ -59,30 +61,25 @@ def _listed(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1}]}
 
 
-def _values(parse: Callable[[Any], Hashable], schema: dict[str, Any]) -> Any:
-    """A field that takes one value or a list of values to sweep."""
-    validator = BeforeValidator(partial(_parse_values, parse))
-    return Annotated[tuple[Any, ...], validator, WithJsonSchema(_listed(schema))]
+def _values(parse: Callable[[Any], Hashable]) -> BeforeValidator:
+    """Makes a field take one value or a list of values to sweep."""
+    return BeforeValidator(partial(_parse_values, parse))
+
+
+def _enum_schema(kind: type[StrEnum]) -> WithJsonSchema:
+    return WithJsonSchema(_listed({"enum": [str(member) for member in kind]}))
 
 
 _COUNT_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": 1}
-_SIZE_SCHEMA: dict[str, Any] = {
-    "anyOf": [_COUNT_SCHEMA, {"type": "string", "pattern": "^[1-9][0-9]*x[1-9][0-9]*$"}]
-}
-Counts = _values(parse_count, _COUNT_SCHEMA)
-Sizes = _values(parse_size, _SIZE_SCHEMA)
-
-
-def _members(kind: type[StrEnum]) -> Any:
-    return _values(_parse_member(kind), {"enum": [str(member) for member in kind]})
-
-
-Dtypes = _members(Dtype)
-Modes = _members(Mode)
-Patterns = _members(Pattern)
-Paddings = _members(Padding)
-Biases = _members(Bias)
-Scopes = _members(Scope)
+_SIZE_SCHEMA: dict[str, Any] = {"anyOf": [_COUNT_SCHEMA, {"type": "string", "pattern": "^[1-9][0-9]*x[1-9][0-9]*$"}]}
+Counts = Annotated[tuple[int, ...], _values(parse_count), WithJsonSchema(_listed(_COUNT_SCHEMA))]
+Sizes = Annotated[tuple[Size, ...], _values(parse_size), WithJsonSchema(_listed(_SIZE_SCHEMA))]
+Dtypes = Annotated[tuple[Dtype, ...], _values(_parse_member(Dtype)), _enum_schema(Dtype)]
+Modes = Annotated[tuple[Mode, ...], _values(_parse_member(Mode)), _enum_schema(Mode)]
+Patterns = Annotated[tuple[Pattern, ...], _values(_parse_member(Pattern)), _enum_schema(Pattern)]
+Paddings = Annotated[tuple[Padding, ...], _values(_parse_member(Padding)), _enum_schema(Padding)]
+Biases = Annotated[tuple[Bias, ...], _values(_parse_member(Bias)), _enum_schema(Bias)]
+Scopes = Annotated[tuple[Scope, ...], _values(_parse_member(Scope)), _enum_schema(Scope)]
 
 
 class _Mapping(BaseModel):
@@ -97,7 +94,7 @@ class BatchByDevice:
     cuda: tuple[int, ...]
 
 
-def _parse_batch(given: Any) -> BatchByDevice | tuple[Hashable, ...]:
+def _parse_batch(given: Any) -> BatchByDevice | tuple[Any, ...]:
     if not isinstance(given, dict):
         return _parse_values(parse_count, given)
     devices = [field.name for field in fields(BatchByDevice)]

@@ -1,0 +1,115 @@
+"""For authors of backends, in this package or any other: is what a backend computes right?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import product
+
+import torch
+
+from attnbench.backends.base import Backend
+from attnbench.backends.whole_map import effective, refusals
+from attnbench.errors import UsageError
+from attnbench.measure.call import Call
+from attnbench.oracle import Expectation, Outcome
+from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
+
+_GEOMETRIES = (
+    (14, 14, 7, 7),  # windows divide the map
+    (16, 15, 7, 7),  # they divide neither side
+    (9, 20, 4, 7),  # rectangular map and window
+    (8, 8, 8, 8),  # one window: global attention
+    (6, 5, 1, 5),  # windows of one row
+)
+
+
+class Disagreement(AssertionError):
+    """A backend does not compute what its problem defines."""
+
+
+def sample_problems(*, heads: int = 2, head_dim: int = 16) -> Iterator[Problem]:
+    """A small problem for every combination of fields, over five geometries."""
+    fields = product(_GEOMETRIES, Scope, Pattern, Padding, Bias, Mode, Dtype)
+    for (height, width, window_height, window_width), scope, pattern, padding, bias, mode, dtype in fields:
+        yield Problem(
+            batch=2,
+            height=height,
+            width=width,
+            window_height=window_height,
+            window_width=window_width,
+            heads=heads,
+            head_dim=head_dim,
+            dtype=dtype,
+            mode=mode,
+            pattern=pattern,
+            padding=padding,
+            bias=bias,
+            scope=scope,
+        )
+
+
+def check_backend(
+    backend: type[Backend], *, problems: Iterable[Problem] | None = None, device: str | torch.device | None = None
+) -> int:
+    """Compare a backend with the float64 reference on every problem it supports.
+
+    Args:
+        backend: The class, not an instance.
+        problems: What to check; by default ``sample_problems()``.
+        device: Where; by default the GPU where there is one and the backend is available on it, else the CPU.
+
+    Returns:
+        How many problems were checked.
+
+    Raises:
+        Disagreement: The first disagreement: a wrong result or gradient, an input modified in place, or another
+            output for the same input.
+        UsageError: The backend is not available on the device, or supports none of the problems.
+    """
+    where = torch.device(device) if device is not None else _default_device(backend)
+    if reason := backend.unavailable(where.type):
+        raise UsageError(f"{backend.__name__} cannot be checked on {where}: {reason}")
+    instance = backend()
+    checked = 0
+    for asked in sample_problems() if problems is None else problems:
+        problem = effective(asked, instance)
+        if refusals(instance, problem, where.type):
+            continue
+        check_problem(instance, problem, where)
+        checked += 1
+    if not checked:
+        raise UsageError(f"{backend.__name__} supports none of the problems on {where}: nothing was checked")
+    return checked
+
+
+def check_problem(backend: Backend, problem: Problem, device: torch.device) -> None:
+    """Compare a backend with the float64 reference on one problem it supports.
+
+    Raises:
+        Disagreement: It computes something else.
+    """
+    expectation = Expectation(problem, device=device, seed=0)
+    call = Call(backend, problem, expectation.inputs)
+    given = expectation.inputs.x
+    x = call.input(given.clone())
+    first = call.outcome(x)
+    who = f"{type(backend).__name__} on {problem.label}"
+    if reason := expectation.verdict(first).reason:
+        raise Disagreement(f"{who}: {reason}")
+    kept = _copy(first)
+    call.outcome(call.input(given.flip(0)))
+    if not torch.equal(x, given):
+        raise Disagreement(f"{who}: the input was modified in place")
+    if not torch.equal(first.output, kept.output):
+        raise Disagreement(f"{who}: an output changed when the function was called again")
+    if reason := expectation.verdict(call.outcome(x)).reason:
+        raise Disagreement(f"{who}: right in the first call, but in the third {reason}")
+
+
+def _copy(outcome: Outcome) -> Outcome:
+    return Outcome(output=outcome.output.clone(), gradients=outcome.gradients)
+
+
+def _default_device(backend: type[Backend]) -> torch.device:
+    on_gpu = torch.cuda.is_available() and backend.unavailable("cuda") is None
+    return torch.device("cuda" if on_gpu else "cpu")
