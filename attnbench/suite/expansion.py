@@ -29,7 +29,8 @@ class Suite:
     description: str
     device: str
     """``auto``, or as torch spells it."""
-    baseline: str
+    baseline: str | None
+    """The backend that speed-ups refer to: by default the first that the suite lists."""
     backends: tuple[str, ...]
     measure: Measure
     _file: SuiteFile
@@ -159,7 +160,7 @@ def load_suite(
         name=file.name,
         description=file.description,
         device=file.device,
-        baseline=file.baseline or names[0],
+        baseline=file.baseline or (names[0] if file.backends else None),
         backends=tuple(dict.fromkeys(names)),
         measure=file.measure.measure(),
         _file=file,

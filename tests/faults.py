@@ -1,0 +1,259 @@
+"""Backends that are wrong in every way, for tests of what survives them. Found as ``faults:Class``."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from attnbench.backends.base import Attend, Backend, Level
+from attnbench.problem import Bias, Padding, Pattern, Problem
+
+
+def right(qkv: Tensor) -> Tensor:
+    """Unmasked attention inside windows."""
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    return scaled_dot_product_attention(query, key, value).transpose(1, 2)
+
+
+class Faulty(Backend):
+    """Right, until a subclass says otherwise."""
+
+    def unsupported(self, problem: Problem) -> list[str]:
+        reasons = [f"bias {problem.bias} (allowed: none)"] if problem.bias is not Bias.NONE else []
+        if problem.masked:
+            reasons.append("needs a mask (allowed: none)")
+        return reasons
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        return self.attend
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        return right(qkv)
+
+
+class Right(Faulty):
+    pass
+
+
+class Raises(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        raise RuntimeError(f"no kernel\nfor {tuple(qkv.shape)}")
+
+
+class RaisesUnpicklable(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        class LocalError(Exception):
+            def __reduce__(self) -> str:
+                raise TypeError("cannot be pickled")
+
+        raise LocalError("local")
+
+
+class RaisesInPrepare(Faulty):
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        raise ValueError("cannot be prepared")
+
+
+class Segfaults(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        ctypes.string_at(0)
+        return right(qkv)
+
+
+class Exits(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        os._exit(7)
+
+
+class Leaves(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        sys.exit("I leave")
+
+
+class Hangs(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        time.sleep(3600)
+        return right(qkv)
+
+
+class HangsInPrepare(Faulty):
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        time.sleep(3600)
+        return right
+
+
+class HangsLater(Faulty):
+    """Right in the first call, then never back: caught while it is measured."""
+
+    calls = 0
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls > 1:
+            time.sleep(3600)
+        return right(qkv)
+
+
+class Allocates(Faulty):
+    """Asks for four tebibytes."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        return qkv + torch.empty(2**42, dtype=torch.int8)
+
+
+class Prints(Faulty):
+    """Right, and prints a mebibyte to stdout and stderr, and JSON that looks like a message."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        if not getattr(self, "printed", False):
+            self.printed = True
+            print('{"kind": "Finished"}\n' + "x" * 2**20)
+            print("y" * 2**20, file=sys.stderr)
+            os.write(1, b"z" * 2**16)
+        return right(qkv)
+
+
+class ForksAndDies(Faulty):
+    """Dies while a grandchild keeps the pipes open."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        if os.fork() == 0:
+            time.sleep(3600)
+        os._exit(3)
+
+
+class WrongResult(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        return 1.01 * right(qkv)
+
+
+class WrongGradient(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        out = right(qkv)
+        return out.detach() + 0 * out
+
+
+class WrongShape(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        return right(qkv).flatten(2)
+
+
+class WrongDtype(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        return right(qkv).double()
+
+
+class NotANumber(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        out = right(qkv).clone()
+        out[0, 0, 0, 0] = float("nan")
+        return out
+
+
+class NotATensor(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        return None  # type: ignore[return-value]
+
+
+class ModifiesInput(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        out = right(qkv)
+        with torch.no_grad():
+            qkv.data.zero_()
+        return out
+
+
+class ReusesOutput(Faulty):
+    """Right, but every call writes into the same output."""
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        kept: list[Tensor] = []
+
+        def attend(qkv: Tensor) -> Tensor:
+            out = right(qkv).detach()
+            if not kept:
+                kept.append(out.clone())
+            return kept[0].copy_(out)
+
+        return attend
+
+
+class IgnoresPadding(Backend):
+    """Right but for one thing that only some problems have: masked padding."""
+
+    def unsupported(self, problem: Problem) -> list[str]:
+        return ["no"] if problem.bias is not Bias.NONE or problem.shifted else []
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        assert problem.padding in Padding
+        return right
+
+
+class Unavailable(Faulty):
+    @classmethod
+    def unavailable(cls, device_type: str) -> str | None:
+        return "faults are not installed: pip install [faults]"
+
+
+class AvailabilityRaises(Faulty):
+    @classmethod
+    def unavailable(cls, device_type: str) -> str | None:
+        raise OSError("libcudart.so.99: cannot open shared object file")
+
+
+class Unsupported(Faulty):
+    def unsupported(self, problem: Problem) -> list[str]:
+        return [f"heads {problem.heads} (allowed: 0)", "never"]
+
+
+class OnMap(Backend):
+    """A whole-map backend: LSA where windows divide the map, without anybody's partition."""
+
+    level: ClassVar[Level] = Level.MAP
+
+    def unsupported(self, problem: Problem) -> list[str]:
+        reasons = [f"pattern {problem.pattern} (allowed: grouped)"] if problem.pattern is not Pattern.GROUPED else []
+        if problem.bias is not Bias.NONE:
+            reasons.append(f"bias {problem.bias} (allowed: none)")
+        if problem.padded and (problem.padding is Padding.MASKED or problem.scope != "layer"):
+            reasons.append(f"map {problem.resolution} (allowed: multiples of the window {problem.window})")
+        return reasons
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        k1, k2 = problem.window_height, problem.window_width
+        assert not problem.padded, "a layer pads before it projects"
+
+        def attend(qkv: Tensor) -> Tensor:
+            b, height, width, _, heads, dim = qkv.shape
+            tiles = qkv.view(b, height // k1, k1, width // k2, k2, 3, heads, dim).permute(5, 0, 1, 3, 6, 2, 4, 7)
+            query, key, value = tiles.flatten(5, 6).unbind(0)
+            out = scaled_dot_product_attention(query, key, value).unflatten(4, (k1, k2))
+            return out.permute(0, 1, 4, 2, 5, 3, 6).reshape(b, height, width, heads, dim)
+
+        return attend
+
+
+class Slow(Faulty):
+    """Right, and takes a while: something to interrupt. Leaves a file where it works."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        Path(os.environ.get("FAULTS_STARTED", os.devnull)).touch()
+        time.sleep(0.2)
+        return right(qkv)
+
+
+class NotABackend:
+    prepare: Callable[[], None]
+
+
+class Abstract(Backend):
+    pass

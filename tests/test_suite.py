@@ -1,0 +1,219 @@
+"""From YAML to cases, and what a suite's author is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from attnbench.backends import registry
+from attnbench.errors import SuiteError
+from attnbench.record import Cache
+from attnbench.suite import Suite, built_in_suites, json_schema, load_suite
+
+KNOWN = ["naive", "sdpa", "swin"]
+GOOD = """\
+name: good
+sweep:
+  batch: 4
+  resolution: [28, 56x42]
+  window: [7, 7x14]
+  heads: [2, 4]
+  dtype: [float32, bfloat16]
+exclude:
+  - {resolution: 28, window: 7x14}
+cases:
+  - {name: training, resolution: 14, window: 7, heads: 8, mode: [forward, forward_backward]}
+backends: [naive, swin]
+measure: {blocks: 2, max_time_s: 0.5, cache: cold}
+"""
+
+Load = Callable[..., Suite]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def write_and_load(text: str, **options: object) -> Suite:
+        path = tmp_path / "s.yaml"
+        path.write_text(text)
+        return load_suite(path, known_backends=KNOWN, **options)  # type: ignore[arg-type]
+
+    return write_and_load
+
+
+def test_a_sweep_is_the_cartesian_product_without_what_is_excluded(load: Load) -> None:
+    cases = load(GOOD).cases("cpu")
+    assert len(cases) == 2 * 2 * 2 * 2 - 4 + 2
+    assert not [case for case in cases if case.problem.resolution == "28x28" and case.problem.window == "7x14"]
+    assert [case.name for case in cases[-2:]] == ["training/forward", "training/forward_backward"]
+    assert cases[0].name == "b4 28x28 w7 h2 float32"
+    assert {case.device for case in cases} == {"cpu"}
+
+
+def test_defaults_fill_in_everything_else(load: Load) -> None:
+    suite = load("name: small\ncases: [{resolution: 7, window: 7, heads: 1}]\n")
+    assert (suite.device, suite.backends, suite.baseline) == ("auto", tuple(KNOWN), None)
+    assert (suite.measure.blocks, suite.measure.timeout_s, suite.measure.cache) == (3, 60, None)
+    assert suite.cases("cpu")[0].problem.head_dim == 32
+
+
+def test_the_baseline_is_the_first_backend_unless_named(load: Load) -> None:
+    assert load(GOOD).baseline == "naive"
+    assert load(GOOD + "baseline: swin\n").baseline == "swin"
+
+
+def test_measure_is_taken_over(load: Load) -> None:
+    measure = load(GOOD).measure
+    assert (measure.blocks, measure.max_time_s, measure.cache) == (2, 0.5, Cache.COLD)
+
+
+def test_a_batch_may_differ_by_device(load: Load) -> None:
+    suite = load(GOOD.replace("batch: 4", "batch: {cpu: 1, cuda: [64, 128]}"))
+    assert suite.needs_device()
+    assert {case.problem.batch for case in suite.cases("cpu")} == {1}
+    assert {case.problem.batch for case in suite.cases("cuda:0")} == {1, 64, 128}
+
+
+def test_the_same_problem_twice_is_one_case(load: Load) -> None:
+    assert len(load(GOOD.replace("heads: [2, 4]", "heads: [2, 2]")).cases("cpu")) == 6 + 2
+
+
+def test_the_command_line_changes_values_and_is_named_where_they_are_wrong(load: Load) -> None:
+    suite = load(GOOD, overrides=["measure.blocks=5", "sweep.heads=[1]"], backends=["sdpa"])
+    assert suite.measure.blocks == 5
+    assert suite.backends == ("sdpa",)
+    assert "blocks: 5" in suite.text
+    with pytest.raises(SuiteError, match=r"^--set sweep.heads=0: sweep.heads: 0 is not allowed"):
+        load(GOOD, overrides=["sweep.heads=0"])
+    with pytest.raises(SuiteError, match=r"^--set blocks: write key=value"):
+        load(GOOD, overrides=["blocks"])
+    with pytest.raises(SuiteError, match=r"^--backend: there is no backend 'sdap'; did you mean sdpa\?"):
+        load(GOOD, backends=["sdap"])
+
+
+MISTAKES = {
+    "empty": ("", "s.yaml:1: the suite is empty; it needs at least a name and a sweep or cases"),
+    "only comments": ("# nothing\n", "s.yaml:1: the suite is empty"),
+    "a list": ("- name: good\n", "s.yaml:1: a suite is a mapping of keys to values, this is a list"),
+    "a scalar": ("good\n", "s.yaml:1: a suite is a mapping of keys to values, this is a str"),
+    "not YAML": (GOOD.replace("heads: [2, 4]", "heads: [2, 4"), "s.yaml:7: not YAML: expected ',' or ']'"),
+    "a tab": (GOOD.replace("  batch: 4", "\tbatch: 4"), "s.yaml:3: not YAML: found character '\\t'"),
+    "a key twice": (GOOD + "name: again\n", "s.yaml:14: the same key stands twice; keep one"),
+    "unknown key": (GOOD.replace("heads:", "haeds:"), "s.yaml:6: unknown key sweep.haeds; did you mean heads?"),
+    "unknown key at the top": (GOOD + "sweeps: 1\n", "s.yaml:14: unknown key sweeps; did you mean sweep?"),
+    "unknown key in a case": (
+        GOOD.replace("name: training,", "nmae: training,"),
+        "s.yaml:11: unknown key cases.0.nmae; did you mean name?",
+    ),
+    "unknown key in measure": (GOOD.replace("blocks", "block"), "s.yaml:13: unknown key measure.block; did you mean"),
+    "missing field": (GOOD.replace("  window: [7, 7x14]\n", ""), "s.yaml:2: sweep.window is missing"),
+    "missing name": (GOOD.replace("name: good\n", ""), "s.yaml:1: name is missing"),
+    "a name with a slash": (GOOD.replace("good", "a/b"), "s.yaml:1: name: 'a/b' is not allowed (allowed: letters"),
+    "wrong type": (GOOD.replace("batch: 4", "batch: four"), "s.yaml:3: sweep.batch: 'four' is not allowed (allowed: a"),
+    "a fraction": (GOOD.replace("batch: 4", "batch: 4.5"), "s.yaml:3: sweep.batch: 4.5 is not allowed"),
+    "true": (GOOD.replace("batch: 4", "batch: true"), "s.yaml:3: sweep.batch: True is not allowed"),
+    "negative": (GOOD.replace("heads: [2, 4]", "heads: [2, -4]"), "s.yaml:6: sweep.heads: -4 is not allowed"),
+    "zero": (GOOD.replace("heads: [2, 4]", "heads: 0"), "s.yaml:6: sweep.heads: 0 is not allowed (allowed: a whole"),
+    "zero in a size": (GOOD.replace("7x14]", "7x0]"), "s.yaml:5: sweep.window: '7x0' is not allowed (allowed: 1 or"),
+    "three sides": (GOOD.replace("56x42", "56x42x3"), "s.yaml:4: sweep.resolution: '56x42x3' is not allowed"),
+    "hexadecimal": (GOOD.replace("resolution: 14", "resolution: 0x14"), "s.yaml:11: cases.0.resolution: 20 is not"),
+    "unknown member": (GOOD.replace("bfloat16", "int8"), "s.yaml:7: sweep.dtype: 'int8' is not allowed (allowed: flo"),
+    "empty list": (GOOD.replace("heads: [2, 4]", "heads: []"), "s.yaml:6: sweep.heads: there is no value; give one"),
+    "null": (GOOD.replace("heads: [2, 4]", "heads:"), "s.yaml:6: sweep.heads: there is no value; give one"),
+    "window larger than the map": (
+        GOOD.replace("exclude:\n  - {resolution: 28, window: 7x14}", "").replace("7x14", "7x43"),
+        "s.yaml:5: window: 7x43 is larger than the map 28x28 (allowed: up to the map, side by side); change it",
+    ),
+    "window of a case larger than its map": (
+        GOOD.replace("resolution: 14, window: 7", "resolution: 5, window: 7"),
+        "s.yaml:11: window: 7x7 is larger than the map 5x5",
+    ),
+    "nothing to run": ("name: none\n", "s.yaml:1: nothing to run; give a sweep or cases"),
+    "everything excluded": (
+        GOOD.replace("cases:", "  - {heads: [2, 4]}\n  - {heads: 8}\ncases:"),
+        "s.yaml:8: nothing is left to run",
+    ),
+    "two cases of one name": (
+        GOOD.replace("cases:", "cases:\n  - {name: training/forward, resolution: 7, window: 7, heads: 1}"),
+        "s.yaml:12: two cases are named 'training/forward'; rename one",
+    ),
+    "unknown backend": (GOOD.replace("[naive, swin]", "[naive, swim]"), "s.yaml:12: there is no backend 'swim'; did"),
+    "unknown baseline": (GOOD + "baseline: naif\n", "s.yaml:14: there is no backend 'naif'; did you mean naive?"),
+    "no backends": (GOOD.replace("[naive, swin]", "[]"), "s.yaml:12: backends: list should have at least 1 item"),
+    "unknown device": (GOOD + "device: gpu\n", "s.yaml:14: device: 'gpu' is not allowed (allowed: auto, cpu, cuda"),
+    "batch for a device only": (
+        GOOD.replace("batch: 4", "batch: {cpu: 4}"),
+        "s.yaml:3: sweep.batch: there is no batch for cuda; give one for each of cpu, cuda",
+    ),
+    "zero blocks": (GOOD.replace("blocks: 2", "blocks: 0"), "s.yaml:13: measure.blocks: input should be greater than"),
+    "unknown cache": (GOOD.replace("cache: cold", "cache: warm"), "s.yaml:13: measure.cache: 'warm' is not allowed (all"),
+    "a sweep that is a list": ("name: a\nsweep: [1]\n", "s.yaml:2: sweep: input should be a"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence_with_file_and_line(load: Load, mistake: str) -> None:
+    text, sentence = MISTAKES[mistake]
+    with pytest.raises(SuiteError) as caught:
+        load(text).cases("cpu")
+    message = str(caught.value)
+    assert message.partition("s.yaml")[2].startswith(sentence.partition("s.yaml")[2]), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("quikc", "quikc is neither a file nor a suite; did you mean quick? (suites: "),
+        ("missing.yaml", "missing.yaml does not exist"),
+        (".", ". is a directory; give a suite's file"),
+    ],
+)
+def test_a_suite_that_is_not_there_is_named(name: str, sentence: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        load_suite(name, known_backends=KNOWN)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SuiteError, match="is not UTF-8 text"):
+        load_suite(path, known_backends=KNOWN)
+
+
+BUILT_IN = (
+    "quick", "twins_svt_s", "twins_svt_b", "twins_svt_l", "swin_t", "swin_table5", "window_sweep", "resolution_sweep",
+    "heads_sweep", "dtype_sweep", "detection", "sdpa_rank",
+)  # fmt: skip
+
+
+def test_these_suites_come_with_the_package() -> None:
+    assert set(built_in_suites()) == set(BUILT_IN)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_suite_that_comes_with_the_package_says_its_question_and_runs_on_both_devices(name: str) -> None:
+    suite = load_suite(name, known_backends=registry.names())
+    assert suite.path.read_text().startswith("# ")
+    assert suite.name == name
+    assert suite.description.endswith("?")
+    assert suite.cases("cpu")
+    assert suite.cases("cuda:0")
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_published_schema_accepts_the_suites(name: str) -> None:
+    jsonschema.validate(YAML(typ="safe").load(built_in_suites()[name]), json_schema())
+
+
+def test_the_published_schema_refuses_what_the_loader_refuses() -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for mistake in ("unknown key", "zero", "unknown member", "missing field", "empty list", "unknown device"):
+        data = YAML(typ="safe").load(MISTAKES[mistake][0])
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(data, schema)

@@ -1,0 +1,69 @@
+"""check_backend finds what is wrong, and passes what is right."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import tests.faults as faults
+from attnbench.backends import registry
+from attnbench.backends.base import Backend
+from attnbench.errors import UsageError
+from attnbench.problem import Scope
+from attnbench.testing import Disagreement, check_backend, sample_problems
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("scope", list(Scope))
+@pytest.mark.parametrize("name", registry.names())
+def test_every_backend_agrees_with_the_reference_on_every_problem_it_supports(
+    name: str, scope: Scope, device: str
+) -> None:
+    backend = registry.load(name)
+    if reason := backend.unavailable(device):
+        pytest.skip(reason)
+    problems = [problem for problem in sample_problems() if problem.scope is scope]
+    assert check_backend(backend, problems=problems, device=device) >= len(problems) // 16
+
+
+def test_a_backend_of_the_whole_map_is_checked_at_map_and_layer() -> None:
+    assert check_backend(faults.OnMap, device="cpu") > 50
+
+
+@pytest.mark.parametrize(
+    ("backend", "sentence"),
+    [
+        (faults.WrongResult, "output is off by"),
+        (faults.WrongGradient, "gradient of input is off by"),
+        (faults.WrongShape, r"output of shape \(8, 49, 32\) \(allowed: \(8, 49, 2, 16\)\)"),
+        (faults.WrongDtype, r"output of dtype torch.float64 \(allowed: float32\)"),
+        (faults.NotANumber, "output is off by nan"),
+        (faults.ModifiesInput, "the input was modified in place"),
+        (faults.ReusesOutput, "an output changed when the function was called again"),
+        (faults.IgnoresPadding, "IgnoresPadding on b2 16x15 w7 h2 d16 float32 masked"),
+    ],
+)
+def test_what_is_wrong_is_named(backend: type[Backend], sentence: str) -> None:
+    problems = [problem for problem in sample_problems() if problem.scope is Scope.WINDOWS]
+    with pytest.raises(Disagreement, match=sentence):
+        check_backend(backend, problems=problems, device="cpu")
+
+
+def test_a_right_backend_tells_how_many_problems_it_was_checked_on() -> None:
+    windows = [problem for problem in sample_problems() if problem.scope is Scope.WINDOWS and not problem.masked]
+    supported = [problem for problem in windows if problem.bias == "none"]
+    assert check_backend(faults.Right, problems=windows, device=torch.device("cpu")) == len(supported)
+
+
+@pytest.mark.parametrize(
+    ("backend", "sentence"),
+    [
+        (faults.Unavailable, "Unavailable cannot be checked on cpu: faults are not installed"),
+        (faults.Unsupported, "Unsupported supports none of the problems on cpu"),
+    ],
+)
+def test_nothing_checked_is_not_a_pass(backend: type[Backend], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        check_backend(backend, device="cpu")
