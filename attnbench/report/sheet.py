@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-_GAP = 2
+_GAP = 3
 """Characters between two columns."""
 
 
@@ -40,7 +40,7 @@ class Grid:
     @property
     def width(self) -> int:
         """Characters of a row."""
-        return sum(column.width + _GAP for column in self.columns) + _GAP
+        return sum(column.width + _GAP for column in self.columns) - _GAP
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
@@ -58,7 +58,10 @@ class Sheet:
 
 
 def fit(sheet: Sheet, width: int) -> Sheet:
-    """Leave out columns until every grid fits, the same ones everywhere, and say which in a note."""
+    """Leave out columns until every grid fits, the same ones everywhere, and say which in a note.
+
+    What still does not fit is cut into grids below one another.
+    """
     dropped: list[str] = []
     grids = sheet.grids
     while any(grid.width > width for grid in grids):
@@ -70,14 +73,17 @@ def fit(sheet: Sheet, width: int) -> Sheet:
         grids = tuple(
             replace(grid, columns=tuple(column for column in grid.columns if column.header != header)) for grid in grids
         )
+    grids = tuple(part for grid in grids for part in _split(grid, width))
     if not dropped:
-        return sheet
+        return replace(sheet, grids=grids)
     note = f"Not shown at {width} columns: {', '.join(dropped)} (wider, or as csv or json)."
     return replace(sheet, grids=grids, notes=(*sheet.notes, note))
 
 
-def split(grid: Grid, width: int) -> list[Grid]:
-    """Cut a grid whose columns are all data into several that fit, each with the first column."""
+def _split(grid: Grid, width: int) -> list[Grid]:
+    """Cut a grid into several that fit, each with the first column."""
+    if grid.width <= width:
+        return [grid]
     first, *rest = grid.columns
     parts: list[list[Column]] = [[]]
     for column in rest:

@@ -1,0 +1,190 @@
+"""Every rendering of one run, and that nothing is cut where there is little room."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
+
+from attnbench.errors import UsageError
+from attnbench.record import Record, Status
+from attnbench.report import data, markdown, terminal
+from attnbench.report.pivot import pivot
+from attnbench.report.sheet import Column, Grid, Sheet, enumerate_names
+from attnbench.report.tables import sheet, significant
+from attnbench.store import read_run
+from tests.conftest import failed, problem, record, sample_records
+
+Store = Callable[[Sequence[Record]], Path]
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_run_on_a_terminal(stored: Path, snapshot: SnapshotAssertion, width: int) -> None:
+    assert terminal.render(sheet(read_run(stored)), width=width) == snapshot
+
+
+def test_a_run_as_markdown(stored: Path, snapshot: SnapshotAssertion) -> None:
+    assert markdown.render(sheet(read_run(stored))) == snapshot
+
+
+def test_a_run_as_csv(stored: Path, snapshot: SnapshotAssertion) -> None:
+    assert data.render_csv(read_run(stored)) == snapshot
+
+
+def test_a_run_as_json(stored: Path, snapshot: SnapshotAssertion) -> None:
+    assert data.render_json(read_run(stored)) == snapshot
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
+def test_no_line_is_wider_than_the_terminal_and_no_cell_is_cut(stored: Path, width: int) -> None:
+    text = terminal.render(sheet(read_run(stored)), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for backend in ("naive", "sdpa_5d", "flash_attn", "swin"):
+        assert backend in text
+
+
+def test_columns_without_room_are_named(stored: Path) -> None:
+    run = read_run(stored)
+    narrow, wide = (terminal.render(sheet(run), width=width) for width in (80, 220))
+    assert "Not shown at 80 columns:" in narrow
+    assert "Not shown" not in wide
+    headers = narrow.partition("Not shown at 80 columns: ")[2].partition(" (wider")[0].replace("\n", " ").split(", ")
+    assert len(headers) > 3
+    for header in headers:
+        assert " ".join(header.split()) in wide
+
+
+def test_brackets_in_names_survive_the_renderer(stored: Path) -> None:
+    assert "stage 1 shifted [layer]" in terminal.render(sheet(read_run(stored)), width=120)
+
+
+def test_the_fastest_stands_first_and_failures_last(stored: Path) -> None:
+    first = sheet(read_run(stored)).grids[0]
+    assert [row[0] for row in first.rows] == ["sdpa", "naive", "swin", "sdpa_5d", "flash_attn"]
+
+
+def test_speed_ups_stay_inside_one_problem(stored: Path) -> None:
+    grids = sheet(read_run(stored)).grids
+    speed_ups = [{row[0]: row[2] for row in grid.rows} for grid in grids]
+    assert speed_ups[0] == {"sdpa": "2.00x", "naive": "1.00x", "swin": "-", "sdpa_5d": "0.50x", "flash_attn": "-"}
+    # Where the case itself is shifted, swin computes the same function as the others.
+    assert speed_ups[1]["swin"] == "0.91x"
+
+
+def test_another_baseline_can_be_asked_for(stored: Path) -> None:
+    first = sheet(read_run(stored), baseline="sdpa").grids[0]
+    assert first.columns[2].header == "vs sdpa"
+    assert first.rows[1][2] == "0.50x"
+
+
+def test_what_the_reader_must_know_stands_below(stored: Path) -> None:
+    notes = "\n".join(sheet(read_run(stored)).notes)
+    assert "swin always computes the shifted pattern, which is a different function" in notes
+    assert 'sdpa_5d, in "stage 1": ran torch\'s unfused math kernel.' in notes
+    assert "flash_attn, in every case: unavailable: flash_attn has no kernels for cpu (allowed: cuda)" in notes
+    assert 'sdpa_5d, in "stage 1 shifted [layer]": wrong_result: output is off by 0.5 (allowed: 1e-06)' in notes
+
+
+def test_a_baseline_that_was_not_measured_is_said(store_run: Store) -> None:
+    records = [failed("naive", Status.ERROR, "no"), record("sdpa", position=1)]
+    run = sheet(read_run(store_run(records)))
+    assert "No speed-ups in the one case: the baseline naive was not measured there." in run.notes
+    assert all(row[2] == "-" for row in run.grids[0].rows)
+
+
+def test_an_empty_run_renders(store_run: Store) -> None:
+    assert "sample" not in terminal.render(sheet(read_run(store_run([]))), width=80).splitlines()[3:]
+
+
+def test_intervals_appear_with_several_blocks(store_run: Store) -> None:
+    run = read_run(store_run([record(latency_ms=latency, block=index) for index, latency in enumerate((2.0, 2.1))]))
+    assert "95 % interval" in [column.header for column in sheet(run).grids[0].columns]
+
+
+def test_failed_cells_are_null_in_json_and_empty_in_csv(stored: Path) -> None:
+    run = read_run(stored)
+    cells = json.loads(data.render_json(run))["cells"]
+    failures = [cell for cell in cells if cell["status"] != "ok"]
+    assert failures
+    assert all(cell["latency_ms"] is None and cell["peak_bytes"] is None for cell in failures)
+    assert ",unavailable,flash_attn has no kernels for cpu (allowed: cuda),,,,,," in data.render_csv(run)
+
+
+def sweep() -> list[Record]:
+    records = []
+    for position, (side, window, backend) in enumerate(
+        (side, window, backend) for side in (14, 28) for window in (2, 7) for backend in ("naive", "sdpa")
+    ):
+        asked = problem(height=side, width=side, window_height=window, window_width=window)
+        latency = side * window / (10 if backend == "naive" else 20)
+        case = f"{side}/{window}"
+        if (side, window, backend) == (28, 7, "sdpa"):
+            records.append(failed(backend, Status.OOM, "too much", case, problem=asked, position=position))
+        else:
+            records.append(record(backend, case, latency, problem=asked, position=position))
+    return records
+
+
+def test_a_pivot_over_two_axes(store_run: Store, snapshot: SnapshotAssertion) -> None:
+    run = read_run(store_run(sweep()))
+    grids = pivot(run, rows="resolution", columns="window", metric="latency_ms")
+    assert terminal.render(grids, width=80) == snapshot
+    assert markdown.render(pivot(run, rows="window", columns="backend", metric="peak_bytes")) == snapshot
+
+
+def test_a_pivot_names_failed_cells(store_run: Store) -> None:
+    grids = pivot(read_run(store_run(sweep())), rows="resolution", columns="window", metric="latency_ms").grids
+    assert [grid.title for grid in grids] == ["latency_ms: backend naive", "latency_ms: backend sdpa"]
+    assert grids[1].rows[1] == ("28x28", "2.80", "oom")
+
+
+def test_a_pivot_wider_than_the_terminal_goes_on_below(store_run: Store) -> None:
+    records = [
+        record(case=str(heads), problem=problem(heads=heads), position=heads) for heads in range(1, 30)
+    ]  # fmt: skip
+    sheet_of_heads = pivot(read_run(store_run(records)), rows="batch", columns="heads", metric="latency_ms")
+    text = terminal.render(sheet_of_heads, width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    for heads in range(1, 30):
+        assert f" {heads} " in text.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"rows": "hight"}, "--rows hight: not an axis (allowed: backend, batch, resolution"),
+        ({"columns": "latency_ms"}, "--columns latency_ms: not an axis"),
+        ({"columns": "resolution"}, "--rows and --columns are both resolution; give two axes"),
+        ({"metric": "latency"}, "--metric latency: not a number of the table (allowed: latency_ms"),
+    ],
+)
+def test_a_wrong_pivot_says_what_is_allowed(stored: Path, arguments: dict[str, str], sentence: str) -> None:
+    asked = {"rows": "resolution", "columns": "window", "metric": "latency_ms", **arguments}
+    with pytest.raises(UsageError) as caught:
+        pivot(read_run(stored), **asked)
+    assert str(caught.value).startswith(sentence)
+
+
+@given(st.floats(1e-6, 1e6))
+def test_three_significant_digits_are_right_to_half_a_unit(value: float) -> None:
+    assert float(significant(value)) == pytest.approx(value, rel=5.0001e-3)
+    assert "e" not in significant(value)
+
+
+def test_names_are_enumerated_as_in_a_sentence() -> None:
+    assert [enumerate_names(names) for names in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+
+
+def test_markdown_escapes_what_would_break_a_table() -> None:
+    grid = Grid(title="a|b", columns=(Column(header="x", cells=("1|2",)),))
+    assert r"| 1\|2 |" in markdown.render(Sheet(heading="", grids=(grid,), notes=()))
+
+
+def test_sample_records_cover_every_kind_of_row() -> None:
+    assert {one.status for one in sample_records()} == {Status.OK, Status.UNAVAILABLE, Status.WRONG_RESULT}

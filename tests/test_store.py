@@ -1,0 +1,169 @@
+"""Run directories: what they say, and what is said of those that are damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import attnbench
+from attnbench.errors import OutputError, StoredRunError
+from attnbench.journal import JOURNAL, Journal, read_journal
+from attnbench.record import Record, Status
+from attnbench.store import COLUMNS, CSV, PARQUET, read_run, table, write_tables
+from tests.conftest import failed, problem, record, sample_records
+
+Store = Callable[[Sequence[Record]], Path]
+
+
+def test_a_table_has_one_row_per_cell_and_the_fixed_columns(stored: Path) -> None:
+    frame = attnbench.load(stored)
+    assert list(frame.columns) == list(COLUMNS)
+    assert len(frame) == len(sample_records())
+    assert {name: str(kind) for name, kind in frame.dtypes.items()} == COLUMNS
+    assert set(frame["suite"]) == {"sample"}
+
+
+def test_rates_follow_from_latency_and_problem() -> None:
+    row = table([record(latency_ms=2.0, samples_ms=(2.0,))], suite="s").iloc[0]
+    assert row["latency_ms"] == pytest.approx(2.0)
+    assert row["images_per_s"] == pytest.approx(1000)
+    assert row["tokens_per_s"] == pytest.approx(196_000)
+    # 4 windows of 49 tokens and 2 images: 4 x 2 x 4 x 49 x 49 x 64 operations.
+    assert row["tflops"] == pytest.approx(4 * 2 * 4 * 49 * 49 * 64 / 2e-3 / 1e12)
+    assert row["gbytes_per_s"] == pytest.approx(4 * 2 * 196 * 64 * 4 / 2e-3 / 1e9)
+
+
+def test_blocks_become_one_row_with_an_interval() -> None:
+    blocks = [record(latency_ms=latency, block=number) for number, latency in enumerate((2.0, 2.2, 1.9))]
+    row = table(blocks, suite="s").iloc[0]
+    assert (row["blocks"], row["samples"]) == (3, 30)
+    assert row["latency_low_ms"] < row["latency_ms"] < row["latency_high_ms"]
+    assert row["latency_min_ms"] == pytest.approx(1.9)
+
+
+def test_a_failed_cell_is_a_row_with_its_reason_and_no_number() -> None:
+    row = table([failed("sdpa", Status.OOM, "too much")], suite="s").iloc[0]
+    assert (row["status"], row["reason"]) == ("oom", "too much")
+    numbers = [name for name, kind in COLUMNS.items() if kind != "string" and name not in problem().to_json()]
+    assert row[numbers].isna().all()
+
+
+def test_a_cell_that_failed_in_one_block_is_not_ok() -> None:
+    row = table([record(block=0), failed("naive", Status.CRASHED, "died", block=1)], suite="s").iloc[0]
+    assert (row["status"], row["reason"]) == ("crashed", "died")
+    assert pd.isna(row["latency_ms"])
+
+
+def test_rows_stand_in_the_order_of_the_suite_not_of_measuring() -> None:
+    frame = table(reversed(sample_records()), suite="s")
+    assert list(frame["backend"][:5]) == ["naive", "sdpa", "sdpa_5d", "flash_attn", "swin"]
+
+
+def test_tables_are_rebuilt_from_the_journal_to_the_last_digit(stored: Path) -> None:
+    frame = write_tables(stored)
+    assert not list(stored.glob(".*"))
+    pd.testing.assert_frame_equal(frame, attnbench.load(stored))
+    (stored / JOURNAL).unlink()
+    pd.testing.assert_frame_equal(frame, attnbench.load(stored))
+    (stored / PARQUET).unlink()
+    from_csv = attnbench.load(stored)
+    pd.testing.assert_frame_equal(frame.fillna({"flags": "", "reason": "", "kernel": ""}), from_csv.fillna({"flags": "", "reason": "", "kernel": ""}))  # fmt: skip
+
+
+def test_a_torn_last_line_is_passed_over(stored: Path) -> None:
+    journal = stored / JOURNAL
+    whole = journal.read_bytes()
+    for cut in (1, 10, 200):
+        journal.write_bytes(whole[:-cut])
+        assert len(attnbench.load(stored)) == len(sample_records()) - 1
+
+
+def test_a_torn_middle_line_is_named(stored: Path) -> None:
+    journal = stored / JOURNAL
+    lines = journal.read_text().splitlines(keepends=True)
+    lines[2] = lines[2][:50] + "\n"
+    journal.write_text("".join(lines))
+    with pytest.raises(StoredRunError, match=r"journal.jsonl:3: not a journal line; the file is damaged"):
+        attnbench.load(stored)
+
+
+def test_a_newer_journal_is_refused_by_version(stored: Path) -> None:
+    journal = stored / JOURNAL
+    journal.write_text(journal.read_text().replace('"schema_version":1', '"schema_version":2'))
+    with pytest.raises(StoredRunError, match=r"journal.jsonl:1: written by a newer attnbench \(schema 2, this one"):
+        attnbench.load(stored)
+
+
+def test_a_journal_line_that_contradicts_itself_is_named(stored: Path) -> None:
+    journal = stored / JOURNAL
+    journal.write_text(journal.read_text().replace('"status":"ok"', '"status":"fine"', 1))
+    with pytest.raises(StoredRunError, match=r"journal.jsonl:1: not a record: 'fine' is not a valid Status"):
+        attnbench.load(stored)
+
+
+def test_a_newer_environment_is_refused(stored: Path) -> None:
+    path = stored / "environment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 9}))
+    with pytest.raises(StoredRunError, match=r"environment.json: written by a newer attnbench \(schema 9"):
+        attnbench.load(stored)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": null}'])
+def test_a_damaged_environment_is_named(stored: Path, content: str) -> None:
+    (stored / "environment.json").write_text(content)
+    with pytest.raises(StoredRunError, match=r"environment.json:1: not an environment"):
+        attnbench.load(stored)
+
+
+def test_what_is_not_a_run_says_what_is_missing_and_what_is_near(stored: Path) -> None:
+    with pytest.raises(StoredRunError, match=r"is not a run: it holds neither journal.jsonl nor table.csv; did you mean"):
+        attnbench.load(stored.parent)
+    empty = stored.parent / "empty"
+    empty.mkdir()
+    with pytest.raises(StoredRunError, match=r"empty is not a run: it holds neither journal.jsonl nor table.csv$"):
+        attnbench.load(empty)
+    with pytest.raises(StoredRunError, match="does not exist"):
+        attnbench.load(empty / "nothing")
+    with pytest.raises(StoredRunError, match="is a file; give the run directory"):
+        attnbench.load(stored / JOURNAL)
+
+
+@pytest.mark.parametrize(("name", "content"), [(CSV, "a,b\n1,2\n"), (CSV, ""), (PARQUET, "not parquet")])
+def test_a_table_that_is_none_is_named(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(StoredRunError, match="not a"):
+        attnbench.load(tmp_path)
+
+
+def test_an_empty_run_is_an_empty_table(store_run: Store) -> None:
+    assert attnbench.load(store_run([])).empty
+
+
+def test_every_line_is_on_disk_when_append_returns(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        for number in range(3):
+            journal.append(record(block=number))
+            assert [one.block for one in read_journal(tmp_path)] == list(range(number + 1))
+
+
+def test_a_full_disk_stops_with_one_sentence_and_leaves_what_was_written(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append(record())
+        kept = journal._file
+        with Path("/dev/full").open("wb", buffering=0) as journal._file:
+            with pytest.raises(OutputError, match="No space left on device; what it holds stays"):
+                journal.append(record(block=1))
+        journal._file = kept
+    assert len(list(read_journal(tmp_path))) == 1
+
+
+def test_the_baseline_is_the_suites(stored: Path) -> None:
+    assert read_run(stored).baseline == "naive"
+    (stored / "suite.yaml").write_text("backends: [sdpa]")
+    assert read_run(stored).baseline == "sdpa"
+    (stored / "suite.yaml").unlink()
+    assert read_run(stored).baseline is None
