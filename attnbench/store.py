@@ -140,7 +140,7 @@ def _read_table(path: Path, suite: Mapping[str, Any]) -> pd.DataFrame:
     for name, read in ((PARQUET, pd.read_parquet), (CSV, pd.read_csv)):
         if (path / name).exists():
             try:
-                return _typed(read(path / name), path / name)
+                return _checked(read(path / name), path / name)
             except (ValueError, OSError) as error:
                 raise StoredRunError(f"{path / name}: not a table: {' '.join(str(error).split())}") from None
     newest = max(path.glob(f"**/{JOURNAL}"), default=None, key=lambda found: found.stat().st_mtime)
@@ -148,10 +148,16 @@ def _read_table(path: Path, suite: Mapping[str, Any]) -> pd.DataFrame:
     raise StoredRunError(f"{path} is not a run: it holds neither {JOURNAL} nor {CSV}{hint}")
 
 
-def _typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise StoredRunError(f"{path}: not a run's table: there is no column {missing[0]}")
-    return frame[list(COLUMNS)].astype(COLUMNS)
+    return _typed(frame)
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with exactly the columns of ``COLUMNS``; text that is not there is empty, a number is missing."""
+    text = {name: "" for name, kind in COLUMNS.items() if kind == _TEXT}
+    return frame.reindex(columns=list(COLUMNS)).astype(COLUMNS).fillna(text)
 
 
 def table(records: Iterable[Record], *, suite: str) -> pd.DataFrame:
@@ -166,7 +172,7 @@ def table(records: Iterable[Record], *, suite: str) -> pd.DataFrame:
             cells[key] = _Cell(record)
         cells[key].add(record)
     ordered = sorted(cells.values(), key=lambda cell: cell.position)
-    return pd.DataFrame([cell.row(suite) for cell in ordered], columns=list(COLUMNS)).astype(COLUMNS)
+    return _typed(pd.DataFrame([cell.row(suite) for cell in ordered]))
 
 
 class _Cell:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -24,7 +24,9 @@ torch.set_num_threads(1)
 
 
 class Cli(Protocol):
-    def __call__(self, *arguments: str, check: int | None = ..., **environment: str) -> subprocess.CompletedProcess[str]: ...
+    def __call__(
+        self, *arguments: str, check: int | None = ..., **environment: str
+    ) -> subprocess.CompletedProcess[str]: ...
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def record(backend: str = "naive", case: str = "stage 1", latency_ms: float = 2.
     return Record(**known)  # type: ignore[arg-type]
 
 
-def failed(backend: str, status: Status, reason: str, case: str = "stage 1", **fields: object) -> Record:
+def failed(backend: str, status: Status, reason: str, case: str = "stage 1", **fields: Any) -> Record:
     return record(
         backend, case, status=status, reason=reason, samples_ms=(), host_ms=None, peak_bytes=None, max_error=None,
         kernel="", **fields,
@@ -113,19 +115,21 @@ def sample_records() -> list[Record]:
     assert biased.bias is Bias.RELATIVE
     math_kernel = "_scaled_dot_product_attention_math"
     flash_kernel = "_scaled_dot_product_flash_attention_for_cpu"
+    no_kernels = "flash_attn has no kernels for cpu (allowed: cuda)"
+    wrong = "output is off by 0.5 (allowed: 1e-06)"
     first = [
         record("naive", latency_ms=2.0, position=0),
         record("sdpa", latency_ms=1.0, kernel=flash_kernel, position=1, peak_bytes=2**20),
         record("sdpa_5d", latency_ms=4.0, kernel=math_kernel, position=2),
-        failed("flash_attn", Status.UNAVAILABLE, "flash_attn has no kernels for cpu (allowed: cuda)", position=3),
+        failed("flash_attn", Status.UNAVAILABLE, no_kernels, position=3),
         record("swin", latency_ms=2.5, problem=shifted, position=4),
     ]
     name = "stage 1 shifted [layer]"
     second = [
         record("naive", name, latency_ms=20.0, problem=biased, position=5),
         record("sdpa", name, latency_ms=12.3456, problem=biased, kernel=math_kernel, position=6),
-        failed("sdpa_5d", Status.WRONG_RESULT, "output is off by 0.5 (allowed: 1e-06)", name, problem=biased, position=7),
-        failed("flash_attn", Status.UNAVAILABLE, "flash_attn has no kernels for cpu (allowed: cuda)", name, problem=biased, position=8),
+        failed("sdpa_5d", Status.WRONG_RESULT, wrong, name, problem=biased, position=7),
+        failed("flash_attn", Status.UNAVAILABLE, no_kernels, name, problem=biased, position=8),
         record("swin", name, latency_ms=22.0, problem=biased, position=9),
     ]  # fmt: skip
     return first + second

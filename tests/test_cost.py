@@ -46,9 +46,7 @@ def test_a_bias_table_is_read_once() -> None:
 
 
 # Multiply-adds of LSA's matmuls per layer and image (Chu et al. 2021, table 2; facts of the published models).
-@pytest.mark.parametrize(
-    ("stage", "multiply_adds"), [(0, 19_668_992), (1, 9_834_496), (2, 4_917_248), (3, 2_458_624)]
-)
+@pytest.mark.parametrize(("stage", "multiply_adds"), [(0, 19_668_992), (1, 9_834_496), (2, 4_917_248), (3, 2_458_624)])
 def test_the_stages_of_svt_s_cost_what_is_published(stage: int, multiply_adds: int) -> None:
     side, heads = 56 >> stage, 2 << stage
     assert cost(problem(batch=1, height=side, width=side, heads=heads)).flops == 2 * multiply_adds
@@ -56,8 +54,12 @@ def test_the_stages_of_svt_s_cost_what_is_published(stage: int, multiply_adds: i
 
 @pytest.mark.parametrize(
     ("heads", "depths", "expected_giga"),
-    [((2, 4, 8, 16), (2, 2, 10, 4), 0.118), ((3, 6, 12, 24), (2, 2, 18, 2), 0.229), ((4, 8, 16, 32), (2, 2, 18, 2), 0.305)],
-)  # fmt: skip
+    [
+        ((2, 4, 8, 16), (2, 2, 10, 4), 0.118),
+        ((3, 6, 12, 24), (2, 2, 18, 2), 0.229),
+        ((4, 8, 16, 32), (2, 2, 18, 2), 0.305),
+    ],
+)
 def test_the_published_models_differ_by_the_attention_their_counters_miss(
     heads: tuple[int, ...], depths: tuple[int, ...], expected_giga: float
 ) -> None:

@@ -10,12 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import tests.faults as faults
-from attnbench.backends import registry
 from attnbench.errors import BackendError, ProblemError
 from attnbench.layer import LocallyGroupedAttention
 from attnbench.oracle import Inputs, reference
 from attnbench.problem import Problem
+from tests import faults
 from tests.conftest import problem
 
 # Inputs, weights and float64-computed outputs of timm 1.0.31's modules.

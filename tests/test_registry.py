@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import tests.faults as faults
 from attnbench.backends import registry
 from attnbench.errors import BackendError
+from tests import faults
 from tests.conftest import TESTS
 
 ROOT = TESTS.parent
@@ -35,7 +35,10 @@ def test_a_module_path_is_a_backend() -> None:
     ("name", "sentence"),
     [
         ("nothing", "there is no backend 'nothing' (known: "),
-        ("no_such_module:Mine", "no_such_module does not import: ModuleNotFoundError: No module named 'no_such_module'"),
+        (
+            "no_such_module:Mine",
+            "no_such_module does not import: ModuleNotFoundError: No module named 'no_such_module'",
+        ),
         ("tests.faults:Nothing", "there is no 'Nothing' in tests.faults"),
         ("tests.faults:NotABackend", "tests.faults:NotABackend is not a subclass of attnbench.backends.base.Backend"),
         ("tests.faults:Abstract", "tests.faults:Abstract does not define prepare"),

@@ -149,7 +149,7 @@ MISTAKES = {
         "s.yaml:3: sweep.batch: there is no batch for cuda; give one for each of cpu, cuda",
     ),
     "zero blocks": (GOOD.replace("blocks: 2", "blocks: 0"), "s.yaml:13: measure.blocks: input should be greater than"),
-    "unknown cache": (GOOD.replace("cache: cold", "cache: warm"), "s.yaml:13: measure.cache: 'warm' is not allowed (all"),
+    "unknown cache": (GOOD.replace("cache: cold", "cache: warm"), "s.yaml:13: measure.cache: 'warm' is not allowed"),
     "a sweep that is a list": ("name: a\nsweep: [1]\n", "s.yaml:2: sweep: input should be a"),
 }  # fmt: skip
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-import tests.faults as faults
 from attnbench.backends import registry
 from attnbench.backends.base import Backend
 from attnbench.errors import UsageError
 from attnbench.problem import Scope
 from attnbench.testing import Disagreement, check_backend, sample_problems
+from tests import faults
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile
 
 _SDPA_PREFIX = "aten::_scaled_dot_product_"
 
@@ -27,13 +27,13 @@ class Profile:
 def profile_call(call: Callable[[Tensor], Any], x: Tensor) -> Profile:
     """Run ``call(x)`` under torch's profiler; on a GPU once more for the allocator's statistics."""
     on_gpu = x.device.type == "cuda"
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=activities, profile_memory=not on_gpu, acc_events=True) as profiler:
+    # Not torch.profiler's own: its first use imports torch's compiler, which takes seconds.
+    with profile(use_device="cuda" if on_gpu else None, profile_memory=not on_gpu, acc_events=True) as profiler:
         call(x)
         if on_gpu:
             torch.cuda.synchronize(x.device)
-    events = profiler.profiler.kineto_results.events()
-    kernel = _operator(profiler.events())
+    events = profiler.kineto_results.events()
+    kernel = _operator(profiler.function_events)
     if not on_gpu:
         return Profile(peak_bytes=_allocated_at_peak(events), kernel=kernel)
     longest = _longest_kernel(events)

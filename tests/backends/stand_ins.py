@@ -246,18 +246,20 @@ class CudaSdpa:
 
     kernels: list[SDPBackend] = field(default_factory=list)
     """What every call ran."""
+    allowed: list[list[SDPBackend]] = field(default_factory=list)
+    """What every call might have run."""
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         """Attention on ``[batch, heads, tokens, head_dim]``, with a mask that is added."""
-        enabled = {
+        switches = {
             SDPBackend.FLASH_ATTENTION: torch.backends.cuda.flash_sdp_enabled(),
             SDPBackend.EFFICIENT_ATTENTION: torch.backends.cuda.mem_efficient_sdp_enabled(),
             SDPBackend.CUDNN_ATTENTION: torch.backends.cuda.cudnn_sdp_enabled(),
             SDPBackend.MATH: torch.backends.cuda.math_sdp_enabled(),
         }
-        willing = [
-            kernel for kernel in enabled if enabled[kernel] and self._takes(kernel, query, key, value, attn_mask)
-        ]
+        enabled = [kernel for kernel, on in switches.items() if on]
+        self.allowed.append(enabled)
+        willing = [kernel for kernel in enabled if self._takes(kernel, query, key, value, attn_mask)]
         if not willing:
             raise RuntimeError("No available kernel. Aborting execution.")
         if willing[0] is SDPBackend.FLASH_ATTENTION:

@@ -57,6 +57,7 @@ def test_a_pinned_kernel_is_the_one_that_runs_and_agrees_or_says_why_it_cannot(
     assert bool(reasons) == _refused(backend, problem)
     if not reasons:
         assert disagreement(backend(), problem) == ""
+        assert cuda_sdpa.allowed == [[kernel]]
         assert cuda_sdpa.kernels == [kernel]
 
 

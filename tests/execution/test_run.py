@@ -1,0 +1,236 @@
+"""Whole runs through real worker processes: what works, and what survives backends that do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import attnbench
+from attnbench.journal import read_journal
+from attnbench.store import read_run
+from tests.conftest import TESTS, Cli
+
+CASE = "{name: one, batch: 1, resolution: 14, window: 7, heads: 2}"
+QUICK = "measure: {blocks: 1, max_time_s: 0.01, timeout_s: 20}\n"
+
+
+@pytest.fixture
+def run(cli: Cli, tmp_path: Path) -> object:
+    def run_suite(
+        *backends: str, cases: str = CASE, measure: str = QUICK, check: int = 0, **environment: str
+    ) -> pd.DataFrame:
+        names = ", ".join(f"'{backend}'" for backend in backends)
+        (tmp_path / "s.yaml").write_text(f"name: s\ndevice: cpu\nbackends: [{names}]\ncases:\n  - {cases}\n{measure}")
+        done = cli("run", "s.yaml", "--output", "out", check=check, **environment)
+        run_suite.stdout, run_suite.stderr = done.stdout, done.stderr  # type: ignore[attr-defined]
+        return attnbench.load(tmp_path / "out")
+
+    return run_suite
+
+
+def by_backend(frame: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    return {row["backend"].removeprefix("faults:"): (row["status"], row["reason"]) for row in frame.to_dict("records")}
+
+
+# Each fault with the status it must get and a part of its reason.
+FAULTS = {
+    "Raises": ("error", "RuntimeError: no kernel for (4, 49, 3, 2, 32)"),
+    "RaisesUnpicklable": ("error", "LocalError: local"),
+    "RaisesInPrepare": ("error", "ValueError: cannot be prepared"),
+    "Segfaults": ("crashed", "in stage prepare, the worker was killed by SIGSEGV: Fatal Python error: Segmentation"),
+    "Exits": ("crashed", "in stage prepare, the worker exited with code 7"),
+    "Leaves": ("crashed", "in stage prepare, the worker exited with code 1: I leave"),
+    "ForksAndDies": ("crashed", "in stage prepare, the worker exited with code 3"),
+    "Allocates": ("oom", "RuntimeError: [enforce fail at alloc_cpu.cpp"),
+    "WrongResult": ("wrong_result", "output is off by"),
+    "WrongShape": ("wrong_result", "output of shape (4, 49, 64) (allowed: (4, 49, 2, 32))"),
+    "WrongDtype": ("wrong_result", "output of dtype torch.float64 (allowed: float32)"),
+    "NotANumber": ("wrong_result", "output is off by nan"),
+    "NotATensor": ("error", "AttributeError: 'NoneType' object has no attribute"),
+    "ModifiesInput": ("wrong_result", "the input was modified in place"),
+    "Unavailable": ("unavailable", "faults are not installed: pip install [faults]"),
+    "AvailabilityRaises": ("unavailable", "raised OSError: libcudart.so.99: cannot open shared object file"),
+    "Unsupported": ("unsupported", "heads 2 (allowed: 0); never"),
+}
+
+
+def test_every_fault_costs_its_own_cell_and_no_other(run: object) -> None:
+    names = [f"faults:{name}" for name in FAULTS]
+    frame = run(
+        "naive", *names, "faults:Prints", "faults:Right", cases=CASE.replace("heads: 2", "heads: 2, scope: windows")
+    )  # type: ignore[operator]
+    found = by_backend(frame)
+    for name, (status, reason) in FAULTS.items():
+        assert found[name][0] == status, (name, found[name])
+        assert reason in found[name][1], (name, found[name])
+        assert "\n" not in found[name][1]
+    assert {found[name] for name in ("naive", "Prints", "Right")} == {("ok", "")}
+    assert frame.loc[frame["status"] != "ok", "latency_ms"].isna().all()
+    assert "xxx" not in run.stdout + run.stderr  # type: ignore[attr-defined]
+
+
+def test_a_wrong_gradient_is_found_in_training(run: object) -> None:
+    case = CASE.replace("heads: 2", "heads: 2, mode: forward_backward")
+    found = by_backend(run("naive", "faults:WrongGradient", cases=case))  # type: ignore[operator]
+    assert found["WrongGradient"][0] == "wrong_result"
+    assert found["WrongGradient"][1].startswith("gradient of input is off by")
+
+
+def test_hanging_ends_at_the_deadline_of_its_stage(run: object) -> None:
+    measure = "measure: {blocks: 1, max_time_s: 0.01, timeout_s: 3, prepare_timeout_s: 3}\n"
+    names = ("faults:Hangs", "faults:HangsInPrepare", "faults:HangsLater", "naive")
+    found = by_backend(run(*names, measure=measure))  # type: ignore[operator]
+    assert found["Hangs"] == ("timeout", "stage prepare took longer than 3 s (prepare_timeout_s)")
+    assert found["HangsInPrepare"] == ("timeout", "stage prepare took longer than 3 s (prepare_timeout_s)")
+    assert found["HangsLater"] == ("timeout", "stage measure took longer than 3 s (timeout_s)")
+    assert found["naive"][0] == "ok"
+
+
+def test_a_run_where_nothing_could_be_measured_ends_with_3(run: object) -> None:
+    frame = run("faults:Raises", "faults:Unavailable", check=3)  # type: ignore[operator]
+    assert set(frame["status"]) == {"error", "unavailable"}
+
+
+def test_a_run_leaves_everything_that_was_measured(run: object, tmp_path: Path) -> None:
+    frame = run("naive", "swin", measure=QUICK.replace("blocks: 1", "blocks: 2"))  # type: ignore[operator]
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == {
+        "journal.jsonl", "environment.json", "suite.yaml", "table.parquet", "table.csv",
+    }  # fmt: skip
+    records = list(read_journal(out))
+    assert Counter((record.backend, record.block) for record in records) == {
+        (backend, block): 1 for backend in ("naive", "swin") for block in (0, 1)
+    }
+    assert all(len(record.samples_ms) >= 3 and record.peak_bytes and record.kernel for record in records)
+    assert set(frame["blocks"]) == {2}
+    assert dict(zip(frame["backend"], frame["pattern"], strict=True)) == {"naive": "grouped", "swin": "shifted"}
+    described = json.loads((out / "environment.json").read_text())
+    assert described["threads"] == 1
+    assert described["packages"]["torch"]
+    assert described["fingerprint"]["cores"] == described["cores"]
+    assert "blocks: 2" in (out / "suite.yaml").read_text()
+    assert read_run(out).baseline == "naive"
+
+
+def test_stdout_is_the_table_and_stderr_the_rest(run: object) -> None:
+    run("naive", "sdpa")  # type: ignore[operator]
+    stdout, stderr = run.stdout, run.stderr  # type: ignore[attr-defined]
+    assert stdout.startswith("s, ")
+    assert "vs naive" in stdout
+    lines = stderr.splitlines()
+    assert lines[0] == "writing to out"
+    assert lines[1].startswith("[2/2] one: fastest ")
+    assert lines[2].startswith("2 of 2 cells (2 ok); timed ")
+    assert "starting workers" in lines[2]
+    assert lines[3] == "out"
+
+
+def test_without_an_output_the_directory_names_suite_and_machine(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(f"name: named\ndevice: cpu\nbackends: [naive]\ncases:\n  - {CASE}\n{QUICK}")
+    directory = Path(cli("run", "s.yaml", check=0).stderr.splitlines()[-1])
+    results, suite, machine, time_and_id = directory.parts
+    assert (results, suite) == ("results", "named")
+    assert machine == json.loads((tmp_path / directory / "environment.json").read_text())["machine"]
+    assert time_and_id[8:9] == "T"
+
+
+def test_a_module_in_the_working_directory_is_a_backend(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from faults import Right as Mine\n")
+    (tmp_path / "s.yaml").write_text(f"name: s\ndevice: cpu\nbackends: [naive]\ncases:\n  - {CASE}\n{QUICK}")
+    done = cli("run", "s.yaml", "--backend", "naive", "--backend", "mine:Mine", "--output", "out", check=0)
+    assert "mine:Mine" in done.stdout
+
+
+def test_a_backend_of_the_whole_map_runs_at_map_and_layer(run: object) -> None:
+    cases = "{resolution: 14, window: 7, heads: 2, scope: [map, windows, layer]}"
+    frame = run("naive", "faults:OnMap", cases=cases)  # type: ignore[operator]
+    on_map = frame[frame["backend"] == "faults:OnMap"]
+    assert dict(zip(on_map["scope"], on_map["status"], strict=True)) == {
+        "map": "ok", "windows": "unsupported", "layer": "ok",
+    }  # fmt: skip
+
+
+def test_python_gets_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text(f"name: s\ndevice: cpu\nbackends: [naive]\ncases:\n  - {CASE}\n{QUICK}")
+    frame = attnbench.run("s.yaml", output="out")
+    pd.testing.assert_frame_equal(frame, attnbench.load("out"))
+    assert list(frame["status"]) == ["ok"]
+
+
+def _start(tmp_path: Path, backends: str) -> subprocess.Popen[str]:
+    (tmp_path / "s.yaml").write_text(
+        f"name: s\ndevice: cpu\nbackends: [{backends}]\ncases:\n  - {CASE}\n"
+        "measure: {blocks: 1, max_time_s: 2, timeout_s: 60}\n"
+    )
+    environment = {
+        **os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "FAULTS_STARTED": str(tmp_path / "started"),
+    }  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "attnbench", "run", "s.yaml", "--output", "out"],
+        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never appeared"
+        time.sleep(0.02)
+
+
+def test_one_interrupt_finishes_the_cell_and_writes_the_tables(tmp_path: Path) -> None:
+    with _start(tmp_path, "'faults:Slow', 'tests.faults:Slow', 'faults:Unavailable'") as process:
+        _wait_for(tmp_path / "started")
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3, stderr
+    assert "stopping after the cell at work; once more stops at once" in stderr
+    assert "interrupted: 2 of 3 cells (1 unavailable, 1 ok)" in stderr or "(1 ok, 1 unavailable)" in stderr
+    assert "faults:Slow" in stdout
+    frame = attnbench.load(tmp_path / "out")
+    assert sorted(frame["status"]) == ["ok", "unavailable"]
+    assert (tmp_path / "out" / "table.parquet").exists()
+
+
+def test_a_second_interrupt_gives_up_the_cell_at_work(tmp_path: Path) -> None:
+    with _start(tmp_path, "'faults:Slow', 'faults:Unavailable'") as process:
+        _wait_for(tmp_path / "started")
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3, stderr
+    assert "interrupted: 1 of 2 cells (1 unavailable)" in stderr
+    assert "Traceback" not in stderr
+    assert list(attnbench.load(tmp_path / "out")["status"]) == ["unavailable"]
+
+
+def test_a_killed_parent_takes_its_worker_along_and_leaves_a_readable_run(tmp_path: Path) -> None:
+    with _start(tmp_path, "'faults:Slow', 'faults:Unavailable'") as process:
+        _wait_for(tmp_path / "started")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert children
+        process.kill()
+        process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while any(_alive(child) for child in children):
+        assert time.monotonic() < deadline, "the worker outlived its parent"
+        time.sleep(0.05)
+    assert list(attnbench.load(tmp_path / "out")["status"]) == ["unavailable"]
+
+
+def _alive(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
