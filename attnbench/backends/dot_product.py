@@ -9,10 +9,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from attnbench.backends.base import Attend
 from attnbench.backends.windows import window_bias
-from attnbench.problem import Bias, Dtype, Mode, Problem
+from attnbench.problem import Bias, Dtype, Mode, Padding, Problem
 
 GRID_LIMIT = 65_535
 """Largest second and third dimension of a CUDA grid; several kernels put batch x windows there."""
+_MIN_CAPABILITY = (8, 0)
 
 
 def prepare_sdpa(
@@ -50,6 +51,13 @@ def half_precision_reasons(problem: Problem) -> list[str]:
     return []
 
 
+def too_old(who: str) -> str | None:
+    """Why FlashAttention-2 and cuDNN's kernel do not run on this GPU, or None."""
+    if not torch.cuda.is_available() or (have := torch.cuda.get_device_capability()) >= _MIN_CAPABILITY:
+        return None
+    return f"{who} needs compute capability 8.0 or later, this GPU has {have[0]}.{have[1]}"
+
+
 def grid_reasons(problem: Problem) -> list[str]:
     """Why a kernel with batch x windows in its CUDA grid cannot compute ``problem``."""
     sequences = problem.batch * problem.windows
@@ -63,7 +71,7 @@ def mask_reasons(problem: Problem) -> list[str]:
     reasons = []
     if problem.shifted:
         reasons.append(f"pattern {problem.pattern} needs a mask (allowed: grouped)")
-    elif problem.masked:
+    if problem.padded and problem.padding is Padding.MASKED:
         reasons.append(f"padding {problem.padding} of map {problem.resolution} needs a mask (allowed: zero)")
     if problem.bias is not Bias.NONE:
         reasons.append(f"bias {problem.bias} (allowed: none)")

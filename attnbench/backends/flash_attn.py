@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend
-from attnbench.backends.dot_product import GRID_LIMIT, half_precision_reasons
+from attnbench.backends.dot_product import GRID_LIMIT, half_precision_reasons, too_old
 from attnbench.backends.optional_package import missing
 from attnbench.backends.windows import token_regions
 from attnbench.problem import Bias, Padding, Problem
 
 _MAX_HEAD_DIM = 256
-_MIN_CAPABILITY = (8, 0)
 
 
 @final
@@ -30,11 +29,9 @@ class FlashAttn(Backend):
     @classmethod
     def unavailable(cls, device_type: str) -> str | None:
         install = "pip install --no-build-isolation 'attnbench[flash-attn]'"
-        if reason := missing("flash_attn", install=install, device_type=device_type):
+        if reason := missing("flash_attn.flash_attn_interface", install=install, device_type=device_type):
             return reason
-        if torch.cuda.is_available() and (have := torch.cuda.get_device_capability()) < _MIN_CAPABILITY:
-            return f"flash_attn needs compute capability 8.0 or later, this GPU has {have[0]}.{have[1]}"
-        return None
+        return too_old("flash_attn")
 
     def unsupported(self, problem: Problem) -> list[str]:
         reasons = half_precision_reasons(problem)

@@ -15,10 +15,13 @@ from attnbench.backends.dot_product import (
     grid_reasons,
     half_precision_reasons,
     prepare_sdpa,
+    too_old,
 )
 from attnbench.problem import Problem
 
 _ALIGNMENT = 8
+_MAX_HEAD_DIM = 128
+"""What every GPU allows; some take up to 256."""
 
 
 @final
@@ -31,12 +34,14 @@ class SdpaCudnn(Backend):
             return f"torch has no cuDNN kernel on {device_type} (allowed: cuda)"
         if not torch.backends.cudnn.is_available():
             return "this torch was built without cuDNN"
-        return None
+        return too_old("cuDNN's kernel")
 
     def unsupported(self, problem: Problem) -> list[str]:
         reasons = half_precision_reasons(problem) + bias_gradient_reasons(problem) + grid_reasons(problem)
-        if problem.head_dim % _ALIGNMENT:
-            reasons.append(f"head_dim {problem.head_dim} (allowed: multiples of {_ALIGNMENT})")
+        if problem.head_dim % _ALIGNMENT or problem.head_dim > _MAX_HEAD_DIM:
+            reasons.append(f"head_dim {problem.head_dim} (allowed: multiples of {_ALIGNMENT} up to {_MAX_HEAD_DIM})")
+        if problem.tokens == 1:
+            reasons.append(f"window {problem.window} of one token (allowed: 2 tokens or more)")
         if problem.heads > GRID_LIMIT:
             reasons.append(f"heads {problem.heads} (allowed: up to {GRID_LIMIT})")
         return reasons

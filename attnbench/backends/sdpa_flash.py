@@ -15,6 +15,7 @@ from attnbench.backends.dot_product import (
     half_precision_reasons,
     mask_reasons,
     prepare_sdpa,
+    too_old,
 )
 from attnbench.problem import Problem
 
@@ -24,6 +25,10 @@ _MAX_HEAD_DIM = 256
 @final
 class SdpaFlash(Backend):
     """FlashAttention-2 inside torch on CUDA; on the CPU torch's one fused kernel, which also takes a mask."""
+
+    @classmethod
+    def unavailable(cls, device_type: str) -> str | None:
+        return too_old("torch's flash kernel") if device_type == "cuda" else None
 
     def unsupported_on(self, problem: Problem, device_type: str) -> list[str]:
         if device_type == "cpu":

@@ -105,7 +105,8 @@ def relative_bias(problem: Problem, *, device: torch.device, bias: Tensor | None
         return lambda: None
     index = relative_position_index(problem.window_height, problem.window_width, device=device)
     shape = (1, problem.tokens, problem.tokens, problem.heads)
-    return lambda: bias[index].view(shape).permute(0, 3, 1, 2)
+    # Gathered, the heads lie last; GPU kernels take a mask only if its last dimension has stride 1.
+    return lambda: bias[index].view(shape).permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)
 
 
 def score_bias(problem: Problem, *, device: torch.device, bias: Tensor | None) -> Callable[[], Tensor | None]:

@@ -1,0 +1,66 @@
+"""Expansion of 10,000 cells, and the parent's memory against the number of samples: run as a script."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from attnbench.suite import load_suite
+
+SUITE = """\
+name: large
+device: cpu
+sweep:
+  batch: [1, 2, 4, 8, 16]
+  resolution: [14, 28, 42, 56, 70]
+  window: [2, 7, 14, 7x14]
+  heads: [1, 2, 3, 4, 6]
+  dtype: [float32, bfloat16]
+backends: [naive, sdpa, sdpa_math, sdpa_flash, sdpa_efficient, sdpa_cudnn, sdpa_5d, xformers, flash_attn, swin]
+"""
+# Writes a journal of 300 cells with the given number of samples each, reads it back, prints the peak resident memory.
+JOURNAL = """
+import resource, sys, tempfile
+from pathlib import Path
+from attnbench.journal import Journal
+from attnbench.problem import Problem
+from attnbench.record import Record, Status
+from attnbench.store import write_tables
+problem = Problem(batch=1, height=14, width=14, window_height=7, window_width=7, heads=1)
+with tempfile.TemporaryDirectory() as name:
+    with Journal(Path(name)) as journal:
+        for cell in range(300):
+            samples = tuple(1.0 + sample * 1e-6 for sample in range(int(sys.argv[1])))
+            journal.append(Record(case=str(cell), backend="naive", device="cpu", problem=problem, status=Status.OK,
+                                  samples_ms=samples, position=cell))
+    write_tables(Path(name))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "large.yaml"
+        path.write_text(SUITE)
+        began = time.perf_counter()
+        suite = load_suite(path, known_backends=["naive", "sdpa"], backends=["naive", "sdpa"] * 5)
+        cases = suite.cases("cpu")
+        seconds = time.perf_counter() - began
+        print(
+            f"expanding {len(cases)} cases x 10 backends = {10 * len(cases)} cells: {seconds:.2f} s, reading included"
+        )
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "attnbench", "run", str(path), "--dry-run"], capture_output=True, check=True
+        )
+        print(f"attnbench run --dry-run of the same, a whole process: {time.perf_counter() - began:.2f} s")
+    for samples in (10, 100, 1000):
+        done = subprocess.run([sys.executable, "-c", JOURNAL, str(samples)], capture_output=True, text=True, check=True)
+        print(f"parent's peak with 300 cells of {samples:4} samples: {done.stdout.strip()} MiB")
+
+
+if __name__ == "__main__":
+    main()
