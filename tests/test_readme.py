@@ -1,0 +1,70 @@
+"""What the README shows is true: its suite, its backend, its commands, its names."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import attnbench
+from attnbench.backends import registry
+from attnbench.report.tables import PROBLEM
+from attnbench.store import COLUMNS
+from attnbench.suite import built_in_suites, load_suite
+from tests.conftest import TESTS, Cli
+
+README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
+
+
+def block(marker: str) -> str:
+    """The fenced block after ``<!-- marker -->``."""
+    found = re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert found, f"the README has no block {marker!r}"
+    return found[1]
+
+
+def test_the_suite_runs_as_printed(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(block("suite"))
+    fast = ("--set", "measure.max_time_s=0.01", "--set", "device=cpu")
+    cli("run", "suite.yaml", "--output", "out", *fast, check=0)
+    frame = attnbench.load(tmp_path / "out")
+    assert set(frame["status"]) == {"ok"}
+    assert len(frame) == (2 * 2 * 2 - 2 + 1) * 3
+
+
+def test_the_backend_runs_and_passes_its_check_as_printed(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "my_kernels.py").write_text(block("backend"))
+    assert sum(bool(line.strip()) for line in block("backend").splitlines()) <= 15
+    command = block("run backend").split()
+    assert command[0] == "attnbench"
+    cli(*command[1:], "--set", "measure.max_time_s=0.01", "--set", "device=cpu", "--output", "out", check=0)
+    frame = attnbench.load(tmp_path / "out")
+    mine = frame[frame["backend"] == "my_kernels:Mine"]
+    assert set(mine["status"]) == {"ok", "unsupported"}
+    namespace: dict[str, object] = {}
+    sys.path.insert(0, str(tmp_path))
+    try:
+        exec(block("check backend").replace("check_backend(Mine)", "checked = check_backend(Mine)"), namespace)
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("my_kernels", None)
+    assert namespace["checked"]
+
+
+def test_the_tables_name_every_column_suite_and_backend() -> None:
+    columns = README.partition("## What the columns mean")[2]
+    fields = {"suite", "case", "backend", "device", "height", "width", "window_height", "window_width", "flags"}
+    for name in set(COLUMNS) - fields - set(PROBLEM):
+        assert f"`{name}`" in columns, name
+    suites = README.partition("## Suites")[2]
+    for name in built_in_suites():
+        description = load_suite(name, known_backends=registry.names()).description
+        assert f"| `{name}` | {description} |" in suites
+    quick = load_suite("quick", known_backends=registry.names())
+    assert set(quick.backends) == set(registry.names())
+
+
+def test_the_changelog_names_every_backend() -> None:
+    changelog = (TESTS.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    for name in registry.names():
+        assert f"`{name}`" in changelog
