@@ -174,6 +174,8 @@ def _measured(
     record: Record, backend: Backend, cell: MeasureCell, clock: _Clock, send: Callable[[Message], None]
 ) -> Record:
     problem, device = record.problem, torch.device(cell.case.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # libraries launch on the current device, whatever their inputs' is
     if reasons := refusals(backend, problem, device.type):
         raise _Refusal(Status.UNSUPPORTED, "; ".join(reasons))
     send(Entered(stage=Stage.REFERENCE))

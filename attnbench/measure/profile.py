@@ -33,7 +33,7 @@ def profile_call(call: Callable[[Tensor], Any], x: Tensor) -> Profile:
         if on_gpu:
             torch.cuda.synchronize(x.device)
     events = profiler.kineto_results.events()
-    kernel = _operator(profiler.function_events)
+    kernel = _operator(profiler.function_events, on_gpu=on_gpu)
     if not on_gpu:
         return Profile(peak_bytes=_allocated_at_peak(events), kernel=kernel)
     longest = _longest_kernel(events)
@@ -61,14 +61,15 @@ def _cuda_peak(call: Callable[[Tensor], Any], x: Tensor) -> int:
     return peak
 
 
-def _operator(events: Iterable[Any]) -> str:
+def _operator(events: Iterable[Any], *, on_gpu: bool) -> str:
     """The fused attention operator of the call where there is one, else the operator that took longest itself."""
     longest: dict[str, float] = {}
     for event in events:
         if event.name.startswith(_SDPA_PREFIX) and not event.name.endswith("_backward"):
             return str(event.name.removeprefix("aten::"))
         if "::" in event.name:
-            longest[event.name] = longest.get(event.name, 0.0) + event.self_cpu_time_total
+            spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+            longest[event.name] = longest.get(event.name, 0.0) + spent
     return max(longest, key=lambda name: longest[name]).removeprefix("aten::") if longest else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,14 +76,14 @@ def _time_cpu(call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None, ma
         call(x)
         once_ms = _ms_since(began)
     # A cold call is timed alone: a loop would warm its own cache.
-    calls = 1 if flush is not None else max(1, round(_SAMPLE_MS / max(once_ms, 1e-4)))
+    calls = 1 if flush is not None else math.ceil(_SAMPLE_MS / max(once_ms, 1e-4))
     loop = range(calls)
     if calls > 1:
         # The first estimate came from a call or two: with it, fill one loop and correct it.
         began = time.perf_counter_ns()
         for _ in loop:
             call(x)
-        loop = range(max(1, round(_SAMPLE_MS / (_ms_since(began) / calls) + 0.5)))
+        loop = range(math.ceil(_SAMPLE_MS / (_ms_since(began) / calls)))
     warm_up_s = (time.perf_counter_ns() - start) / 1e9
     samples: list[float] = []
     timed_ms = 0.0

@@ -1,0 +1,119 @@
+"""Samples: how many, of how many calls, in which cache, and that a GPU is never waited for between them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from attnbench.measure import timing
+from attnbench.measure.timing import time_call
+from attnbench.record import Cache
+
+
+class Clock:
+    """A clock that only calls move."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ns = 0
+        self.calls = 0
+        monkeypatch.setattr("time.perf_counter_ns", lambda: self.now_ns)
+
+    def call(self, milliseconds: float) -> Callable[[Tensor], None]:
+        def call(_: Tensor) -> None:
+            self.calls += 1
+            self.now_ns += round(milliseconds * 1e6)
+
+        return call
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+X = torch.zeros(1)
+
+
+@pytest.mark.parametrize("latency_ms", [0.01, 0.3, 4.0, 9.0, 50.0])
+def test_a_cpu_sample_is_a_loop_of_at_least_ten_milliseconds(clock: Clock, latency_ms: float) -> None:
+    found = time_call(clock.call(latency_ms), X, cache=Cache.HOT, cache_bytes=1, max_time_s=0.5)
+    assert found.calls_per_sample * latency_ms >= 10 * 0.99
+    assert found.calls_per_sample <= max(1, 10 / latency_ms + 1.5)
+    assert found.samples_ms == pytest.approx([latency_ms] * len(found.samples_ms))
+    assert found.timed_s == pytest.approx(latency_ms * found.calls_per_sample * len(found.samples_ms) / 1e3)
+
+
+def test_samples_stop_when_the_budget_is_spent(clock: Clock) -> None:
+    found = time_call(clock.call(10.0), X, cache=Cache.HOT, cache_bytes=1, max_time_s=0.5)
+    assert len(found.samples_ms) == 50
+
+
+def test_three_samples_are_taken_however_slow_the_call(clock: Clock) -> None:
+    found = time_call(clock.call(5000.0), X, cache=Cache.HOT, cache_bytes=1, max_time_s=0.5)
+    assert len(found.samples_ms) == 3
+
+
+def test_a_cold_call_is_timed_alone_after_the_cache_was_overwritten(clock: Clock) -> None:
+    found = time_call(clock.call(0.1), X, cache=Cache.COLD, cache_bytes=1024, max_time_s=0.01)
+    assert found.calls_per_sample == 1
+    assert found.samples_ms == pytest.approx([0.1] * len(found.samples_ms))
+    assert len(found.samples_ms) >= 100
+
+
+def test_garbage_is_not_collected_while_timing(clock: Clock) -> None:
+    seen: list[bool] = []
+
+    def call(_: Tensor) -> None:
+        seen.append(gc.isenabled())
+        clock.now_ns += 10**7
+
+    time_call(call, X, cache=Cache.HOT, cache_bytes=1, max_time_s=0.1)
+    assert not any(seen)
+    assert gc.isenabled()
+
+
+class FakeCuda:
+    """torch.cuda's events and queue, on the clock of the test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+        self.log: list[str] = []
+
+        class Event:
+            def __init__(event, *, enable_timing: bool) -> None:  # noqa: N805
+                assert enable_timing
+                event.at_ms = 0.0
+
+            def record(event) -> None:  # noqa: N805
+                self.log.append("record")
+                event.at_ms = clock.now_ns / 1e6
+
+            def elapsed_time(event, after: Event) -> float:  # noqa: N805
+                return after.at_ms - event.at_ms
+
+        monkeypatch.setattr(torch.cuda, "Event", Event)
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda _: self.log.append("synchronize"))
+        monkeypatch.setattr(torch.cuda, "_sleep", lambda _: self.log.append("sleep"))
+
+
+def test_a_gpu_is_never_waited_for_between_samples(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    cuda = FakeCuda(monkeypatch, clock)
+    flush = torch.ones(8, dtype=torch.int8)
+    found = timing._time_cuda(clock.call(0.5), X, flush, 0.1)
+    assert found.samples_ms == pytest.approx([0.5] * len(found.samples_ms))
+    assert len(found.samples_ms) >= 100
+    assert not flush.any()
+    log = " ".join(cuda.log)
+    assert "record synchronize record" not in log.replace("record record", "pair")
+    assert log.count("synchronize") == 2 + len(found.samples_ms) / 20
+
+
+def test_launches_of_a_short_hot_call_are_hidden_behind_a_full_queue(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    cuda = FakeCuda(monkeypatch, clock)
+    timing._time_cuda(clock.call(0.02), X, None, 0.01)
+    assert cuda.log.count("sleep") == cuda.log.count("record") / 40
