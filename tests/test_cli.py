@@ -129,7 +129,8 @@ def test_an_output_on_a_file_system_without_writing_is_refused(cli: Cli) -> None
 def test_a_dry_run_prints_the_cases_and_measures_nothing(cli: Cli, suite: Suite, tmp_path: Path) -> None:
     suite(GOOD)
     done = cli("run", "s.yaml", "--dry-run", check=0)
-    assert done.stdout.splitlines()[0] == "b4 28x28 w7 h2 float32: b4 28x28 w7 h2 float32"
+    assert done.stdout.splitlines()[0] == "b4 28x28 w7 h2 float32"
+    assert done.stdout.splitlines()[-1] == "training/forward_backward: b1 14x14 w7 h8 float32 forward_backward"
     assert len(done.stdout.splitlines()) == 14
     assert "14 cases x 2 backends = 28 cells, each in 2 blocks" in done.stderr
     assert not (tmp_path / "results").exists()

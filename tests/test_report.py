@@ -144,6 +144,38 @@ def test_a_pivot_names_failed_cells(store_run: Store) -> None:
     assert grids[1].rows[1] == ("28x28", "2.80", "oom")
 
 
+def test_a_pivot_never_lets_one_cell_hide_another(store_run: Store) -> None:
+    shifted = problem(pattern="shifted")
+    records = [
+        record("swin", "grouped case", 1.0, problem=shifted, position=0),
+        record("swin", "shifted case", 2.0, problem=shifted, position=1),
+    ]
+    run = read_run(store_run(records))
+    grids = pivot(run, rows="heads", columns="pattern", metric="latency_min_ms").grids
+    assert [(grid.title.partition("case ")[2], grid.rows[0][1]) for grid in grids] == [
+        ("grouped case", "1.00"),
+        ("shifted case", "2.00"),
+    ]
+    by_case = pivot(run, rows="case", columns="backend", metric="max_error").grids[0]
+    assert by_case.rows == [("grouped case", "1.3e-06"), ("shifted case", "1.3e-06")]
+
+
+def test_a_pivot_leaves_out_what_holds_no_number_and_says_why(store_run: Store) -> None:
+    run = read_run(store_run([record(), failed("flash_attn", Status.UNAVAILABLE, "no kernels", position=1)]))
+    found = pivot(run, rows="heads", columns="window", metric="latency_ms")
+    assert len(found.grids) == 1
+    assert "flash_attn, in the one case: unavailable: no kernels" in found.notes
+
+
+def test_where_one_window_covers_the_map_shifted_is_grouped(store_run: Store) -> None:
+    alone = problem(height=7, width=7)
+    shifted = problem(height=7, width=7, pattern="shifted")
+    run = read_run(store_run([record(problem=alone), record("swin", latency_ms=1.0, problem=shifted, position=1)]))
+    found = sheet(run)
+    assert {row[0]: row[2] for row in found.grids[0].rows} == {"swin": "2.00x", "naive": "1.00x"}
+    assert not [note for note in found.notes if "different function" in note]
+
+
 def test_a_pivot_wider_than_the_terminal_goes_on_below(store_run: Store) -> None:
     records = [
         record(case=str(heads), problem=problem(heads=heads), position=heads) for heads in range(1, 30)
@@ -158,7 +190,7 @@ def test_a_pivot_wider_than_the_terminal_goes_on_below(store_run: Store) -> None
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"rows": "hight"}, "--rows hight: not an axis (allowed: backend, batch, resolution"),
+        ({"rows": "hight"}, "--rows hight: not an axis (allowed: case, backend, batch, resolution"),
         ({"columns": "latency_ms"}, "--columns latency_ms: not an axis"),
         ({"columns": "resolution"}, "--rows and --columns are both resolution; give two axes"),
         ({"metric": "latency"}, "--metric latency: not a number of the table (allowed: latency_ms"),

@@ -178,6 +178,12 @@ def test_a_suite_that_is_not_there_is_named(name: str, sentence: str) -> None:
     assert str(caught.value).startswith(sentence)
 
 
+def test_a_directory_does_not_hide_a_suite_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("quick").mkdir()
+    assert load_suite("quick", known_backends=registry.names()).name == "quick"
+
+
 def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_bytes(b"\xff\xfe\x00")

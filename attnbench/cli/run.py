@@ -71,7 +71,9 @@ def _print_plan(suite: Suite) -> None:
     began = time.perf_counter()
     cases = suite.cases(device)
     seconds = time.perf_counter() - began
-    typer.echo("\n".join(f"{case.name}: {case.problem.label}" for case in cases))
+    for case in cases:
+        label = case.problem.label
+        typer.echo(case.name if case.name == label else f"{case.name}: {label}")
     cells = len(cases) * len(suite.backends)
     typer.echo(
         f"{len(cases)} cases x {len(suite.backends)} backends = {cells} cells, each in {suite.measure.blocks} "

@@ -10,11 +10,12 @@ import pandas as pd
 from attnbench.errors import UsageError
 from attnbench.record import Status
 from attnbench.report.sheet import Column, Grid, Sheet
-from attnbench.report.tables import PROBLEM, heading, significant
+from attnbench.report.tables import PROBLEM, failures, heading, spelled
 from attnbench.store import COLUMNS, StoredRun
 
 _SIDES = {"resolution": ("height", "width"), "window": ("window_height", "window_width")}
 _FIELDS = (
+    "case",
     "backend",
     "batch",
     "resolution",
@@ -53,12 +54,25 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
     frame = run.table.copy()
     for axis, (height, width) in _SIDES.items():
         frame[axis] = [_size(*pair) for pair in zip(frame[height], frame[width], strict=True)]
-    rest = [axis for axis in _FIELDS if axis not in (rows, columns) and len(frame[axis].unique()) > 1]
+    rest = _remaining(frame, rows, columns)
     groups: Any = frame.groupby(rest, sort=False) if rest else [((), frame)]
-    grids = tuple(_grid(cells, rows, columns, metric, dict(zip(rest, key, strict=True))) for key, cells in groups)
-    fixed = {axis: frame[axis].iloc[0] for axis in _FIELDS if axis not in (rows, columns, *rest)} if len(frame) else {}
-    notes = ("In every cell: " + _spelled(fixed) + ".",) if fixed else ()
-    return Sheet(heading=heading(run), grids=grids, notes=notes)
+    grids = tuple(
+        _grid(cells, rows, columns, metric, dict(zip(rest, key, strict=True)))
+        for key, cells in groups
+        if (cells["status"] == Status.OK).any()
+    )
+    fixed = [axis for axis in _FIELDS if axis not in (rows, columns) and len(frame[axis].unique()) == 1]
+    notes = [f"In every cell: {_spelled({axis: frame[axis].iloc[0] for axis in fixed})}."] if fixed else []
+    return Sheet(heading=heading(run), grids=grids, notes=(*notes, *failures(frame)))
+
+
+def _remaining(frame: pd.DataFrame, rows: str, columns: str) -> list[str]:
+    """The axes that still vary inside a row and column; each combination of theirs is a grid."""
+    axes = [axis for axis in _FIELDS if axis not in (rows, columns, "case") and len(frame[axis].unique()) > 1]
+    # Two cases may ask for one problem, where a backend has a pattern of its own: then each has its grid.
+    if frame.duplicated([rows, columns, *axes]).any():
+        axes.append("case")
+    return axes
 
 
 def _grid(cells: pd.DataFrame, rows: str, columns: str, metric: str, fixed: dict[str, Any]) -> Grid:
@@ -77,7 +91,7 @@ def _text(cell: Mapping[Any, Any], metric: str) -> str:
     if cell["status"] != Status.OK:
         return str(cell["status"])
     value = cell[metric]
-    return "-" if pd.isna(value) else significant(float(value))
+    return "-" if pd.isna(value) else spelled(metric, float(value))
 
 
 def _ordered(values: pd.Series[Any]) -> Sequence[Any]:

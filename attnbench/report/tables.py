@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from attnbench.problem import Pattern
 from attnbench.record import Status
 from attnbench.report.sheet import Column, Grid, Sheet, enumerate_names
 from attnbench.store import StoredRun
@@ -31,6 +32,16 @@ PROBLEM = (
 _MATH = "_scaled_dot_product_attention_math"
 Row = Mapping[Any, Any]
 """One row of a run's table, by column."""
+_NUMBERS = (
+    ("images/s", 3, "images_per_s"),
+    ("GB/s", 4, "gbytes_per_s"),
+    ("TFLOP/s", 5, "tflops"),
+    ("max error", 7, "max_error"),
+    ("min ms", 8, "latency_min_ms"),
+    ("samples", 9, "samples"),
+    ("prepare s", 10, "prepare_s"),
+)
+"""Columns shown as they are: header, rank, name."""
 _NOTHING = "-"
 _MEBIBYTE = 2**20
 
@@ -72,14 +83,14 @@ def heading(run: StoredRun) -> str:
 def _grid(case: str, cells: pd.DataFrame, baseline: str | None, *, several_blocks: bool) -> Grid:
     ordered = cells.assign(failed=cells["status"] != Status.OK).sort_values(["failed", "latency_ms", "backend"])
     rows = ordered.to_dict("records")
-    references = {_problem(row): row["latency_ms"] for row in rows if row["backend"] == baseline and _ok(row)}
+    references = {_function(row): row["latency_ms"] for row in rows if row["backend"] == baseline and _ok(row)}
 
     def column(header: str, rank: int, text: Callable[[Row], str], *, numeric: bool = True) -> Column:
         texts = tuple(text(row) if _ok(row) else _NOTHING for row in rows)
         return Column(header=header, cells=texts, numeric=numeric, rank=rank)
 
     def speed_up(row: Row) -> str:
-        reference = references.get(_problem(row))
+        reference = references.get(_function(row))
         return _NOTHING if reference is None else f"{reference / row['latency_ms']:.2f}x"
 
     columns = [
@@ -94,14 +105,8 @@ def _grid(case: str, cells: pd.DataFrame, baseline: str | None, *, several_block
         columns.append(column("95 % interval", 2, _interval))
     columns += [
         column("peak MiB", 1, lambda row: significant(row["peak_bytes"] / _MEBIBYTE)),
-        column("images/s", 3, lambda row: significant(row["images_per_s"])),
-        column("GB/s", 4, lambda row: significant(row["gbytes_per_s"])),
-        column("TFLOP/s", 5, lambda row: significant(row["tflops"])),
+        *(column(header, rank, _number(name)) for header, rank, name in _NUMBERS),
         column("kernel", 6, lambda row: row["kernel"], numeric=False),
-        column("max error", 7, lambda row: f"{row['max_error']:.1e}"),
-        column("min ms", 8, lambda row: significant(row["latency_min_ms"])),
-        column("samples", 9, lambda row: str(row["samples"])),
-        column("prepare s", 10, lambda row: significant(row["prepare_s"])),
     ]
     return Grid(title=case, subtitle=_describe(rows, baseline), columns=tuple(columns))
 
@@ -110,8 +115,15 @@ def _ok(row: Row) -> bool:
     return bool(row["status"] == Status.OK)
 
 
-def _problem(row: Row) -> tuple[Any, ...]:
-    return tuple(row[field] for field in PROBLEM)
+def _function(row: Row) -> tuple[Any, ...]:
+    """What a row computes: equal where two rows compute the same."""
+    return tuple(_pattern(row) if field == "pattern" else row[field] for field in PROBLEM)
+
+
+def _pattern(row: Row) -> str:
+    # One window covers the map: nothing is shifted, whatever the pattern is called.
+    alone = row["height"] == row["window_height"] and row["width"] == row["window_width"]
+    return Pattern.GROUPED if alone else str(row["pattern"])
 
 
 def _latency(row: Row) -> str:
@@ -122,6 +134,17 @@ def _interval(row: Row) -> str:
     if pd.isna(row["latency_low_ms"]):
         return _NOTHING
     return f"{significant(row['latency_low_ms'])} to {significant(row['latency_high_ms'])}"
+
+
+def _number(name: str) -> Callable[[Row], str]:
+    return lambda row: spelled(name, row[name])
+
+
+def spelled(name: str, value: float) -> str:
+    """A value of the column ``name`` as people read it."""
+    if name == "max_error":
+        return f"{value:.1e}"
+    return significant(value)
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -157,21 +180,28 @@ def _describe(rows: Sequence[Row], baseline: str | None) -> str:
 
 
 def _notes(frame: pd.DataFrame, baseline: str | None) -> list[str]:
-    notes = [*_other_patterns(frame), *_ran_math(frame), *_without_baseline(frame, baseline)]
+    return [*_other_patterns(frame), *_ran_math(frame), *_without_baseline(frame, baseline), *failures(frame)]
+
+
+def failures(frame: pd.DataFrame) -> list[str]:
+    """Why cells have no latency, each reason once."""
     failed = frame[frame["status"] != Status.OK]
     cases = frame["case"].nunique()
-    for (backend, status, reason), cells in failed.groupby(["backend", "status", "reason"], sort=False):
-        notes.append(f"{backend}, {_where(list(cells['case']), cases)}: {status}: {reason}")
-    return notes
+    return [
+        f"{backend}, {_where(list(cells['case']), cases)}: {status}: {reason}"
+        for (backend, status, reason), cells in failed.groupby(["backend", "status", "reason"], sort=False)
+    ]
 
 
 def _other_patterns(frame: pd.DataFrame) -> list[str]:
     by_pattern: dict[str, list[str]] = {}
     for _, cells in frame.groupby("case", sort=False):
-        counts = cells["pattern"].value_counts()
-        for backend, pattern in zip(cells["backend"], cells["pattern"], strict=True):
-            if pattern != counts.index[0]:
-                by_pattern.setdefault(str(pattern), []).append(str(backend))
+        rows = cells.to_dict("records")
+        patterns = [_pattern(row) for row in rows]
+        usual = max(patterns, key=patterns.count)
+        for row, pattern in zip(rows, patterns, strict=True):
+            if pattern != usual:
+                by_pattern.setdefault(pattern, []).append(row["backend"])
     return [
         f"{enumerate_names(list(dict.fromkeys(backends)))} always computes the {pattern} pattern, "
         "which is a different function: no speed-up where the others compute another one."

@@ -179,14 +179,16 @@ def built_in_suites() -> dict[str, Path]:
 
 
 def _find(name: str | Path) -> Path:
-    path = Path(name)
-    if path.exists() or path.suffix in (".yaml", ".yml"):
-        if not path.exists():
-            raise SuiteError(f"{path} does not exist{_did_you_mean(path.stem, built_in_suites())}")
+    path, suites = Path(name), built_in_suites()
+    if path.is_file():
         return path
-    suites = built_in_suites()
+    # A directory of results must not hide a suite of the same name.
     if str(name) in suites:
         return suites[str(name)]
+    if path.exists():
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        raise SuiteError(f"{path} does not exist{_did_you_mean(path.stem, suites)}")
     known = ", ".join(suites)
     raise SuiteError(f"{name} is neither a file nor a suite{_did_you_mean(str(name), suites)} (suites: {known})")
 

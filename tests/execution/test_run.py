@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -234,3 +236,29 @@ def _alive(process: str) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_terminal_sees_a_bar_with_the_cell_at_work_and_the_time_left(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        f"name: s\ndevice: cpu\nbackends: [naive, 'faults:Raises', sdpa]\ncases:\n  - {CASE}\n{QUICK}"
+    )
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "attnbench", "run", "s.yaml", "--output", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "TERM": "xterm", "COLUMNS": "100"},
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        with contextlib.suppress(OSError):  # how a terminal says that nobody writes any more
+            while chunk := os.read(ours, 4096):
+                seen += chunk
+    os.close(ours)
+    text = seen.decode()
+    assert process.returncode == 0, text
+    assert "3/3" in text
+    assert "one, sdpa" in text
+    assert " s left" in text
+    assert "one, faults:Raises: error: RuntimeError: no kernel for (4," in text
