@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from attnbench.errors import OutputError, StoredRunError
+from attnbench.errors import OutputError, ProblemError, StoredRunError
 from attnbench.record import SCHEMA_VERSION, Record
 
 JOURNAL = "journal.jsonl"
@@ -29,10 +30,15 @@ class Journal:
             OutputError: The disk is full, or the directory is gone. What was written before stays readable.
         """
         line = json.dumps(record.to_json(), separators=(",", ":")).encode() + b"\n"
+        start = self._file.tell()
         try:
-            self._file.write(line)
+            written = 0
+            while written < len(line):  # a nearly full disk takes a part
+                written += self._file.write(line[written:])
             os.fsync(self._file.fileno())
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(start)
             raise OutputError(f"{self._path} cannot be written: {error.strerror}; what it holds stays") from None
 
     def __enter__(self) -> Self:
@@ -70,5 +76,5 @@ def _parse(line: bytes, where: str) -> Record:
         )
     try:
         return Record.from_json(data)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ProblemError) as error:
         raise StoredRunError(f"{where}: not a record: {error}") from None

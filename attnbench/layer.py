@@ -17,6 +17,8 @@ from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scop
 
 _INITIAL_STD = 0.02
 """Standard deviation of a new bias table (Liu et al. 2021, published code)."""
+_MOST_PREPARED = 8
+"""Shapes of input a layer stays prepared for."""
 
 
 class LocallyGroupedAttention(nn.Module):
@@ -106,6 +108,8 @@ class LocallyGroupedAttention(nn.Module):
         key = (x.shape, x.dtype, x.device, torch.is_grad_enabled(), id(self.relative_position_bias_table))
         prepared = self._prepared.get(key)
         if prepared is None:
+            if len(self._prepared) >= _MOST_PREPARED:  # each may hold a mask: forget the oldest
+                self._prepared.pop(next(iter(self._prepared)))
             prepared = self._prepared[key] = self._prepare(self.problem(x), x.device)
         problem, attend = prepared
         if self.backend.level is Level.MAP:

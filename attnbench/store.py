@@ -14,7 +14,7 @@ import pandas as pd
 from attnbench.cost import cost
 from attnbench.errors import OutputError, StoredRunError
 from attnbench.journal import JOURNAL, read_journal
-from attnbench.record import SCHEMA_VERSION, Record, Status
+from attnbench.record import SCHEMA_VERSION, Environment, Record, Status
 from attnbench.stats import block_statistic, estimate, percentile
 
 ENVIRONMENT = "environment.json"
@@ -116,6 +116,10 @@ def _read_environment(path: Path) -> dict[str, Any]:
         raise StoredRunError(
             f"{file}: written by a newer attnbench (schema {version}, this one reads up to {SCHEMA_VERSION}); upgrade"
         )
+    try:
+        Environment.from_json(data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoredRunError(f"{file}:1: not an environment: {error}; the file is damaged") from None
     return dict(data)
 
 
@@ -128,8 +132,8 @@ def _read_suite(path: Path) -> dict[str, Any]:
 
     try:
         data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except YAMLError:
-        raise StoredRunError(f"{file}: not YAML; the file is damaged") from None
+    except (YAMLError, UnicodeDecodeError):
+        raise StoredRunError(f"{file}:1: not YAML; the file is damaged") from None
     return dict(data) if isinstance(data, dict) else {}
 
 
@@ -141,7 +145,7 @@ def _read_table(path: Path, suite: Mapping[str, Any]) -> pd.DataFrame:
         if (path / name).exists():
             try:
                 return _checked(read(path / name), path / name)
-            except (ValueError, OSError) as error:
+            except (ValueError, TypeError, OSError) as error:
                 raise StoredRunError(f"{path / name}: not a table: {' '.join(str(error).split())}") from None
     newest = max(path.glob(f"**/{JOURNAL}"), default=None, key=lambda found: found.stat().st_mtime)
     hint = f"; did you mean {newest.parent}?" if newest else ""
@@ -151,7 +155,13 @@ def _read_table(path: Path, suite: Mapping[str, Any]) -> pd.DataFrame:
 def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise StoredRunError(f"{path}: not a run's table: there is no column {missing[0]}")
-    return _typed(frame)
+    typed = _typed(frame)
+    for line, row in enumerate(typed.to_dict("records"), start=2):
+        if row["status"] not in set(Status) or (row["status"] == Status.OK) != pd.notna(row["latency_ms"]):
+            raise StoredRunError(
+                f"{path}:{line}: status {row['status']!r} and latency do not agree; the file is damaged"
+            )
+    return typed
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -189,7 +199,7 @@ class _Cell:
         return self._first.position
 
     def add(self, record: Record) -> None:
-        """Take in one more block. A block measured twice counts as it was measured last."""
+        """Take in one more block. A block measured twice counts as it was measured last; a failure is final."""
         if record.status is Status.OK:
             self._blocks[record.block] = _Block.of(record)
         elif self._shown.status is Status.OK:

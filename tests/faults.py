@@ -210,6 +210,30 @@ class AvailabilityRaises(Faulty):
         raise OSError("libcudart.so.99: cannot open shared object file")
 
 
+class LeavesWhenAsked(Faulty):
+    """Takes the worker down when it is asked whether it is available."""
+
+    @classmethod
+    def unavailable(cls, device_type: str) -> str | None:
+        os._exit(9)
+
+
+class GivesNoReason(Faulty):
+    def unsupported(self, problem: Problem) -> list[str]:
+        return [""]
+
+
+class RaisesLater(Faulty):
+    """Right in the first worker that has it, and raises in every later one."""
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        marker = Path("raises-later")
+        if marker.exists():
+            raise RuntimeError("later")
+        marker.touch()
+        return right
+
+
 class Unsupported(Faulty):
     def unsupported(self, problem: Problem) -> list[str]:
         return [f"heads {problem.heads} (allowed: 0)", "never"]

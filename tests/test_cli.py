@@ -164,9 +164,24 @@ def test_show_pivots(cli: Cli, stored: Path) -> None:
 
 
 def test_a_reader_who_leaves_early_is_no_error(stored: Path) -> None:
-    command = f"{sys.executable} -m attnbench show {stored} --format json | head -1"
+    command = f"set -o pipefail; {sys.executable} -m attnbench show {stored} --format json | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=TESTS.parent, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+def test_an_error_of_ours_is_told_apart_from_a_regression(monkeypatch: pytest.MonkeyPatch, stored: Path) -> None:
+    from attnbench import store
+    from attnbench.cli import app
+
+    for error, code in ((ZeroDivisionError("ours"), 3), (KeyboardInterrupt(), 3)):
+
+        def fail(_: Path, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(store, "read_run", fail)
+        with pytest.raises(SystemExit) as caught:
+            app(["show", str(stored)], standalone_mode=False)
+        assert caught.value.code == code
 
 
 def test_backends_are_listed_with_reasons(cli: Cli) -> None:

@@ -23,7 +23,7 @@ def test_quick_runs_on_the_gpu(cli: Cli, tmp_path: Path) -> None:
     assert set(frame["status"]) <= {"ok", "unavailable", "unsupported"}, frame[["case", "backend", "status", "reason"]]
     measured = frame[frame["status"] == "ok"]
     assert (measured["latency_ms"] > 0).all()
-    assert (measured["kernel"] != "").all()
+    assert measured["kernel"].str.contains(" ").all(), "an operator, then the longest kernel"
 
 
 @pytest.mark.parametrize("windows", [65_535, 65_536])

@@ -85,10 +85,19 @@ def test_another_baseline_can_be_asked_for(stored: Path) -> None:
 
 def test_what_the_reader_must_know_stands_below(stored: Path) -> None:
     notes = "\n".join(sheet(read_run(stored)).notes)
-    assert "swin always computes the shifted pattern, which is a different function" in notes
+    assert "The shifted pattern was computed by swin: a different function" in notes
     assert 'sdpa_5d, in "stage 1": ran torch\'s unfused math kernel.' in notes
     assert "flash_attn, in every case: unavailable: flash_attn has no kernels for cpu (allowed: cuda)" in notes
     assert 'sdpa_5d, in "stage 1 shifted [layer]": wrong_result: output is off by 0.5 (allowed: 1e-06)' in notes
+
+
+def test_the_baseline_says_which_pattern_is_the_usual_one(store_run: Store) -> None:
+    records = [record("swin", problem=problem(pattern="shifted")), record("naive", position=1)]
+    notes = sheet(read_run(store_run(records))).notes
+    assert [note for note in notes if "pattern" in note] == [
+        "The shifted pattern was computed by swin: a different function, without a speed-up where the others computed "
+        "another one."
+    ]
 
 
 def test_a_baseline_that_was_not_measured_is_said(store_run: Store) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from attnbench.errors import OutputError, StoredRunError
 from attnbench.journal import JOURNAL, Journal, read_journal
 from attnbench.record import Record, Status
 from attnbench.store import COLUMNS, CSV, PARQUET, read_run, table, write_tables
-from tests.conftest import failed, problem, record, sample_records
+from tests.conftest import TESTS, failed, problem, record, sample_records
 
 Store = Callable[[Sequence[Record]], Path]
 
@@ -111,7 +113,7 @@ def test_a_newer_environment_is_refused(stored: Path) -> None:
         attnbench.load(stored)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": null}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": null}', '{"schema_version": 1}'])
 def test_a_damaged_environment_is_named(stored: Path, content: str) -> None:
     (stored / "environment.json").write_text(content)
     with pytest.raises(StoredRunError, match=r"environment.json:1: not an environment"):
@@ -138,6 +140,49 @@ def test_a_table_that_is_none_is_named(tmp_path: Path, name: str, content: str) 
     (tmp_path / name).write_text(content)
     with pytest.raises(StoredRunError, match="not a"):
         attnbench.load(tmp_path)
+
+
+def test_a_table_cut_in_half_is_named_with_its_line(stored: Path) -> None:
+    write_tables(stored)
+    (stored / JOURNAL).unlink()
+    (stored / PARQUET).unlink()
+    text = (stored / CSV).read_text()
+    (stored / CSV).write_text(text[: text.index("stage 1,sdpa,") + 60])
+    with pytest.raises(StoredRunError, match=r"table.csv:3: status '.*' and latency do not agree"):
+        attnbench.load(stored)
+
+
+def test_a_suite_of_a_run_that_is_not_text_is_named(stored: Path) -> None:
+    (stored / "suite.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(StoredRunError, match=r"suite.yaml:1: not YAML"):
+        attnbench.load(stored)
+
+
+def test_an_impossible_problem_in_a_journal_is_named_with_its_line(stored: Path) -> None:
+    journal = stored / JOURNAL
+    journal.write_text(journal.read_text().replace('"window_height":7', '"window_height":700', 1))
+    with pytest.raises(StoredRunError, match=r"journal.jsonl:1: not a record: window: 700x7 is larger than the map"):
+        attnbench.load(stored)
+
+
+def test_a_disk_that_takes_a_part_of_a_line_keeps_what_stood_before(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from attnbench.errors import OutputError; from attnbench.journal import Journal\n"
+        "from tests.conftest import record\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "with Journal(Path(sys.argv[1])) as journal:\n"
+        "    journal.append(record()); size = journal._path.stat().st_size\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))\n"
+        "    try: journal.append(record(block=1)); print('written')\n"
+        "    except OutputError as error: print(error)\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "    journal.append(record(block=2))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, check=True)
+    assert "cannot be written: File too large; what it holds stays" in done.stdout
+    assert [one.block for one in read_journal(tmp_path)] == [0, 2]
 
 
 def test_an_empty_run_is_an_empty_table(store_run: Store) -> None:

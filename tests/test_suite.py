@@ -149,8 +149,12 @@ MISTAKES = {
         "s.yaml:3: sweep.batch: there is no batch for cuda; give one for each of cpu, cuda",
     ),
     "zero blocks": (GOOD.replace("blocks: 2", "blocks: 0"), "s.yaml:13: measure.blocks: input should be greater than"),
+    "measure that is a number": (GOOD + "device: 5\n", "s.yaml:14: device: 5 is not allowed (allowed: text)"),
+    "an exclusion of nothing": (GOOD.replace("- {resolution: 28, window: 7x14}", "- {}"), "s.yaml:9: exclude.0: an em"),
+    "null in an exclusion": (GOOD.replace("28, window: 7x14}", "null}"), "s.yaml:9: exclude.0.resolution: there is no"),
+    "no time to check": (GOOD.replace("0.5", "60"), "s.yaml:13: measure: max_time_s 60 must be less than timeout_s 60"),
     "unknown cache": (GOOD.replace("cache: cold", "cache: warm"), "s.yaml:13: measure.cache: 'warm' is not allowed"),
-    "a sweep that is a list": ("name: a\nsweep: [1]\n", "s.yaml:2: sweep: input should be a"),
+    "a sweep that is a list": ("name: a\nsweep: [1]\n", "s.yaml:2: sweep: [1] is not allowed (allowed: a mapping"),
 }  # fmt: skip
 
 

@@ -30,9 +30,12 @@ class SdpaFlash(Backend):
     def unavailable(cls, device_type: str) -> str | None:
         return too_old("torch's flash kernel") if device_type == "cuda" else None
 
+    def unsupported(self, problem: Problem) -> list[str]:
+        return bias_gradient_reasons(problem)
+
     def unsupported_on(self, problem: Problem, device_type: str) -> list[str]:
         if device_type == "cpu":
-            return bias_gradient_reasons(problem)
+            return self.unsupported(problem)
         reasons = half_precision_reasons(problem) + mask_reasons(problem) + grid_reasons(problem)
         if problem.head_dim > _MAX_HEAD_DIM:
             reasons.append(f"head_dim {problem.head_dim} (allowed: up to {_MAX_HEAD_DIM})")

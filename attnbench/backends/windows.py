@@ -131,7 +131,7 @@ def score_bias(problem: Problem, *, device: torch.device, bias: Tensor | None) -
 def window_bias(
     problem: Problem, *, device: torch.device, bias: Tensor | None, alignment: int = 1
 ) -> Callable[[], Tensor | None]:
-    """Prepare ``score_bias`` repeated for every image, for kernels that know windows only as their batch.
+    """Prepare ``score_bias`` for kernels that know windows only as their batch.
 
     Args:
         problem: What to compute.
@@ -140,8 +140,8 @@ def window_bias(
         alignment: The result is a slice of rows whose length is a multiple of this many elements.
 
     Returns:
-        A function for the timed call, giving ``[batch * windows, heads, tokens, tokens]`` or None. Dimensions along
-        which nothing changes have stride 0.
+        A function for the timed call, giving ``[batch * windows or 1, heads or 1, tokens, tokens]`` or None. What is
+        the same for all is left to broadcasting: torch pads an unaligned mask, and should pad it once.
     """
     added = score_bias(problem, device=device, bias=bias)
 
@@ -153,7 +153,7 @@ def window_bias(
             term = functional.pad(term, (0, padding))
         if term.shape[0] > 1:
             term = term.expand(problem.batch, *term.shape).flatten(0, 1)
-        return term.expand(problem.batch * problem.windows, problem.heads, -1, -1)[..., : problem.tokens]
+        return term[..., : problem.tokens]
 
     if bias is not None:
         return repeated

@@ -41,6 +41,8 @@ class Xformers(Backend):
 
         def attend(qkv: Tensor) -> Tensor:
             mask = added()
+            if mask is not None:  # xformers does not broadcast
+                mask = mask.expand(qkv.shape[0], problem.heads, -1, -1)
             outputs = []
             for start in range(0, qkv.shape[0], GRID_LIMIT):
                 chunk = slice(start, start + GRID_LIMIT)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from attnbench.cli.backends import backends
+from attnbench.cli.boundary import command
 from attnbench.cli.run import run
 from attnbench.cli.schema import schema
 from attnbench.cli.show import show
-from attnbench.errors import AttnbenchError
 
 app = typer.Typer(
     name="attnbench",
@@ -20,8 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, show, backends, schema):
-    app.command()(command)
+for body in (run, show, backends, schema):
+    app.command()(command(body))
 
 
 @app.callback(invoke_without_command=True)
@@ -36,13 +34,5 @@ def _version(
 
 
 def main() -> None:
-    """Run the command line; an error a person can mend is one sentence and an exit code."""
-    try:
-        app()
-    except AttnbenchError as error:
-        typer.echo(f"attnbench: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output has seen enough; Python must not complain when it closes stdout.
-        sys.stderr.close()
-        sys.exit(0)
+    """Run the command line."""
+    app()

@@ -67,7 +67,6 @@ class _Bar(Observer):
         self._progress = progress
         self._task = progress.add_task("starting a worker", total=None, left="")
         self._clock = _Clock()
-        self._stopping = False
 
     def planned(self, cells: Sequence[Cell], directory: Path) -> None:
         self._progress.console.print(f"writing to {directory}", markup=False, highlight=False, soft_wrap=True)
@@ -85,10 +84,12 @@ class _Bar(Observer):
             line = f"{record.case}, {record.backend}: {record.status}: {record.reason}"
             self._progress.console.print(line, markup=False, highlight=False)
 
+    def skipped(self, cell: Cell) -> None:
+        self._clock.advance()
+        self._progress.update(self._task, advance=1)
+
     def stopping(self) -> None:
-        if not self._stopping:
-            self._stopping = True
-            self._progress.console.print(_STOPPING, markup=False)
+        self._progress.console.print(_STOPPING, markup=False)
 
 
 class _Log(Observer):
@@ -98,7 +99,6 @@ class _Log(Observer):
         self._clock = _Clock()
         self._records: list[Record] = []
         self._last_of_case: set[tuple[int, str, int]] = set()
-        self._stopping = False
 
     def planned(self, cells: Sequence[Cell], directory: Path) -> None:
         typer.echo(f"writing to {directory}", err=True)
@@ -108,16 +108,20 @@ class _Log(Observer):
         self._last_of_case = {(block, case, position) for (block, case), position in lasts.items()}
 
     def finished(self, record: Record) -> None:
-        self._clock.advance()
         self._records.append(record)
-        if (record.block, record.case, record.position) in self._last_of_case:
+        self._advance(record.block, record.case, record.position)
+
+    def skipped(self, cell: Cell) -> None:
+        self._advance(cell.block, cell.case.name, cell.position)
+
+    def _advance(self, block: int, case: str, position: int) -> None:
+        self._clock.advance()
+        if (block, case, position) in self._last_of_case and self._records:
             typer.echo(f"[{self._clock.done}] {_line(self._records)}; {self._clock.left}", err=True)
             self._records = []
 
     def stopping(self) -> None:
-        if not self._stopping:
-            self._stopping = True
-            typer.echo(_STOPPING, err=True)
+        typer.echo(_STOPPING, err=True)
 
 
 _STOPPING = "stopping after the cell at work; once more stops at once"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attnbench.cli.boundary import write
+
 if TYPE_CHECKING:
     from attnbench.execution.runner import Outcome
     from attnbench.suite import Suite
@@ -71,9 +73,8 @@ def _print_plan(suite: Suite) -> None:
     began = time.perf_counter()
     cases = suite.cases(device)
     seconds = time.perf_counter() - began
-    for case in cases:
-        label = case.problem.label
-        typer.echo(case.name if case.name == label else f"{case.name}: {label}")
+    labels = {case.name: case.problem.label for case in cases}
+    write("".join(f"{name}\n" if name == label else f"{name}: {label}\n" for name, label in labels.items()))
     cells = len(cases) * len(suite.backends)
     typer.echo(
         f"{len(cases)} cases x {len(suite.backends)} backends = {cells} cells, each in {suite.measure.blocks} "

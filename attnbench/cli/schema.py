@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typer
+from attnbench.cli.boundary import write
 
 
 def schema() -> None:
@@ -11,4 +11,4 @@ def schema() -> None:
 
     from attnbench.suite import json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    write(json.dumps(json_schema(), indent=2) + "\n")

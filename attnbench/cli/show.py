@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attnbench.cli.boundary import write
+
 if TYPE_CHECKING:
     from attnbench.report.sheet import Sheet
 
@@ -49,7 +51,7 @@ def show(
         from attnbench.report import data
 
         render = data.render_csv if output_format is Format.CSV else data.render_json
-        sys.stdout.write(render(stored))
+        write(render(stored))
         return
     if rows is not None and columns is not None:
         from attnbench.report.pivot import pivot
@@ -69,7 +71,7 @@ def print_sheet(sheet: Sheet, output_format: Format = Format.RICH) -> None:
     from attnbench.report import markdown, terminal
 
     if output_format is Format.MARKDOWN:
-        sys.stdout.write(markdown.render(sheet))
+        write(markdown.render(sheet))
         return
     width = shutil.get_terminal_size(fallback=(_WIDTH_OF_A_PIPE, 24)).columns
-    sys.stdout.write(terminal.render(sheet, width=width, color=sys.stdout.isatty()))
+    write(terminal.render(sheet, width=width, color=sys.stdout.isatty()))

@@ -1,1 +1,1 @@
-"""Running a suite: the parent's side, the worker's side, and the journal between runs and readers."""
+"""Running a suite: the parent's side, the worker's side, and what they say to each other."""

@@ -16,11 +16,11 @@ from typing import IO
 
 from attnbench.execution.messages import Message, decode, encode
 
-# attnbench is found wherever the parent found it, even where it is not installed; -P keeps the working directory from
-# shadowing it.
+# The worker's attnbench is the parent's, installed or not, whatever else is on the path or in the working directory;
+# nothing else is looked for where it lies.
 _BOOT = (
-    "import sys; sys.path.append(sys.argv[1]); from attnbench.execution.worker import main; "
-    "main(int(sys.argv[2]), int(sys.argv[3]))"
+    "import sys; sys.path.insert(0, sys.argv[1]); import attnbench; sys.path.pop(0); "
+    "from attnbench.execution.worker import main; main(int(sys.argv[2]), int(sys.argv[3]))"
 )
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _POLL_S = 0.1

@@ -6,13 +6,13 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnbench.backends import registry
-from attnbench.errors import OutputError, SuiteError, UsageError
+from attnbench.errors import OutputError, SuiteError, UsageError, WorkerError
 from attnbench.execution.directory import check_output, create, run_directory
 from attnbench.execution.interruption import Interruption
 from attnbench.execution.messages import BackendAnswer, Described, MeasureCell
@@ -48,6 +48,9 @@ class Observer:
 
     def finished(self, record: Record) -> None:
         """A record is in the journal."""
+
+    def skipped(self, cell: Cell) -> None:
+        """A cell is not measured in this block, because it failed in an earlier one."""
 
     def stopping(self) -> None:
         """The run will stop after the cell at work."""
@@ -89,10 +92,13 @@ def run(suite: str | Path, output: str | Path | None = None) -> pd.DataFrame:
 
     Raises:
         AttnbenchError: One sentence saying what is wrong. A cell that fails is a row, not an error.
+        KeyboardInterrupt: The run was interrupted; its directory holds what was measured.
     """
     from attnbench.store import load
 
     outcome = run_suite(load_suite(suite, known_backends=registry.names()), output=Path(output) if output else None)
+    if outcome.interrupted:
+        raise KeyboardInterrupt(f"the run was cut short; what was measured is in {outcome.directory}")
     return load(outcome.directory)
 
 
@@ -107,10 +113,12 @@ def run_suite(suite: Suite, *, output: Path | None = None, observer: Observer | 
 
     began = time.monotonic()
     check_output(output)
+    observer = observer or Observer()
     workers = Supervisor(threads=suite.measure.threads)
     with Interruption() as interruption:
+        stop = _Stop(interruption, observer)
         try:
-            described = describe_suite(workers, suite)
+            described = describe_suite(workers, suite, abandon=stop.now)
             cases = suite.cases(described.environment.device)
             directory = run_directory(output, suite=suite.name, machine=described.environment.machine)
             outcome = _start(suite, directory, described.environment, cells=len(cases) * len(suite.backends))
@@ -119,21 +127,45 @@ def run_suite(suite: Suite, *, output: Path | None = None, observer: Observer | 
                     suite=suite,
                     workers=workers,
                     outcome=outcome,
-                    observer=observer or Observer(),
-                    interruption=interruption,
+                    observer=observer,
+                    stop=stop,
                     answers={answer.name: answer for answer in described.backends},
                     journal=journal,
                 )
-                session.run(cases)
+                try:
+                    session.run(cases)
+                finally:
+                    outcome.statuses = dict(Counter(write_tables(directory)["status"]))
+        except Abandoned:
+            raise WorkerError("interrupted before anything was measured") from None
         finally:
             workers.close()
-        outcome.statuses = dict(Counter(write_tables(directory)["status"]))
     outcome.elapsed_s = time.monotonic() - began
     outcome.starting_s = workers.starting_s
     return outcome
 
 
-def describe_suite(workers: Supervisor, suite: Suite) -> Described:
+class _Stop:
+    """Whether to stop, telling the observer as soon as it is asked for."""
+
+    def __init__(self, interruption: Interruption, observer: Observer) -> None:
+        self._interruption = interruption
+        self._observer = observer
+        self._told = False
+
+    def soon(self) -> bool:
+        """Whether to stop after the cell at work."""
+        return self._interruption.requested
+
+    def now(self) -> bool:
+        """Whether to give up the cell at work, too."""
+        if self.soon() and not self._told:
+            self._told = True
+            self._observer.stopping()
+        return self._interruption.at_once
+
+
+def describe_suite(workers: Supervisor, suite: Suite, *, abandon: Callable[[], bool] = lambda: False) -> Described:
     """Ask what the machine and a suite's backends are.
 
     Raises:
@@ -141,7 +173,9 @@ def describe_suite(workers: Supervisor, suite: Suite) -> Described:
         WorkerError: No worker starts.
     """
     try:
-        described = workers.describe(device=suite.device, backends=suite.backends, measure=suite.measure)
+        described = workers.describe(
+            device=suite.device, backends=suite.backends, measure=suite.measure, abandon=abandon
+        )
     except UsageError as error:
         raise SuiteError(f"{suite.where('device')}: {error}") from None
     for index, backend in enumerate(described.backends):
@@ -180,7 +214,7 @@ class _Session:
     workers: Supervisor
     outcome: Outcome
     observer: Observer
-    interruption: Interruption
+    stop: _Stop
     answers: dict[str, BackendAnswer]
     journal: Journal
     failed: set[int] = field(default_factory=set)
@@ -197,11 +231,12 @@ class _Session:
         block = 0
         for cell in waiting:
             if cell.position in self.failed:
+                self.observer.skipped(cell)
                 continue
             if cell.block != block:
                 self.workers.close()
                 block = cell.block
-            if self.interruption.requested:
+            if self.stop.soon():
                 self.outcome.interrupted = True
                 return
             self.observer.started(cell)
@@ -231,7 +266,7 @@ class _Session:
             cache_bytes=environment.cache_bytes,
             seed=cell.block,
         )
-        return self.workers.measure(asked, self._unmeasured(cell), abandon=self._stop_now)
+        return self.workers.measure(asked, self._unmeasured(cell), abandon=self.stop.now)
 
     def _unmeasured(self, cell: Cell) -> Record:
         answer, problem = self.answers[cell.backend], cell.case.problem
@@ -245,8 +280,3 @@ class _Session:
             status=Status.UNAVAILABLE,
             reason=answer.unavailable or "nothing was measured",
         )
-
-    def _stop_now(self) -> bool:
-        if self.interruption.requested:
-            self.observer.stopping()
-        return self.interruption.at_once

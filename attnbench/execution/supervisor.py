@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from attnbench.errors import UsageError, WorkerError
 from attnbench.execution.messages import (
+    BackendAnswer,
     Describe,
     Described,
     Entered,
@@ -41,17 +42,43 @@ class Supervisor:
         self.starting_s = 0.0
         """Seconds spent until workers were ready and had described their machine."""
 
-    def describe(self, *, device: str, backends: Sequence[str], measure: Measure) -> Described:
+    def describe(
+        self, *, device: str, backends: Sequence[str], measure: Measure, abandon: Callable[[], bool] = lambda: False
+    ) -> Described:
         """Ask what the machine and the backends are.
+
+        A backend whose package takes the worker down while it is asked is unavailable, and the others are not.
+
+        Args:
+            device: ``auto``, or as torch spells it.
+            backends: Names or module paths.
+            measure: How it will be measured.
+            abandon: Asked a few times a second whether to give up.
 
         Raises:
             UsageError: There is no such device.
+            Abandoned: ``abandon`` said so.
             WorkerError: The worker does not start or does not answer.
         """
-        self._ready()
+        self._ready(abandon)
         began = time.monotonic()
-        answer = self._ask(Describe(device=device, backends=tuple(backends), measure=measure))
-        self.starting_s += time.monotonic() - began
+        try:
+            return self._describe(Describe(device=device, backends=tuple(backends), measure=measure), abandon)
+        except _Unanswered:
+            described = self._describe(Describe(device=device, backends=(), measure=measure), abandon)
+        finally:
+            self.starting_s += time.monotonic() - began
+        answers: list[BackendAnswer] = []
+        for backend in backends:
+            try:
+                alone = self._describe(Describe(device=device, backends=(backend,), measure=measure), abandon)
+                answers += alone.backends
+            except _Unanswered as error:
+                answers.append(BackendAnswer(name=backend, unavailable=str(error)))
+        return replace(described, backends=tuple(answers))
+
+    def _describe(self, asked: Describe, abandon: Callable[[], bool]) -> Described:
+        answer = self._ask(asked, abandon)
         if isinstance(answer, Refused):
             raise UsageError(answer.message)
         if not isinstance(answer, Described):
@@ -81,7 +108,7 @@ class Supervisor:
             Abandoned: ``abandon`` said so; there is no record.
             WorkerError: No worker starts.
         """
-        process = self._ready()
+        process = self._ready(abandon)
         stage, limit_s = Stage.REFERENCE, asked.measure.prepare_timeout_s
         deadline = time.monotonic() + limit_s
         try:
@@ -89,6 +116,8 @@ class Supervisor:
             while True:
                 answer = process.receive(timeout_s=deadline - time.monotonic(), abandon=abandon)
                 if isinstance(answer, Finished):
+                    if asked.case.device_type == "cuda" and answer.record.status is Status.ERROR:
+                        self.close()  # the error may have left a context in which every later call fails
                     return answer.record
                 if isinstance(answer, Entered):
                     stage = answer.stage
@@ -112,32 +141,42 @@ class Supervisor:
             self._process.close()
             self._process = None
 
-    def _ask(self, message: Message) -> Message:
-        process = self._ready()
+    def _ask(self, message: Message, abandon: Callable[[], bool] = lambda: False) -> Message:
+        process = self._ready(abandon)
         try:
             process.send(message)
-            return process.receive(timeout_s=_START_TIMEOUT_S)
+            return process.receive(timeout_s=_START_TIMEOUT_S, abandon=abandon)
         except WorkerDied as death:
             self.close()
-            raise WorkerError(f"while it was asked about its backends, {death}") from None
+            raise _Unanswered(f"while it was asked, {death}") from None
         except DeadlinePassed:
             self.close()
-            raise WorkerError(f"the worker did not answer within {_START_TIMEOUT_S:g} s") from None
+            raise _Unanswered(f"the worker did not answer within {_START_TIMEOUT_S:g} s") from None
+        except BaseException:
+            self.close()
+            raise
 
-    def _ready(self) -> WorkerProcess:
+    def _ready(self, abandon: Callable[[], bool]) -> WorkerProcess:
         if self._process is not None:
             return self._process
         began = time.monotonic()
         try:
             process = self._process = WorkerProcess(threads=self._threads)
-            answer = process.receive(timeout_s=_START_TIMEOUT_S)
+            answer = process.receive(timeout_s=_START_TIMEOUT_S, abandon=abandon)
         except (WorkerDied, DeadlinePassed, OSError) as error:
             self.close()
             raise WorkerError(f"no worker starts: {str(error) or 'it did not answer in time'}") from None
+        except BaseException:
+            self.close()
+            raise
         if not isinstance(answer, Ready):
             raise WorkerError(f"the worker's first words were {type(answer).__name__}")
         self.starting_s += time.monotonic() - began
         return process
+
+
+class _Unanswered(WorkerError):
+    """A worker died or hung over a question."""
 
 
 def _limit(stage: Stage, measure: Measure) -> float:

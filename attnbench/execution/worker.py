@@ -6,6 +6,7 @@ breaks stays in this process.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -96,6 +97,7 @@ def _describe(asked: Describe) -> Message:
         device = resolve_device(asked.device)
     except AttnbenchError as error:
         return Refused(message=str(error))
+    _make_current(device)
     backends = tuple(_introduce(name, device.type) for name in asked.backends)
     return Described(environment=describe(device, asked.measure), backends=backends)
 
@@ -104,9 +106,14 @@ def _introduce(name: str, device_type: str) -> BackendAnswer:
     try:
         backend = load(name)
     except AttnbenchError as error:
-        return BackendAnswer(name=name, invalid=str(error))
+        # A path was written by whoever runs the suite; a name by a package, which is broken then.
+        if ":" in name:
+            return BackendAnswer(name=name, invalid=str(error))
+        return BackendAnswer(name=name, unavailable=str(error))
     try:
         unavailable = backend.unavailable(device_type)
+        if unavailable is not None:
+            unavailable = unavailable or "it gave no reason"
     except Exception as error:  # a third party's code
         unavailable = f"asking whether it is available raised {_describe_error(error)}"
     return BackendAnswer(name=name, unavailable=unavailable, pattern=backend.pattern)
@@ -165,19 +172,20 @@ def _measure(cell: MeasureCell, send: Callable[[Message], None]) -> Record:
         status = Status.OOM if _is_out_of_memory(error) else Status.ERROR
         reason = _describe_error(error)
     finally:
+        clock.lap("prepare_s")  # what a failing cell took since its last part
         if cell.case.device_type == "cuda" and torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
-    return replace(record, status=status, reason=reason[:_LONGEST_REASON], spent=_spent(clock))
+            with contextlib.suppress(RuntimeError):  # a broken context: the parent replaces this worker
+                torch.cuda.empty_cache()
+    return replace(record, status=status, reason=reason[:_LONGEST_REASON] or status, spent=_spent(clock))
 
 
 def _measured(
     record: Record, backend: Backend, cell: MeasureCell, clock: _Clock, send: Callable[[Message], None]
 ) -> Record:
     problem, device = record.problem, torch.device(cell.case.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # libraries launch on the current device, whatever their inputs' is
+    _make_current(device)
     if reasons := refusals(backend, problem, device.type):
-        raise _Refusal(Status.UNSUPPORTED, "; ".join(reasons))
+        raise _Refusal(Status.UNSUPPORTED, "; ".join(filter(None, reasons)) or "it gave no reason")
     send(Entered(stage=Stage.REFERENCE))
     try:
         expectation = _expectation(problem, str(device), cell.seed)
@@ -231,6 +239,11 @@ def _expectation(problem: Problem, device: str, seed: int) -> Expectation:
     return Expectation(problem, device=torch.device(device), seed=seed)
 
 
+def _make_current(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # libraries ask and launch on the current device, whatever their inputs' is
+
+
 def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -239,8 +252,9 @@ def _synchronize(device: torch.device) -> None:
 def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    # torch's CPU allocator raises a plain RuntimeError.
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    # torch's CPU allocator, and CUDA outside torch's allocator, raise a plain RuntimeError.
+    texts = ("DefaultCPUAllocator: can't allocate memory", "CUDA error: out of memory")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
 def _describe_error(error: Exception) -> str:

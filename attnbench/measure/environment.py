@@ -19,7 +19,7 @@ _CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 def resolve_device(wanted: str) -> torch.device:
-    """The device a suite means: ``auto`` is the current GPU where there is one, else the CPU.
+    """The device a suite means: ``auto`` is the first GPU where there is one, else the CPU.
 
     Raises:
         UsageError: A GPU is asked for that is not there.
@@ -64,7 +64,7 @@ def describe(device: torch.device, measure: Measure) -> Environment:
         torch=torch.__version__,
         packages={dist.name: dist.version for dist in distributions() if dist.name},
         flags=_flags(),
-        clocks=_clocks(),
+        clocks=_clocks(device),
         threads=torch.get_num_threads(),
         cache=measure.cache_on(device.type),
         commit=_commit(),
@@ -104,13 +104,28 @@ def _driver(device: torch.device) -> str | None:
     try:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
     except OSError:
-        return _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-    found = re.search(r"\b(\d{3,}\.\d+(\.\d+)?)\b", text)
-    return found[1] if found else None
+        found = _nvidia_smi(device, "driver_version")
+        return found[0] if found else None
+    version = re.search(r"\b(\d{3,}\.\d+(\.\d+)?)\b", text)
+    return version[1] if version else None
 
 
-def _clocks() -> dict[str, float]:
-    clocks = {}
+def _nvidia_smi(device: torch.device, *fields: str) -> list[str]:
+    """What the driver's tool says of the device; empty where there is no such tool."""
+    selected = torch.cuda.get_device_properties(device).uuid
+    answer = _output(
+        "nvidia-smi", f"--id=GPU-{selected}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"
+    )
+    return [value.strip() for value in answer.split(",")] if answer else []
+
+
+def _clocks(device: torch.device) -> dict[str, float]:
+    clocks: dict[str, float] = {}
+    if device.type == "cuda":
+        names = ("clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem")
+        for name, value in zip(names, _nvidia_smi(device, *names), strict=False):
+            if value.replace(".", "").isdigit():
+                clocks[f"{name.removeprefix('clocks.').replace('.', '_')}_mhz"] = float(value)
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("cpu MHz"):

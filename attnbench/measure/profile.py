@@ -28,7 +28,9 @@ def profile_call(call: Callable[[Tensor], Any], x: Tensor) -> Profile:
     """Run ``call(x)`` under torch's profiler; on a GPU once more for the allocator's statistics."""
     on_gpu = x.device.type == "cuda"
     # Not torch.profiler's own: its first use imports torch's compiler, which takes seconds.
-    with profile(use_device="cuda" if on_gpu else None, profile_memory=not on_gpu, acc_events=True) as profiler:
+    with profile(
+        use_device="cuda" if on_gpu else None, use_kineto=True, profile_memory=not on_gpu, acc_events=True
+    ) as profiler:
         call(x)
         if on_gpu:
             torch.cuda.synchronize(x.device)
@@ -65,6 +67,8 @@ def _operator(events: Iterable[Any], *, on_gpu: bool) -> str:
     """The fused attention operator of the call where there is one, else the operator that took longest itself."""
     longest: dict[str, float] = {}
     for event in events:
+        if event.device_type != DeviceType.CPU:
+            continue  # a kernel, not the operator that launched it
         if event.name.startswith(_SDPA_PREFIX) and not event.name.endswith("_backward"):
             return str(event.name.removeprefix("aten::"))
         if "::" in event.name:

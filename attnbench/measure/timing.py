@@ -15,15 +15,15 @@ from torch import Tensor
 
 from attnbench.record import Cache
 
-MIN_SAMPLES = 20
-"""Fewer are taken only where the budget runs out first; three are taken always."""
 _FEWEST_SAMPLES = 3
+_GPU_BATCH = 20
+"""Samples in flight on a GPU before the host looks at them."""
 _SAMPLE_MS = 10.0
 """Least length of a timed loop on the CPU."""
 _MAX_SAMPLES = 1000
 _WARM_UP_CALLS = 2
-_HIDDEN_LAUNCH_MS = 0.05
-"""GPU calls shorter than this could wait for their own launch: the queue is filled before them."""
+_SHORT_MS = 1.0
+"""A GPU call shorter than this could wait for its own launch: the queue is filled before a batch of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,22 +86,22 @@ def _time_cpu(call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None, ma
         loop = range(math.ceil(_SAMPLE_MS / (_ms_since(began) / calls)))
     warm_up_s = (time.perf_counter_ns() - start) / 1e9
     samples: list[float] = []
-    timed_ms = 0.0
-    while _wants_more(len(samples), timed_ms, max_time_s):
+    spent_ms = 0.0
+    while _wants_more(len(samples), spent_ms, max_time_s):
+        flushed = time.perf_counter_ns()
         if flush is not None:
             flush.zero_()
         began = time.perf_counter_ns()
         for _ in loop:
             call(x)
-        elapsed = _ms_since(began)
-        timed_ms += elapsed
-        samples.append(elapsed / len(loop))
+        samples.append(_ms_since(began) / len(loop))
+        spent_ms += _ms_since(flushed)
     return Timing(
         samples_ms=tuple(samples),
         calls_per_sample=len(loop),
         host_ms=min(samples),
         warm_up_s=warm_up_s,
-        timed_s=timed_ms / 1e3,
+        timed_s=spent_ms / 1e3,
     )
 
 
@@ -117,13 +117,14 @@ def _time_cuda(call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None, m
     once_ms = _ms_since(began)
     warm_up_s = (time.perf_counter_ns() - start) / 1e9
     # Enough samples in flight that the host never waits for the device inside a batch, and none synchronizes.
-    batch = max(_FEWEST_SAMPLES, min(MIN_SAMPLES, round(1e3 * max_time_s / max(once_ms, 1e-3))))
+    batch = max(_FEWEST_SAMPLES, min(_GPU_BATCH, round(1e3 * max_time_s / max(once_ms, 1e-3))))
     samples: list[float] = []
     spent_ms = 0.0
     while _wants_more(len(samples), spent_ms, max_time_s):
         began = time.perf_counter_ns()
-        if flush is None and once_ms < 20 * _HIDDEN_LAUNCH_MS:
-            torch.cuda._sleep(_cycles(batch * host_ms))  # noqa: SLF001 - the only way to fill the queue first
+        if once_ms < _SHORT_MS:
+            # Launching a batch, flushes included, takes the host about this long.
+            torch.cuda._sleep(_cycles(2 * batch * host_ms))  # noqa: SLF001 - the only way to fill the queue first
         events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(batch)]
         for before, after in events:
             if flush is not None:

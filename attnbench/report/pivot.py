@@ -14,6 +14,7 @@ from attnbench.report.tables import PROBLEM, failures, heading, spelled
 from attnbench.store import COLUMNS, StoredRun
 
 _SIDES = {"resolution": ("height", "width"), "window": ("window_height", "window_width")}
+_CASE = "told apart by"
 _FIELDS = (
     "case",
     "backend",
@@ -55,9 +56,10 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
     for axis, (height, width) in _SIDES.items():
         frame[axis] = [_size(*pair) for pair in zip(frame[height], frame[width], strict=True)]
     rest = _remaining(frame, rows, columns)
-    groups: Any = frame.groupby(rest, sort=False) if rest else [((), frame)]
+    frame[_CASE] = _told_apart(frame, [rows, columns, *rest])
+    groups: Any = frame.groupby([*rest, _CASE], sort=False)
     grids = tuple(
-        _grid(cells, rows, columns, metric, dict(zip(rest, key, strict=True)))
+        _grid(cells, rows, columns, metric, dict(zip([*rest, "case"], key, strict=True)))
         for key, cells in groups
         if (cells["status"] == Status.OK).any()
     )
@@ -68,11 +70,16 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
 
 def _remaining(frame: pd.DataFrame, rows: str, columns: str) -> list[str]:
     """The axes that still vary inside a row and column; each combination of theirs is a grid."""
-    axes = [axis for axis in _FIELDS if axis not in (rows, columns, "case") and len(frame[axis].unique()) > 1]
-    # Two cases may ask for one problem, where a backend has a pattern of its own: then each has its grid.
-    if frame.duplicated([rows, columns, *axes]).any():
-        axes.append("case")
-    return axes
+    return [axis for axis in _FIELDS if axis not in (rows, columns, "case") and len(frame[axis].unique()) > 1]
+
+
+def _told_apart(frame: pd.DataFrame, keys: list[str]) -> pd.Series[str]:
+    """The case of cells that one place of a grid would hold together, else nothing.
+
+    Two cases become one problem where a backend has a pattern of its own; each then gets a grid.
+    """
+    crowded = set(frame.loc[frame.duplicated(keys, keep=False), "backend"])
+    return frame["case"].where(frame["backend"].isin(crowded), "")
 
 
 def _grid(cells: pd.DataFrame, rows: str, columns: str, metric: str, fixed: dict[str, Any]) -> Grid:
@@ -83,7 +90,8 @@ def _grid(cells: pd.DataFrame, rows: str, columns: str, metric: str, fixed: dict
         Column(header=str(column), cells=tuple(texts.get((row, column), "") for row in row_keys))
         for column in column_keys
     ]
-    title = f"{metric}: {_spelled(fixed)}" if fixed else metric
+    named = {name: value for name, value in fixed.items() if value != ""}
+    title = f"{metric}: {_spelled(named)}" if named else metric
     return Grid(title=title, columns=(first, *data))
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from attnbench.problem import Pattern
 from attnbench.record import Status
 from attnbench.report.sheet import Column, Grid, Sheet, enumerate_names
-from attnbench.store import StoredRun
+from attnbench.store import COLUMNS, StoredRun
 
 PROBLEM = (
     "batch",
@@ -104,7 +104,7 @@ def _grid(case: str, cells: pd.DataFrame, baseline: str | None, *, several_block
     if several_blocks:
         columns.append(column("95 % interval", 2, _interval))
     columns += [
-        column("peak MiB", 1, lambda row: significant(row["peak_bytes"] / _MEBIBYTE)),
+        column("peak MiB", 1, _peak),
         *(column(header, rank, _number(name)) for header, rank, name in _NUMBERS),
         column("kernel", 6, lambda row: row["kernel"], numeric=False),
     ]
@@ -136,15 +136,25 @@ def _interval(row: Row) -> str:
     return f"{significant(row['latency_low_ms'])} to {significant(row['latency_high_ms'])}"
 
 
+def _peak(row: Row) -> str:
+    return _NOTHING if _missing(row["peak_bytes"]) else significant(row["peak_bytes"] / _MEBIBYTE)
+
+
+def _missing(value: Any) -> bool:
+    return bool(pd.isna(value))
+
+
 def _number(name: str) -> Callable[[Row], str]:
     return lambda row: spelled(name, row[name])
 
 
 def spelled(name: str, value: float) -> str:
     """A value of the column ``name`` as people read it."""
+    if _missing(value):
+        return _NOTHING
     if name == "max_error":
         return f"{value:.1e}"
-    return significant(value)
+    return str(int(value)) if COLUMNS[name] == "Int64" else significant(value)
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -180,7 +190,7 @@ def _describe(rows: Sequence[Row], baseline: str | None) -> str:
 
 
 def _notes(frame: pd.DataFrame, baseline: str | None) -> list[str]:
-    return [*_other_patterns(frame), *_ran_math(frame), *_without_baseline(frame, baseline), *failures(frame)]
+    return [*_other_patterns(frame, baseline), *_ran_math(frame), *_without_baseline(frame, baseline), *failures(frame)]
 
 
 def failures(frame: pd.DataFrame) -> list[str]:
@@ -193,18 +203,19 @@ def failures(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _other_patterns(frame: pd.DataFrame) -> list[str]:
+def _other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
     by_pattern: dict[str, list[str]] = {}
     for _, cells in frame.groupby("case", sort=False):
         rows = cells.to_dict("records")
         patterns = [_pattern(row) for row in rows]
-        usual = max(patterns, key=patterns.count)
+        of_baseline = [pattern for row, pattern in zip(rows, patterns, strict=True) if row["backend"] == baseline]
+        usual = (of_baseline or [max(patterns, key=patterns.count)])[0]
         for row, pattern in zip(rows, patterns, strict=True):
             if pattern != usual:
                 by_pattern.setdefault(pattern, []).append(row["backend"])
     return [
-        f"{enumerate_names(list(dict.fromkeys(backends)))} always computes the {pattern} pattern, "
-        "which is a different function: no speed-up where the others compute another one."
+        f"The {pattern} pattern was computed by {enumerate_names(list(dict.fromkeys(backends)))}: "
+        "a different function, without a speed-up where the others computed another one."
         for pattern, backends in by_pattern.items()
     ]
 

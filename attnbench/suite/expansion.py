@@ -107,7 +107,7 @@ def _values(entry: Fields, device_type: str) -> dict[str, tuple[Any, ...]]:
 
 def _excludes(exclusion: Exclusion, chosen: dict[str, Any]) -> bool:
     given = {field: getattr(exclusion, field) for field in exclusion.model_fields_set}
-    return bool(given) and all(chosen[field] in options for field, options in given.items() if options)
+    return all(chosen[field] in options for field, options in given.items())
 
 
 def _problem(chosen: dict[str, Any]) -> Problem:
@@ -216,22 +216,27 @@ def _sentence(errors: Sequence[ErrorDetails], source: Source) -> str:
     return f"{source.where(location)}: {_explanation(first, key, location)}{more}"
 
 
+_KINDS = {"list_type": "a list", "string_type": "text", "int_type": "a whole number", "float_type": "a number"}
+"""What pydantic's kinds of error mean to the author of a suite."""
+
+
 def _explanation(error: ErrorDetails, key: str, location: Location) -> str:
-    match error["type"]:
-        case "extra_forbidden":
-            allowed = _keys_beside(location)
-            hint = _did_you_mean(str(location[-1]), allowed)
-            return f"unknown key {key}{hint} (allowed: {', '.join(allowed)})"
-        case "missing":
-            return f"{key} is missing"
-        case "value_error":
-            return f"{key}: {error['ctx']['error']}"
-        case "string_pattern_mismatch" | "literal_error":
-            what = _describe(location) or error["msg"]
-            return f"{key}: {error['input']!r} is not allowed (allowed: {what})"
-        case _:
-            message = error["msg"][0].lower() + error["msg"][1:]
-            return f"{key}: {message}, got {error['input']!r}"
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        allowed = _keys_beside(location)
+        hint = _did_you_mean(str(location[-1]), allowed)
+        return f"unknown key {key}{hint} (allowed: {', '.join(allowed)})"
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "value_error":
+        return f"{key}: {error['ctx']['error']}"
+    what = _KINDS.get(kind) or _describe(location)
+    if kind in ("model_type", "model_attributes_type"):
+        what = f"a mapping of {', '.join(_model_at(location).model_fields)}"
+    if what:
+        return f"{key}: {error['input']!r} is not allowed (allowed: {what})"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return f"{key}: {message}, got {error['input']!r}"
 
 
 def _model_at(location: Location) -> type[Any]:
@@ -248,8 +253,7 @@ def _model_at(location: Location) -> type[Any]:
 
 
 def _keys_beside(location: Location) -> list[str]:
-    model = SuiteFile if len(location) == 1 else _model_at(location)
-    return list(model.model_fields)
+    return list((SuiteFile if len(location) == 1 else _model_at(location)).model_fields)
 
 
 def _describe(location: Location) -> str | None:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Scope
+from attnbench.problem import DEFAULT_HEAD_DIM, Bias, Dtype, Mode, Padding, Pattern, Scope
 from attnbench.record import Cache, Measure
 
 Size = tuple[int, int]
@@ -128,7 +128,7 @@ class Fields(_Mapping):
     resolution: Sizes = Field(description="The map in tokens: 56, or 200x334 (height x width).")
     window: Sizes = Field(description="Tokens of a window: 7, or 7x14 (k1 x k2).")
     heads: Counts
-    head_dim: Counts = (32,)
+    head_dim: Counts = (DEFAULT_HEAD_DIM,)
     dtype: Dtypes = (Dtype.FLOAT32,)
     mode: Modes = Field((Mode.FORWARD,), description="forward runs without autograd.")
     pattern: Patterns = Field((Pattern.GROUPED,), description="shifted: Swin's cyclic shift by window // 2.")
@@ -146,17 +146,23 @@ class CaseEntry(Fields):
 class Exclusion(_Mapping):
     """Leaves out every problem whose fields equal all of those given here."""
 
-    batch: Counts | None = None
-    resolution: Sizes | None = None
-    window: Sizes | None = None
-    heads: Counts | None = None
-    head_dim: Counts | None = None
-    dtype: Dtypes | None = None
-    mode: Modes | None = None
-    pattern: Patterns | None = None
-    padding: Paddings | None = None
-    bias: Biases | None = None
-    scope: Scopes | None = None
+    batch: Counts = ()
+    resolution: Sizes = ()
+    window: Sizes = ()
+    heads: Counts = ()
+    head_dim: Counts = ()
+    dtype: Dtypes = ()
+    mode: Modes = ()
+    pattern: Patterns = ()
+    padding: Paddings = ()
+    bias: Biases = ()
+    scope: Scopes = ()
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("an empty entry excludes nothing; name at least one field")
+        return self
 
 
 _DEFAULT = Measure()
@@ -171,6 +177,12 @@ class MeasureEntry(_Mapping):
     threads: int = Field(_DEFAULT.threads, ge=1, description="CPU threads of the worker.")
     cache: Literal["cold", "hot"] | None = Field(None, description="By default cold on a GPU, hot on the CPU.")
     max_time_s: float = Field(_DEFAULT.max_time_s, gt=0, description="Time for the samples of a cell in a block.")
+
+    @model_validator(mode="after")
+    def _leaves_time_to_check(self) -> Self:
+        if self.max_time_s >= self.timeout_s:
+            raise ValueError(f"max_time_s {self.max_time_s:g} must be less than timeout_s {self.timeout_s:g}")
+        return self
 
     def measure(self) -> Measure:
         """As the plain data the rest works with."""

@@ -144,7 +144,7 @@ def test_cudnn_refuses_windows_of_one_token() -> None:
     assert SdpaCudnn().unsupported_on(towers(2, images=1, window=2), "cuda") == []
 
 
-@pytest.mark.parametrize("backend", [SdpaFlash, SdpaCudnn])
+@pytest.mark.parametrize("backend", [Sdpa, SdpaFlash, SdpaCudnn])
 def test_kernels_that_do_not_split_their_batch_declare_the_grid_limit(
     backend: type[Backend], cuda_sdpa: stand_ins.CudaSdpa
 ) -> None:
@@ -157,7 +157,7 @@ def test_kernels_that_do_not_split_their_batch_declare_the_grid_limit(
     assert backend().unsupported_on(too_many, "cuda") == [reason]
 
 
-@pytest.mark.parametrize("backend", [Sdpa, SdpaEfficient, SdpaMath])
+@pytest.mark.parametrize("backend", [SdpaEfficient, SdpaMath])
 def test_kernels_that_split_their_batch_declare_no_grid_limit(backend: type[Backend]) -> None:
     assert backend().unsupported_on(towers(2, images=32_768), "cuda") == []
 

@@ -76,13 +76,16 @@ def test_displacements_have_rows_of_the_table_of_their_own(height: int, width: i
     assert sorted(rows.values()) == list(range((2 * height - 1) * (2 * width - 1)))
 
 
-def test_a_mask_is_repeated_for_every_image_without_copies_of_heads() -> None:
+def test_a_mask_is_repeated_for_every_image_and_a_bias_alone_is_not() -> None:
     asked = problem(batch=3, pattern="shifted", heads=4)
     added = window_bias(asked, device=CPU, bias=None, alignment=8)()
     assert added is not None
-    assert added.shape == (3 * 4, 4, 49, 49)
-    assert added.stride(1) == 0
+    assert added.shape == (3 * 4, 1, 49, 49)
     assert added.stride(2) == 56
+    table = torch.randn(169, 4)
+    alone = window_bias(problem(batch=3, heads=4, bias="relative"), device=CPU, bias=table)()
+    assert alone is not None
+    assert alone.shape == (1, 4, 49, 49)
     mask = score_mask(asked, device=CPU)
     assert mask is not None
-    assert torch.equal(added.unflatten(0, (3, 4))[2], mask.expand(-1, 4, -1, -1))
+    assert torch.equal(added.unflatten(0, (3, 4))[2], mask)

@@ -61,7 +61,9 @@ FAULTS = {
     "ModifiesInput": ("wrong_result", "the input was modified in place"),
     "Unavailable": ("unavailable", "faults are not installed: pip install [faults]"),
     "AvailabilityRaises": ("unavailable", "raised OSError: libcudart.so.99: cannot open shared object file"),
+    "LeavesWhenAsked": ("unavailable", "while it was asked, the worker exited with code 9"),
     "Unsupported": ("unsupported", "heads 2 (allowed: 0); never"),
+    "GivesNoReason": ("unsupported", "it gave no reason"),
 }
 
 
@@ -95,6 +97,17 @@ def test_hanging_ends_at_the_deadline_of_its_stage(run: object) -> None:
     assert found["HangsInPrepare"] == ("timeout", "stage prepare took longer than 3 s (prepare_timeout_s)")
     assert found["HangsLater"] == ("timeout", "stage measure took longer than 3 s (timeout_s)")
     assert found["naive"][0] == "ok"
+
+
+def test_a_cell_that_fails_in_a_later_block_is_told_and_the_counting_goes_on(run: object) -> None:
+    measure = QUICK.replace("blocks: 1", "blocks: 3")
+    frame = run("naive", "faults:RaisesLater", measure=measure)  # type: ignore[operator]
+    assert dict(zip(frame["backend"], frame["status"], strict=True)) == {"naive": "ok", "faults:RaisesLater": "error"}
+    lines = run.stderr.splitlines()  # type: ignore[attr-defined]
+    assert [line.partition("]")[0] for line in lines[1:4]] == ["[2/6", "[4/6", "[6/6"]
+    assert "one (block 2): fastest naive" in lines[2]
+    assert lines[2].partition(" ms, ")[2].startswith("1 ok, 1 error")
+    assert lines[3].partition(" ms, ")[2].startswith("1 ok; ")
 
 
 def test_a_run_where_nothing_could_be_measured_ends_with_3(run: object) -> None:
@@ -167,6 +180,58 @@ def test_python_gets_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     frame = attnbench.run("s.yaml", output="out")
     pd.testing.assert_frame_equal(frame, attnbench.load("out"))
     assert list(frame["status"]) == ["ok"]
+
+
+def test_an_interrupted_run_is_no_table_in_python(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        f"name: s\ndevice: cpu\nbackends: ['faults:Slow', naive]\ncases:\n  - {CASE}\n{QUICK}"
+    )
+    code = (
+        "import attnbench, os, signal, threading, time\n"
+        "threading.Thread(target=lambda: (time.sleep(3), os.kill(os.getpid(), signal.SIGTERM))).start()\n"
+        "try: attnbench.run('s.yaml', output='out', ); print('finished')\n"
+        "except KeyboardInterrupt as error: print(error)\n"
+    )
+    slow = (tmp_path / "s.yaml").read_text().replace("max_time_s: 0.01", "max_time_s: 10")
+    (tmp_path / "s.yaml").write_text(slow)
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "the run was cut short; what was measured is in out\n", done.stderr
+
+
+def test_interrupts_are_heard_while_a_worker_starts(tmp_path: Path) -> None:
+    (tmp_path / "slow_import.py").write_text(
+        "import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(3600)\n"
+    )
+    with _start(tmp_path, "'slow_import:Mine'") as process:
+        _wait_for(tmp_path / "importing")
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert stderr.splitlines() == [
+        "stopping after the cell at work; once more stops at once",
+        "attnbench: interrupted before anything was measured",
+    ]
+
+
+def test_the_workers_attnbench_is_the_parents(tmp_path: Path) -> None:
+    other = tmp_path / "other" / "attnbench"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise ImportError('the wrong attnbench')\n")
+    code = f"import sys; sys.path.insert(0, {str(TESTS.parent)!r}); from attnbench.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, "backends", "--device", "cpu"],
+        cwd=tmp_path / "other",
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "other")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def _start(tmp_path: Path, backends: str) -> subprocess.Popen[str]:
