@@ -14,6 +14,9 @@ from attnbench.errors import OutputError, ProblemError, StoredRunError
 from attnbench.record import SCHEMA_VERSION, Record
 
 JOURNAL = "journal.jsonl"
+ENVIRONMENT = "environment.json"
+SUITE = "suite.yaml"
+"""Files of a run directory that are written while it is measured."""
 
 
 class Journal:

@@ -57,12 +57,17 @@ class LocallyGroupedAttention(nn.Module):
         if dim % heads:
             raise ProblemError("heads", f"{heads} heads do not divide {dim} channels")
         self.dim, self.heads = dim, heads
-        self.window = (window, window) if isinstance(window, int) else window
+        self.window = _window(window)
         try:
             self.pattern, self.padding, self.bias = Pattern(pattern), Padding(padding), Bias(bias)
         except ValueError as error:
             raise ProblemError("LocallyGroupedAttention", str(error)) from None
         self.backend = load(backend)() if isinstance(backend, str) else backend
+        if self.backend.pattern not in (None, self.pattern):
+            always = self.backend.pattern
+            raise ProblemError(
+                "pattern", f"{backend} always computes {always}, got {pattern} (give pattern='{always}')"
+            )
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.relative_position_bias_table: nn.Parameter | None = None
@@ -129,7 +134,16 @@ class LocallyGroupedAttention(nn.Module):
         if reasons := refusals(self.backend, problem, device.type):
             raise ProblemError(type(self.backend).__name__, "; ".join(reasons))
         inner = _map_problem(problem) if self.backend.level is Level.MAP else problem
-        return problem, self.backend.prepare(inner, device=device, bias=self.relative_position_bias_table)
+        try:
+            return problem, self.backend.prepare(inner, device=device, bias=self.relative_position_bias_table)
+        except ImportError as error:
+            reason = self.backend.unavailable(device.type) or str(error)
+            raise ProblemError(type(self.backend).__name__, reason) from error
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # Checkpoints of published code hold the index of the bias table, too; it follows from the window.
+        state_dict.pop(f"{prefix}relative_position_index", None)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def __getstate__(self) -> dict[str, Any]:
         # What was prepared holds this module's own bias table: a copy prepares anew.
@@ -142,6 +156,13 @@ class LocallyGroupedAttention(nn.Module):
             f"{self.dim}, heads={self.heads}, window=({height}, {width}), pattern={self.pattern}, "
             f"padding={self.padding}, bias={self.bias}, backend={type(self.backend).__name__}"
         )
+
+
+def _window(window: object) -> tuple[int, int]:
+    sides = (window, window) if isinstance(window, int) else window
+    if isinstance(sides, tuple) and len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides):  # noqa: PLR2004
+        return sides
+    raise ProblemError("window", f"{window!r} (allowed: 7, or (7, 14) for height and width)")
 
 
 def _map_problem(problem: Problem) -> Problem:

@@ -269,6 +269,23 @@ class Expectation:
                 )
         return Verdict(max_error=max_error, reason="")
 
+    def other_input(self) -> Tensor:
+        """Another input whose output is known without computing the reference again.
+
+        Attention on packed qkv is odd: negating it keeps the scores and negates the values. A layer is not, because
+        of its biases; there the images change places.
+        """
+        x = self.inputs.x
+        return x.flip(0) if self.problem.scope is Scope.LAYER else -x
+
+    def other_disagreement(self, output: Tensor) -> str:
+        """What is wrong with the output for ``other_input``; empty where nothing is."""
+        restored = output.flip(0) if self.problem.scope is Scope.LAYER else -output
+        error = _error(self._tensors(Outcome(output=restored, gradients={}))["output"], self._exact["output"])
+        if error <= self.bounds["output"]:
+            return ""
+        return f"output is off by {error:.3g} (allowed: {self.bounds['output']:.3g})"
+
     def _tensors(self, outcome: Outcome) -> dict[str, Tensor]:
         tensors = {"output": outcome.output, **outcome.gradients}
         if self.problem.scope is Scope.WINDOWS:

@@ -105,6 +105,8 @@ class Record:
     position: int = 0
     """The cell's place in the suite; measured they are in another order."""
     block: int = 0
+    cells: int | None = None
+    """Cells of the whole suite: fewer in a journal mean that the run was cut short."""
     reason: str = ""
     """One sentence, exactly when ``status`` is not ok."""
     flags: tuple[str, ...] = ()
@@ -112,7 +114,7 @@ class Record:
     """One latency a sample: its time divided by its calls."""
     calls_per_sample: int = 1
     host_ms: float | None = None
-    """Time until the call returned to Python; on a GPU the kernels may still run."""
+    """On a GPU, time until the call returned to Python; the kernels may still run."""
     peak_bytes: int | None = None
     """Allocated at the peak of one call above what was held before: inputs excluded, output included."""
     max_error: float | None = None

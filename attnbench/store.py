@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,10 @@ import pandas as pd
 
 from attnbench.cost import cost
 from attnbench.errors import OutputError, StoredRunError
-from attnbench.journal import JOURNAL, read_journal
+from attnbench.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
 from attnbench.record import SCHEMA_VERSION, Environment, Record, Status
 from attnbench.stats import block_statistic, estimate, percentile
 
-ENVIRONMENT = "environment.json"
-SUITE = "suite.yaml"
 PARQUET = "table.parquet"
 CSV = "table.csv"
 
@@ -66,10 +64,17 @@ class StoredRun:
     """The content of environment.json; empty where there is none."""
     suite: dict[str, Any]
     """The content of suite.yaml; empty where there is none."""
+    cells: int | None
+    """Cells the suite asked for; None where only a table was kept."""
+
+    @property
+    def question(self) -> str:
+        """What the suite asks."""
+        return str(self.suite.get("description", ""))
 
     @property
     def baseline(self) -> str | None:
-        """The backend that speed-ups refer to."""
+        """The backend that speed-ups refer to: the suite's baseline, or the first backend that it lists."""
         backends = self.suite.get("backends") or [None]
         baseline = self.suite.get("baseline", backends[0])
         return None if baseline is None else str(baseline)
@@ -100,7 +105,8 @@ def read_run(directory: str | Path) -> StoredRun:
         raise StoredRunError(f"{path} is a file; give the run directory that holds {JOURNAL}")
     environment = _read_environment(path)
     suite = _read_suite(path)
-    return StoredRun(path=path, table=_read_table(path, suite), environment=environment, suite=suite)
+    table, cells = _read_table(path, suite)
+    return StoredRun(path=path, table=table, environment=environment, suite=suite, cells=cells)
 
 
 def _read_environment(path: Path) -> dict[str, Any]:
@@ -137,14 +143,15 @@ def _read_suite(path: Path) -> dict[str, Any]:
     return dict(data) if isinstance(data, dict) else {}
 
 
-def _read_table(path: Path, suite: Mapping[str, Any]) -> pd.DataFrame:
+def _read_table(path: Path, suite: Mapping[str, Any]) -> tuple[pd.DataFrame, int | None]:
     # The journal is the truth; tables are for other readers, and for runs kept without one.
     if (path / JOURNAL).exists():
-        return table(read_journal(path), suite=str(suite.get("name", "")))
+        cells = _Cells()
+        return table(cells.count(read_journal(path)), suite=str(suite.get("name", ""))), cells.expected
     for name, read in ((PARQUET, pd.read_parquet), (CSV, pd.read_csv)):
         if (path / name).exists():
             try:
-                return _checked(read(path / name), path / name)
+                return _checked(read(path / name), path / name), None
             except (ValueError, TypeError, OSError) as error:
                 raise StoredRunError(f"{path / name}: not a table: {' '.join(str(error).split())}") from None
     newest = max(path.glob(f"**/{JOURNAL}"), default=None, key=lambda found: found.stat().st_mtime)
@@ -183,6 +190,18 @@ def table(records: Iterable[Record], *, suite: str) -> pd.DataFrame:
         cells[key].add(record)
     ordered = sorted(cells.values(), key=lambda cell: cell.position)
     return _typed(pd.DataFrame([cell.row(suite) for cell in ordered]))
+
+
+class _Cells:
+    """Notes in passing how many cells a journal's run asked for."""
+
+    expected: int | None = None
+
+    def count(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records as they are."""
+        for record in records:
+            self.expected = record.cells
+            yield record
 
 
 class _Cell:

@@ -146,7 +146,8 @@ def store_run(tmp_path: Path) -> Callable[[Sequence[Record]], Path]:
             for one in records:
                 journal.append(one)
         (directory / "environment.json").write_text(json.dumps(environment().to_json()))
-        (directory / "suite.yaml").write_text("name: sample\nbaseline: naive\nbackends: [naive, sdpa]\n")
+        suite = "name: sample\ndescription: Which one is fast?\nbaseline: naive\nbackends: [naive, sdpa]\n"
+        (directory / "suite.yaml").write_text(suite)
         return directory
 
     return write

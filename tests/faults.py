@@ -187,6 +187,43 @@ class ReusesOutput(Faulty):
         return attend
 
 
+class WrongLater(Faulty):
+    """Right while it is checked, and wrong once it was called often."""
+
+    calls = 0
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        self.calls += 1
+        return right(qkv) if self.calls < 5 else torch.zeros_like(right(qkv))
+
+
+class RemembersFirst(Faulty):
+    """Computes once and gives the same for whatever comes next."""
+
+    first: Tensor | None = None
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        if self.first is None:
+            self.first = right(qkv)
+        return self.first
+
+
+class ModifiesInputLater(Faulty):
+    calls = 0
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        self.calls += 1
+        out = right(qkv)
+        if self.calls > 4:
+            qkv.data.mul_(1.5)
+        return out
+
+
+class GivesText(Faulty):
+    def unsupported(self, problem: Problem) -> list[str]:
+        return "masks"  # type: ignore[return-value]
+
+
 class IgnoresPadding(Backend):
     """Right but for one thing that only some problems have: masked padding."""
 

@@ -59,7 +59,7 @@ def test_published_weights_give_published_outputs(backend: str, case: str) -> No
 
 def test_swins_own_way_gives_swins_published_output() -> None:
     asked, weights, x, expected = published("swin_shifted")
-    layer = LocallyGroupedAttention(96, heads=asked.heads, window=7, bias="relative", backend="swin")
+    layer = LocallyGroupedAttention(96, heads=asked.heads, window=7, pattern="shifted", bias="relative", backend="swin")
     layer.load_state_dict(weights)
     with torch.no_grad():
         torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
@@ -138,6 +138,36 @@ def test_a_backend_of_the_whole_map_pads_before_the_projection_too() -> None:
 def test_a_contradiction_is_one_sentence(arguments: dict[str, object], sentence: str) -> None:
     with pytest.raises(ProblemError, match=sentence):
         LocallyGroupedAttention(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_backend_that_always_shifts_wants_it_said() -> None:
+    with pytest.raises(ProblemError, match=r"swin always computes shifted, got grouped \(give pattern='shifted'\)"):
+        LocallyGroupedAttention(64, heads=2, window=7, backend="swin")
+
+
+@pytest.mark.parametrize("window", [0, -7, "7x14", (7,), (7, 0)])
+def test_a_window_that_is_none_is_refused(window: object) -> None:
+    with pytest.raises(ProblemError, match=r"window: .* \(allowed: 7, or \(7, 14\) for height and width\)"):
+        LocallyGroupedAttention(64, heads=2, window=window)  # type: ignore[arg-type]
+
+
+def test_a_package_that_is_absent_is_named_when_it_is_needed() -> None:
+    layer = LocallyGroupedAttention(64, heads=2, window=7, backend="xformers")
+    with pytest.raises(ProblemError, match="Xformers: xformers has no kernels for cpu"):
+        layer(torch.randn(1, 7, 7, 64))
+
+
+def test_the_index_in_published_checkpoints_is_passed_over() -> None:
+    layer = LocallyGroupedAttention(64, heads=2, window=7, bias="relative")
+    weights = {**layer.state_dict(), "relative_position_index": torch.zeros(49, 49, dtype=torch.long)}
+    layer.load_state_dict(weights)
+
+
+def test_a_layer_forgets_shapes_it_has_not_seen_for_long() -> None:
+    layer = LocallyGroupedAttention(32, heads=1, window=2)
+    for height in range(2, 30):
+        layer(torch.randn(1, height, 4, 32))
+    assert len(layer._prepared) <= 8
 
 
 def test_an_unknown_backend_is_one_sentence() -> None:

@@ -94,10 +94,8 @@ def test_what_the_reader_must_know_stands_below(stored: Path) -> None:
 def test_the_baseline_says_which_pattern_is_the_usual_one(store_run: Store) -> None:
     records = [record("swin", problem=problem(pattern="shifted")), record("naive", position=1)]
     notes = sheet(read_run(store_run(records))).notes
-    assert [note for note in notes if "pattern" in note] == [
-        "The shifted pattern was computed by swin: a different function, without a speed-up where the others computed "
-        "another one."
-    ]
+    (note,) = [note for note in notes if "pattern" in note]
+    assert note.startswith("The shifted pattern was computed by swin: a different function, without a speed-up where")
 
 
 def test_a_baseline_that_was_not_measured_is_said(store_run: Store) -> None:

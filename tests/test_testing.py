@@ -41,7 +41,10 @@ def test_a_backend_of_the_whole_map_is_checked_at_map_and_layer() -> None:
         (faults.WrongDtype, r"output of dtype torch.float64 \(allowed: float32\)"),
         (faults.NotANumber, "output is off by nan"),
         (faults.ModifiesInput, "the input was modified in place"),
-        (faults.ReusesOutput, "an output changed when the function was called again"),
+        (faults.ReusesOutput, "the first output changed when the function was called again"),
+        (faults.RemembersFirst, "for a second input, output is off by"),
+        (faults.WrongLater, "WrongLater on .* off by"),
+        (faults.Raises, "Raises on b2 14x14 w7 h2 d16 float32 windows: raised RuntimeError: no kernel"),
         (faults.IgnoresPadding, "IgnoresPadding on b2 16x15 w7 h2 d16 float32 masked"),
     ],
 )

@@ -28,7 +28,7 @@ class FlashAttn(Backend):
 
     @classmethod
     def unavailable(cls, device_type: str) -> str | None:
-        install = "pip install --no-build-isolation 'attnbench[flash-attn]'"
+        install = "pip install --no-build-isolation flash-attn"
         if reason := missing("flash_attn.flash_attn_interface", install=install, device_type=device_type):
             return reason
         return too_old("flash_attn")

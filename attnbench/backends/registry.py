@@ -33,15 +33,20 @@ def load(name: str) -> type[Backend]:
     Raises:
         BackendError: No such name, the module does not import, or what it holds is not a backend.
     """
-    entry_point = _entry_points().get(name)
-    if entry_point is None and ":" not in name:
-        raise BackendError(f"there is no backend {name!r} (known: {', '.join(names())}; or give package.module:Class)")
-    path = entry_point.value if entry_point else name
+    paths = {entry_point.value for entry_point in _entry_points().get(name, ())} or {name}
+    if len(paths) > 1:
+        raise BackendError(
+            f"backend {name}: several packages name one: {', '.join(sorted(paths))}; uninstall all but one"
+        )
+    (path,) = paths
     module_name, _, class_name = path.partition(":")
+    if not (module_name and class_name):
+        raise BackendError(f"there is no backend {name!r} (known: {', '.join(names())}; or give package.module:Class)")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module does when imported is an answer, not our failure
-        raise BackendError(f"backend {name}: {module_name} does not import: {type(error).__name__}: {error}") from error
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BackendError(f"backend {name}: {module_name} does not import: {said}") from error
     return _backend_class(name, getattr(module, class_name, None), path)
 
 
@@ -59,9 +64,10 @@ def _backend_class(name: str, found: object, path: str) -> type[Backend]:
 
 
 @cache
-def _entry_points() -> dict[str, EntryPoint]:
-    found = {entry_point.name: entry_point for entry_point in _own_entry_points()}
-    found.update({entry_point.name: entry_point for entry_point in entry_points(group=GROUP)})
+def _entry_points() -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for entry_point in (*_own_entry_points(), *entry_points(group=GROUP)):
+        found.setdefault(entry_point.name, []).append(entry_point)
     return found
 
 

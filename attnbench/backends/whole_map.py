@@ -20,6 +20,8 @@ def effective(problem: Problem, backend: type[Backend] | Backend) -> Problem:
 def refusals(backend: Backend, problem: Problem, device_type: str) -> list[str]:
     """Every reason ``problem`` cannot be computed: the backend's own, and that a map backend has no windows inside."""
     reasons = backend.unsupported_on(problem, device_type)
+    if not isinstance(reasons, list):
+        raise TypeError(f"{type(backend).__name__}.unsupported gave {reasons!r}, not a list of reasons")
     if backend.level is Level.MAP and problem.scope is Scope.WINDOWS:
         reasons = [f"scope {problem.scope} (allowed: map, layer; it takes the whole map)", *reasons]
     return reasons

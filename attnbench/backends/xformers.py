@@ -26,7 +26,7 @@ class Xformers(Backend):
 
     @classmethod
     def unavailable(cls, device_type: str) -> str | None:
-        return missing("xformers.ops", install="pip install 'attnbench[xformers]'", device_type=device_type)
+        return missing("xformers.ops", install="pip install xformers", device_type=device_type)
 
     def unsupported(self, problem: Problem) -> list[str]:
         alignment = 4 if problem.dtype is Dtype.FLOAT32 else 8

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from attnbench.execution.runner import Cell, Observer, Outcome
+from attnbench.problem import Pattern
 from attnbench.record import Record, Status
+from attnbench.stats import block_statistic
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -98,6 +100,7 @@ class _Log(Observer):
     def __init__(self) -> None:
         self._clock = _Clock()
         self._records: list[Record] = []
+        self._pattern = Pattern.GROUPED
         self._last_of_case: set[tuple[int, str, int]] = set()
 
     def planned(self, cells: Sequence[Cell], directory: Path) -> None:
@@ -106,6 +109,9 @@ class _Log(Observer):
         # The cell after which a case is complete in its block.
         lasts = {(cell.block, cell.case.name): cell.position for cell in cells}
         self._last_of_case = {(block, case, position) for (block, case), position in lasts.items()}
+
+    def started(self, cell: Cell) -> None:
+        self._pattern = cell.case.problem.pattern
 
     def finished(self, record: Record) -> None:
         self._records.append(record)
@@ -117,7 +123,7 @@ class _Log(Observer):
     def _advance(self, block: int, case: str, position: int) -> None:
         self._clock.advance()
         if (block, case, position) in self._last_of_case and self._records:
-            typer.echo(f"[{self._clock.done}] {_line(self._records)}; {self._clock.left}", err=True)
+            typer.echo(f"[{self._clock.done}] {_line(self._records, self._pattern)}; {self._clock.left}", err=True)
             self._records = []
 
     def stopping(self) -> None:
@@ -127,12 +133,17 @@ class _Log(Observer):
 _STOPPING = "stopping after the cell at work; once more stops at once"
 
 
-def _line(records: Sequence[Record]) -> str:
-    """One case in one block: the fastest backend, and how many did not make it."""
+def _line(records: Sequence[Record], pattern: Pattern) -> str:
+    """One case in one block: the fastest backend of its pattern, and how many did not make it."""
     first = records[0]
     block = f" (block {first.block + 1})" if first.block else ""
-    measured = [(min(record.samples_ms), record.backend) for record in records if record.status is Status.OK]
-    parts = [f"{len(measured)} ok"] if measured else []
+    ok = [record for record in records if record.status is Status.OK]
+    parts = [f"{len(ok)} ok"] if ok else []
+    measured = [
+        (block_statistic(record.samples_ms, record.device.partition(":")[0]), record.backend)
+        for record in ok
+        if record.problem.pattern is pattern
+    ]
     for status in Status:
         count = sum(record.status is status for record in records)
         if count and status is not Status.OK:

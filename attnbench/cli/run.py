@@ -75,9 +75,8 @@ def _print_plan(suite: Suite) -> None:
     seconds = time.perf_counter() - began
     labels = {case.name: case.problem.label for case in cases}
     write("".join(f"{name}\n" if name == label else f"{name}: {label}\n" for name, label in labels.items()))
-    cells = len(cases) * len(suite.backends)
     typer.echo(
-        f"{len(cases)} cases x {len(suite.backends)} backends = {cells} cells, each in {suite.measure.blocks} "
-        f"block{'s' if suite.measure.blocks > 1 else ''} on {device}; expanded in {seconds:.2f} s",
+        f"cases: {len(cases)}, backends: {len(suite.backends)}, cells: {len(cases) * len(suite.backends)}, "
+        f"blocks: {suite.measure.blocks}, device: {device}; expanded in {seconds:.2f} s",
         err=True,
     )

@@ -36,7 +36,9 @@ def show(
     ] = None,
     rows: Annotated[str | None, typer.Option(metavar="FIELD", help="Pivot: the field down the side.")] = None,
     columns: Annotated[str | None, typer.Option(metavar="FIELD", help="Pivot: the field along the top.")] = None,
-    metric: Annotated[str, typer.Option(help="Pivot: the table's column to show.")] = "latency_ms",
+    metric: Annotated[
+        str | None, typer.Option(help="Pivot: the table's column to show; by default latency_ms.")
+    ] = None,
 ) -> None:
     """Render a stored run, or pivot it over two axes of its sweep (--rows resolution --columns window)."""
     from attnbench.errors import UsageError
@@ -45,6 +47,8 @@ def show(
     stored = read_run(run)
     if (rows is None) != (columns is None):
         raise UsageError("--rows and --columns go together; give both")
+    if metric is not None and rows is None:
+        raise UsageError("--metric goes with --rows and --columns; give all three")
     if output_format in (Format.CSV, Format.JSON):
         if rows is not None:
             raise UsageError(f"--format {output_format} holds every cell already; pivot as rich or markdown")
@@ -56,7 +60,7 @@ def show(
     if rows is not None and columns is not None:
         from attnbench.report.pivot import pivot
 
-        print_sheet(pivot(stored, rows=rows, columns=columns, metric=metric), output_format)
+        print_sheet(pivot(stored, rows=rows, columns=columns, metric=metric or "latency_ms"), output_format)
         return
     from attnbench.report.tables import sheet
 

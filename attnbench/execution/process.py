@@ -25,6 +25,8 @@ _BOOT = (
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _POLL_S = 0.1
 _TAIL_BYTES = 4096
+_PROFILER = "USDT:"
+"""How lines begin that torch's profiler writes by itself."""
 
 
 class WorkerDied(Exception):
@@ -65,6 +67,7 @@ class WorkerProcess:
             os.close(theirs_in)
             os.close(theirs_out)
         self._buffer = b""
+        self._spoken_before = 0
 
     def send(self, message: Message) -> None:
         """Ask the worker something.
@@ -73,6 +76,7 @@ class WorkerProcess:
             WorkerDied: It is gone.
         """
         data = encode(message)
+        self._spoken_before = self._output.seek(0, os.SEEK_END)
         try:
             while data:
                 data = data[os.write(self._to_worker, data) :]
@@ -137,10 +141,10 @@ class WorkerProcess:
         return f"{how}: {said}" if said else how
 
     def _last_words(self) -> str:
-        """The last line that says something; a fault handler's dump is told by its first."""
+        """The last line said since the last request; a fault handler's dump is told by its first."""
         size = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, size - _TAIL_BYTES))
+        self._output.seek(max(self._spoken_before, size - _TAIL_BYTES))
         lines = self._output.read().decode(errors="replace").splitlines()
         fatal = [line for line in lines if line.startswith("Fatal Python error")]
-        spoken = [line.strip() for line in lines if line.strip()]
+        spoken = [line.strip() for line in lines if line.strip() and not line.startswith(_PROFILER)]
         return (fatal or spoken or [""])[-1]

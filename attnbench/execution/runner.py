@@ -18,7 +18,7 @@ from attnbench.execution.interruption import Interruption
 from attnbench.execution.messages import BackendAnswer, Described, MeasureCell
 from attnbench.execution.process import Abandoned
 from attnbench.execution.supervisor import Supervisor
-from attnbench.journal import Journal
+from attnbench.journal import ENVIRONMENT, SUITE, Journal
 from attnbench.record import Case, Environment, Record, Spent, Status
 from attnbench.suite import Suite, load_suite
 
@@ -159,7 +159,7 @@ class _Stop:
 
     def now(self) -> bool:
         """Whether to give up the cell at work, too."""
-        if self.soon() and not self._told:
+        if self.soon() and not self._told and not self._interruption.at_once:
             self._told = True
             self._observer.stopping()
         return self._interruption.at_once
@@ -201,8 +201,8 @@ def _start(suite: Suite, directory: Path, environment: Environment, *, cells: in
     create(directory)
     described = json.dumps(environment.to_json(), indent=2) + "\n"
     try:
-        (directory / "suite.yaml").write_text(suite.text, encoding="utf-8")
-        (directory / "environment.json").write_text(described, encoding="utf-8")
+        (directory / SUITE).write_text(suite.text, encoding="utf-8")
+        (directory / ENVIRONMENT).write_text(described, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{directory} cannot be written: {error.strerror}; give another --output") from None
     return Outcome(directory=directory, environment=environment, cells=cells)
@@ -249,7 +249,7 @@ class _Session:
             self.observer.finished(record)
 
     def _keep(self, cell: Cell, record: Record) -> None:
-        self.journal.append(record)
+        self.journal.append(replace(record, cells=self.outcome.cells))
         if record.status is not Status.OK:
             self.failed.add(cell.position)
         self.outcome.add(record)

@@ -69,12 +69,18 @@ class Call:
         output = self._forward(x)
         return torch.autograd.grad(output, [x, *self._parameters.values()], self._output_gradient)
 
+    def output(self, x: Tensor) -> Tensor:
+        """The output of one call alone."""
+        with torch.inference_mode(not self.backward):
+            return self._forward(x).detach()
+
     def outcome(self, x: Tensor) -> Outcome:
         """Output and gradients of one call, for the check."""
         if not self.backward:
-            with torch.inference_mode():
-                return Outcome(output=self._forward(x), gradients={})
+            return Outcome(output=self.output(x), gradients={})
         output = self._forward(x)
+        if output.shape != self._output_gradient.shape:
+            return Outcome(output=output.detach(), gradients={})  # wrong already: there is no gradient to ask for
         sources = {INPUT: x, **self._parameters}
         gradients: Sequence[Tensor | None] = torch.autograd.grad(
             output, list(sources.values()), self._output_gradient, allow_unused=True

@@ -24,6 +24,8 @@ def resolve_device(wanted: str) -> torch.device:
     Raises:
         UsageError: A GPU is asked for that is not there.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", wanted):
+        raise UsageError(f"device {wanted}: not a device (allowed: auto, cpu, cuda, cuda:1)")
     available = torch.cuda.is_available()
     if wanted == "cpu" or (wanted == "auto" and not available):
         return torch.device("cpu")

@@ -32,8 +32,8 @@ class Timing:
 
     samples_ms: tuple[float, ...]
     calls_per_sample: int
-    host_ms: float
-    """Time until the call returned to Python."""
+    host_ms: float | None
+    """Time until the call returned to Python; None on the CPU, where it is the latency."""
     warm_up_s: float
     timed_s: float
 
@@ -99,7 +99,7 @@ def _time_cpu(call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None, ma
     return Timing(
         samples_ms=tuple(samples),
         calls_per_sample=len(loop),
-        host_ms=min(samples),
+        host_ms=None,
         warm_up_s=warm_up_s,
         timed_s=spent_ms / 1e3,
     )

@@ -10,6 +10,7 @@ from attnbench.report.sheet import Grid, Sheet
 def render(sheet: Sheet) -> str:
     """The sheet as Markdown, to be pasted into a design review."""
     blocks = [f"**{_escaped(sheet.heading)}**"]
+    blocks += [_escaped(sheet.question)] if sheet.question else []
     blocks += [_grid(grid) for grid in sheet.grids]
     if sheet.notes:
         blocks.append("\n".join(f"- {_escaped(note)}" for note in sheet.notes))

@@ -10,7 +10,7 @@ import pandas as pd
 from attnbench.errors import UsageError
 from attnbench.record import Status
 from attnbench.report.sheet import Column, Grid, Sheet
-from attnbench.report.tables import PROBLEM, failures, heading, spelled
+from attnbench.report.tables import PROBLEM, completeness, failures, heading, ran_math, spelled
 from attnbench.store import COLUMNS, StoredRun
 
 _SIDES = {"resolution": ("height", "width"), "window": ("window_height", "window_width")}
@@ -65,7 +65,12 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
     )
     fixed = [axis for axis in _FIELDS if axis not in (rows, columns) and len(frame[axis].unique()) == 1]
     notes = [f"In every cell: {_spelled({axis: frame[axis].iloc[0] for axis in fixed})}."] if fixed else []
-    return Sheet(heading=heading(run), grids=grids, notes=(*notes, *failures(frame)))
+    return Sheet(
+        heading=heading(run),
+        question=run.question,
+        grids=grids,
+        notes=(*notes, *completeness(run), *ran_math(frame), *failures(frame)),
+    )
 
 
 def _remaining(frame: pd.DataFrame, rows: str, columns: str) -> list[str]:

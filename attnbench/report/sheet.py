@@ -53,6 +53,8 @@ class Sheet:
     """A whole report: what was measured where, the grids, and what the reader must know."""
 
     heading: str
+    question: str = ""
+    """What the suite asks."""
     grids: tuple[Grid, ...]
     notes: tuple[str, ...]
 
@@ -73,11 +75,20 @@ def fit(sheet: Sheet, width: int) -> Sheet:
         grids = tuple(
             replace(grid, columns=tuple(column for column in grid.columns if column.header != header)) for grid in grids
         )
-    grids = tuple(part for grid in grids for part in _split(grid, width))
+    grids = tuple(part for grid in grids for part in _split(_folded(grid, width), width))
     if not dropped:
         return replace(sheet, grids=grids)
     note = f"Not shown at {width} columns: {', '.join(dropped)} (wider, or as csv or json)."
     return replace(sheet, grids=grids, notes=(*sheet.notes, note))
+
+
+def _folded(grid: Grid, width: int) -> Grid:
+    """Let the names in the first column go on in the next line where they leave no room for anything else."""
+    first, *rest = grid.columns
+    needed = max((column.width for column in rest), default=0) + first.width + _GAP
+    if needed <= width:
+        return grid
+    return replace(grid, columns=(replace(first, wraps=True), *rest))
 
 
 def _split(grid: Grid, width: int) -> list[Grid]:

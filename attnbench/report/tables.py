@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -35,7 +36,6 @@ Row = Mapping[Any, Any]
 _NUMBERS = (
     ("images/s", 3, "images_per_s"),
     ("GB/s", 4, "gbytes_per_s"),
-    ("TFLOP/s", 5, "tflops"),
     ("max error", 7, "max_error"),
     ("min ms", 8, "latency_min_ms"),
     ("samples", 9, "samples"),
@@ -57,17 +57,18 @@ def sheet(run: StoredRun, *, baseline: str | None = None) -> Sheet:
     frame = run.table
     several_blocks = bool((frame["blocks"].fillna(0) > 1).any())
     grids = tuple(
-        _grid(str(case), cells, baseline, several_blocks=several_blocks)
+        _grid(str(case), cells, baseline, several_blocks=several_blocks, rate=_rate(frame))
         for case, cells in frame.groupby("case", sort=False)
     )
-    return Sheet(heading=heading(run), grids=grids, notes=tuple(_notes(frame, baseline)))
+    notes = (*completeness(run), *_notes(frame, baseline))
+    return Sheet(heading=heading(run), question=run.question, grids=grids, notes=notes)
 
 
 def heading(run: StoredRun) -> str:
     """The suite, the machine and the settings all cells share."""
     environment = run.environment
-    suites = run.table["suite"].dropna().unique()
-    parts = [str(suites[0]) if len(suites) else run.path.name]
+    suites = [name for name in (*run.table["suite"].unique(), run.suite.get("name"), run.path.name) if name]
+    parts = [str(suites[0])]
     if environment:
         parts += [
             environment["device_name"],
@@ -80,7 +81,32 @@ def heading(run: StoredRun) -> str:
     return ", ".join(parts)
 
 
-def _grid(case: str, cells: pd.DataFrame, baseline: str | None, *, several_blocks: bool) -> Grid:
+def completeness(run: StoredRun) -> list[str]:
+    """What the table cannot say: cells that were not reached, and blocks too few to tell how sure it is."""
+    if run.table.empty:
+        return ["Nothing was measured: the run was cut short."]
+    notes = []
+    if run.cells is not None and len(run.table) < run.cells:
+        notes.append(f"{len(run.table)} of {run.cells} cells: the run was cut short.")
+    if bool((run.table["blocks"] == 1).any()):
+        notes.append("One block: small differences may be noise, and no interval says how large (measure.blocks).")
+    return notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rate:
+    header: str
+    factor: float
+
+
+def _rate(frame: pd.DataFrame) -> _Rate:
+    """Tera for GPUs, giga for CPUs: one unit for a whole sheet."""
+    fastest = frame["tflops"].max()
+    small = not pd.isna(fastest) and float(fastest) < 1
+    return _Rate(header="GFLOP/s", factor=1e3) if small else _Rate(header="TFLOP/s", factor=1)
+
+
+def _grid(case: str, cells: pd.DataFrame, baseline: str | None, *, several_blocks: bool, rate: _Rate) -> Grid:
     ordered = cells.assign(failed=cells["status"] != Status.OK).sort_values(["failed", "latency_ms", "backend"])
     rows = ordered.to_dict("records")
     references = {_function(row): row["latency_ms"] for row in rows if row["backend"] == baseline and _ok(row)}
@@ -106,6 +132,7 @@ def _grid(case: str, cells: pd.DataFrame, baseline: str | None, *, several_block
     columns += [
         column("peak MiB", 1, _peak),
         *(column(header, rank, _number(name)) for header, rank, name in _NUMBERS),
+        column(rate.header, 5, lambda row: significant(row["tflops"] * rate.factor)),
         column("kernel", 6, lambda row: row["kernel"], numeric=False),
     ]
     return Grid(title=case, subtitle=_describe(rows, baseline), columns=tuple(columns))
@@ -190,7 +217,7 @@ def _describe(rows: Sequence[Row], baseline: str | None) -> str:
 
 
 def _notes(frame: pd.DataFrame, baseline: str | None) -> list[str]:
-    return [*_other_patterns(frame, baseline), *_ran_math(frame), *_without_baseline(frame, baseline), *failures(frame)]
+    return [*_other_patterns(frame, baseline), *ran_math(frame), *_without_baseline(frame, baseline), *failures(frame)]
 
 
 def failures(frame: pd.DataFrame) -> list[str]:
@@ -220,7 +247,8 @@ def _other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
     ]
 
 
-def _ran_math(frame: pd.DataFrame) -> list[str]:
+def ran_math(frame: pd.DataFrame) -> list[str]:
+    """Which cells torch computed with its unfused kernel."""
     math_cells = frame[frame["kernel"].fillna("").str.startswith(_MATH)]
     by_place: dict[str, list[str]] = {}
     for backend, cells in math_cells.groupby("backend", sort=False):

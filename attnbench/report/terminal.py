@@ -24,7 +24,9 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
     fitted = fit(sheet, width)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=color, color_system="standard" if color else None)
-    parts: list[RenderableType] = [Text(fitted.heading, style="bold"), Text("")]
+    parts: list[RenderableType] = [Text(fitted.heading, style="bold")]
+    parts += [Text(fitted.question, style="italic")] if fitted.question else []
+    parts.append(Text(""))
     for grid in fitted.grids:
         parts += [_table(grid)]
     notes = Table.grid(padding=(0, 1, 0, 0))

@@ -29,17 +29,10 @@ class Suite:
     description: str
     device: str
     """``auto``, or as torch spells it."""
-    baseline: str | None
-    """The backend that speed-ups refer to: by default the first that the suite lists."""
     backends: tuple[str, ...]
     measure: Measure
     _file: SuiteFile
     _source: Source
-
-    @property
-    def path(self) -> Path:
-        """Where the suite was read from."""
-        return self._source.path
 
     @property
     def text(self) -> str:
@@ -93,7 +86,7 @@ class Suite:
                 except ProblemError as error:
                     where = self._source.where((*location, error.field))
                     raise SuiteError(f"{where}: {error}; change it, or name it under exclude") from None
-                suffix = "".join(f"/{_spelled(chosen[field])}" for field in varying)
+                suffix = "".join(f"/{_spelled(field, chosen[field])}" for field in varying)
                 yield location, f"{name}{suffix}" if name else problem.label, problem
 
 
@@ -116,10 +109,13 @@ def _problem(chosen: dict[str, Any]) -> Problem:
     return Problem(height=height, width=width, window_height=window_height, window_width=window_width, **fields)
 
 
-def _spelled(value: Any) -> str:
-    if not isinstance(value, tuple):
-        return str(value)
-    return str(value[0]) if value[0] == value[1] else f"{value[0]}x{value[1]}"
+def _spelled(field: str, value: Any) -> str:
+    """A value as part of a case's name; numbers say what they count."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        value = value[0] if value[0] == value[1] else f"{value[0]}x{value[1]}"
+    return f"{field} {value}"
 
 
 def load_suite(
@@ -160,7 +156,6 @@ def load_suite(
         name=file.name,
         description=file.description,
         device=file.device,
-        baseline=file.baseline or (names[0] if file.backends else None),
         backends=tuple(dict.fromkeys(names)),
         measure=file.measure.measure(),
         _file=file,
@@ -216,7 +211,13 @@ def _sentence(errors: Sequence[ErrorDetails], source: Source) -> str:
     return f"{source.where(location)}: {_explanation(first, key, location)}{more}"
 
 
-_KINDS = {"list_type": "a list", "string_type": "text", "int_type": "a whole number", "float_type": "a number"}
+_KINDS = {
+    "list_type": "a list",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "too_short": "at least one",
+}
 """What pydantic's kinds of error mean to the author of a suite."""
 
 
@@ -262,6 +263,8 @@ def _describe(location: Location) -> str | None:
             return "auto, cpu, cuda, cuda:1"
         case ("measure", "cache"):
             return "cold, hot"
+        case ("cases", _, "name"):
+            return "one line of text"
         case ("name",):
             return "letters, digits, '_', '-' and '.', because it names a directory"
     return None

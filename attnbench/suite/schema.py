@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -14,6 +15,8 @@ from attnbench.problem import DEFAULT_HEAD_DIM, Bias, Dtype, Mode, Padding, Patt
 from attnbench.record import Cache, Measure
 
 Size = tuple[int, int]
+LARGEST = 2**31 - 1
+"""No count is larger; what fits into memory is decided when it is measured."""
 
 
 def parse_count(value: Any) -> int:
@@ -21,20 +24,19 @@ def parse_count(value: Any) -> int:
     # Exactly int: True is not a count, and YAML reads 0x14 as a hexadecimal number.
     if type(value) is not int or value < 1:
         raise ValueError(f"{value!r} is not allowed (allowed: a whole number, 1 or more)")
+    if value > LARGEST:
+        raise ValueError(f"{value} is not allowed (allowed: up to {LARGEST})")
     return int(value)
 
 
 def parse_size(value: Any) -> Size:
     """56, or ``200x334``: height and width in tokens."""
-    allowed = "allowed: 1 or more, as 56 or as 200x334"
-    parts = value.split("x") if isinstance(value, str) else [value, value]
-    try:
-        height, width = (int(part) if isinstance(value, str) else parse_count(part) for part in parts)
-    except ValueError:
-        raise ValueError(f"{value!r} is not allowed ({allowed})") from None
-    if min(height, width) < 1:
-        raise ValueError(f"{value!r} is not allowed ({allowed})")
-    return height, width
+    sides = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", value) if isinstance(value, str) else None
+    if sides:
+        return parse_count(int(sides[1])), parse_count(int(sides[2]))
+    if type(value) is int and value >= 1:
+        return parse_count(value), value
+    raise ValueError(f"{value!r} is not allowed (allowed: 1 or more, as 56 or as 200x334)")
 
 
 def _parse_member(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
@@ -70,7 +72,7 @@ def _enum_schema(kind: type[StrEnum]) -> WithJsonSchema:
     return WithJsonSchema(_listed({"enum": [str(member) for member in kind]}))
 
 
-_COUNT_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": 1}
+_COUNT_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": LARGEST}
 _SIZE_SCHEMA: dict[str, Any] = {"anyOf": [_COUNT_SCHEMA, {"type": "string", "pattern": "^[1-9][0-9]*x[1-9][0-9]*$"}]}
 Counts = Annotated[tuple[int, ...], _values(parse_count), WithJsonSchema(_listed(_COUNT_SCHEMA))]
 Sizes = Annotated[tuple[Size, ...], _values(parse_size), WithJsonSchema(_listed(_SIZE_SCHEMA))]
@@ -140,7 +142,7 @@ class Fields(_Mapping):
 class CaseEntry(Fields):
     """An entry of ``cases``."""
 
-    name: str | None = Field(None, min_length=1)
+    name: str | None = Field(None, pattern=r"^\S.*$")
 
 
 class Exclusion(_Mapping):
@@ -172,11 +174,17 @@ class MeasureEntry(_Mapping):
     """How a suite is measured."""
 
     blocks: int = Field(_DEFAULT.blocks, ge=1, description="Fresh worker processes that measure every cell once.")
-    timeout_s: float = Field(_DEFAULT.timeout_s, gt=0, description="Deadline for checking and timing a cell.")
-    prepare_timeout_s: float = Field(_DEFAULT.prepare_timeout_s, gt=0, description="Deadline for preparing a cell.")
+    timeout_s: float = Field(
+        _DEFAULT.timeout_s, gt=0, allow_inf_nan=False, description="Deadline for checking and timing a cell."
+    )
+    prepare_timeout_s: float = Field(
+        _DEFAULT.prepare_timeout_s, gt=0, allow_inf_nan=False, description="Deadline for preparing a cell."
+    )
     threads: int = Field(_DEFAULT.threads, ge=1, description="CPU threads of the worker.")
     cache: Literal["cold", "hot"] | None = Field(None, description="By default cold on a GPU, hot on the CPU.")
-    max_time_s: float = Field(_DEFAULT.max_time_s, gt=0, description="Time for the samples of a cell in a block.")
+    max_time_s: float = Field(
+        _DEFAULT.max_time_s, gt=0, allow_inf_nan=False, description="Time for the samples of a cell in a block."
+    )
 
     @model_validator(mode="after")
     def _leaves_time_to_check(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ class Source:
             root = self._yaml.load(text)
         except DuplicateKeyError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise SuiteError(f"{self.path}:{line}: the same key stands twice; keep one") from None
+            key = re.search(r'duplicate key "([^"]*)"', str(error.problem))
+            raise SuiteError(f"{self.path}:{line}: the key {key[1] if key else ''} stands twice; keep one") from None
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1

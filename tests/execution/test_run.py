@@ -45,7 +45,7 @@ def by_backend(frame: pd.DataFrame) -> dict[str, tuple[str, str]]:
 
 # Each fault with the status it must get and a part of its reason.
 FAULTS = {
-    "Raises": ("error", "RuntimeError: no kernel for (4, 49, 3, 2, 32)"),
+    "Raises": ("error", "RuntimeError: no kernel for (4, 49, 3, 2, 32) (faults.py:"),
     "RaisesUnpicklable": ("error", "LocalError: local"),
     "RaisesInPrepare": ("error", "ValueError: cannot be prepared"),
     "Segfaults": ("crashed", "in stage prepare, the worker was killed by SIGSEGV: Fatal Python error: Segmentation"),
@@ -58,6 +58,11 @@ FAULTS = {
     "WrongDtype": ("wrong_result", "output of dtype torch.float64 (allowed: float32)"),
     "NotANumber": ("wrong_result", "output is off by nan"),
     "NotATensor": ("error", "AttributeError: 'NoneType' object has no attribute"),
+    "WrongLater": ("wrong_result", "right when it was checked, but after it was timed output is off by"),
+    "RemembersFirst": ("wrong_result", "for a second input, output is off by"),
+    "ReusesOutput": ("wrong_result", "the first output changed when the function was called again"),
+    "ModifiesInputLater": ("wrong_result", "the input was modified in place"),
+    "GivesText": ("error", "TypeError: GivesText.unsupported gave 'masks', not a list of reasons"),
     "ModifiesInput": ("wrong_result", "the input was modified in place"),
     "Unavailable": ("unavailable", "faults are not installed: pip install [faults]"),
     "AvailabilityRaises": ("unavailable", "raised OSError: libcudart.so.99: cannot open shared object file"),
@@ -79,6 +84,7 @@ def test_every_fault_costs_its_own_cell_and_no_other(run: object) -> None:
         assert "\n" not in found[name][1]
     assert {found[name] for name in ("naive", "Prints", "Right")} == {("ok", "")}
     assert frame.loc[frame["status"] != "ok", "latency_ms"].isna().all()
+    assert "yyy" not in " ".join(reason for _, reason in found.values()), "what another cell printed"
     assert "xxx" not in run.stdout + run.stderr  # type: ignore[attr-defined]
 
 
@@ -266,6 +272,7 @@ def test_one_interrupt_finishes_the_cell_and_writes_the_tables(tmp_path: Path) -
     assert "faults:Slow" in stdout
     frame = attnbench.load(tmp_path / "out")
     assert sorted(frame["status"]) == ["ok", "unavailable"]
+    assert "2 of 3 cells: the run was cut short." in stdout
     assert (tmp_path / "out" / "table.parquet").exists()
 
 
