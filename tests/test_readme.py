@@ -9,8 +9,8 @@ from pathlib import Path
 import attnbench
 from attnbench.backends import registry
 from attnbench.report.tables import PROBLEM
-from attnbench.store import COLUMNS
 from attnbench.suite import built_in_suites, load_suite
+from attnbench.table import COLUMNS
 from tests.conftest import TESTS, Cli
 
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")

@@ -15,7 +15,8 @@ import attnbench
 from attnbench.errors import OutputError, StoredRunError
 from attnbench.journal import JOURNAL, Journal, read_journal
 from attnbench.record import Record, Status
-from attnbench.store import COLUMNS, CSV, PARQUET, read_run, table, write_tables
+from attnbench.store import CSV, PARQUET, read_run, write_tables
+from attnbench.table import COLUMNS, table
 from tests.conftest import TESTS, failed, problem, record, sample_records
 
 Store = Callable[[Sequence[Record]], Path]

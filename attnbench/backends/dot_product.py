@@ -58,6 +58,14 @@ def too_old(who: str) -> str | None:
     return f"{who} needs compute capability 8.0 or later, this GPU has {have[0]}.{have[1]}"
 
 
+def alignment_reasons(problem: Problem) -> list[str]:
+    """Why a CUTLASS kernel, which loads 16 bytes at a time, cannot compute ``problem``."""
+    alignment = 16 // problem.dtype.bytes
+    if problem.head_dim % alignment:
+        return [f"head_dim {problem.head_dim} (allowed: multiples of {alignment} in {problem.dtype})"]
+    return []
+
+
 def grid_reasons(problem: Problem) -> list[str]:
     """Why a kernel with batch x windows in its CUDA grid cannot compute ``problem``."""
     sequences = problem.batch * problem.windows

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend
 
 from attnbench.backends.base import Attend, Backend
-from attnbench.backends.dot_product import prepare_sdpa
-from attnbench.problem import Dtype, Problem
+from attnbench.backends.dot_product import alignment_reasons, prepare_sdpa
+from attnbench.problem import Problem
 
 
 @final
@@ -27,10 +27,7 @@ class SdpaEfficient(Backend):
         return None
 
     def unsupported(self, problem: Problem) -> list[str]:
-        alignment = 4 if problem.dtype is Dtype.FLOAT32 else 8
-        if problem.head_dim % alignment:
-            return [f"head_dim {problem.head_dim} (allowed: multiples of {alignment} in {problem.dtype})"]
-        return []
+        return alignment_reasons(problem)
 
     def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
         return prepare_sdpa(problem, device=device, bias=bias, kernel=SDPBackend.EFFICIENT_ATTENTION)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend
-from attnbench.backends.dot_product import GRID_LIMIT
+from attnbench.backends.dot_product import GRID_LIMIT, alignment_reasons
 from attnbench.backends.optional_package import missing
 from attnbench.backends.windows import window_bias
-from attnbench.problem import Dtype, Problem
+from attnbench.problem import Problem
 
 _BIAS_ALIGNMENT = 8
 """xformers wants rows of the bias at multiples of 16 bytes; 8 elements are enough for every dtype."""
@@ -29,10 +29,7 @@ class Xformers(Backend):
         return missing("xformers.ops", install="pip install xformers", device_type=device_type)
 
     def unsupported(self, problem: Problem) -> list[str]:
-        alignment = 4 if problem.dtype is Dtype.FLOAT32 else 8
-        if problem.head_dim % alignment:
-            return [f"head_dim {problem.head_dim} (allowed: multiples of {alignment} in {problem.dtype})"]
-        return []
+        return alignment_reasons(problem)
 
     def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
         from xformers.ops import memory_efficient_attention

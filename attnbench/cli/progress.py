@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from attnbench.execution.runner import Cell, Observer, Outcome
+from attnbench.execution.observer import Cell, Observer
+from attnbench.execution.runner import Outcome
 from attnbench.problem import Pattern
 from attnbench.record import Record, Status
 from attnbench.stats import block_statistic

@@ -16,6 +16,7 @@ from attnbench.errors import OutputError, SuiteError, UsageError, WorkerError
 from attnbench.execution.directory import check_output, create, run_directory
 from attnbench.execution.interruption import Interruption
 from attnbench.execution.messages import BackendAnswer, Described, MeasureCell
+from attnbench.execution.observer import Cell, Observer
 from attnbench.execution.process import Abandoned
 from attnbench.execution.supervisor import Supervisor
 from attnbench.journal import ENVIRONMENT, SUITE, Journal
@@ -24,36 +25,6 @@ from attnbench.suite import Suite, load_suite
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """A case on a backend, in one block."""
-
-    case: Case
-    backend: str
-    position: int
-    """Its place in the suite."""
-    block: int
-
-
-class Observer:
-    """Is told what a run does. This one does not care; override what is of interest."""
-
-    def planned(self, cells: Sequence[Cell], directory: Path) -> None:
-        """The run will measure these cells, in this order; those of unavailable backends are not among them."""
-
-    def started(self, cell: Cell) -> None:
-        """A cell is at work."""
-
-    def finished(self, record: Record) -> None:
-        """A record is in the journal."""
-
-    def skipped(self, cell: Cell) -> None:
-        """A cell is not measured in this block, because it failed in an earlier one."""
-
-    def stopping(self) -> None:
-        """The run will stop after the cell at work."""
 
 
 @dataclass(kw_only=True)
@@ -84,7 +55,7 @@ class Outcome:
 
 
 def run(suite: str | Path, output: str | Path | None = None) -> pd.DataFrame:
-    """Run a suite and return its table, one row per cell (columns: ``attnbench.store.COLUMNS``).
+    """Run a suite and return its table, one row per cell (columns: ``attnbench.table.COLUMNS``).
 
     Args:
         suite: A suite's file, or the name of one that comes with attnbench.

@@ -11,7 +11,8 @@ from attnbench.errors import UsageError
 from attnbench.record import Status
 from attnbench.report.sheet import Column, Grid, Sheet
 from attnbench.report.tables import PROBLEM, completeness, failures, heading, ran_math, spelled
-from attnbench.store import COLUMNS, StoredRun
+from attnbench.store import StoredRun
+from attnbench.table import COLUMNS
 
 _SIDES = {"resolution": ("height", "width"), "window": ("window_height", "window_width")}
 _CASE = "told apart by"

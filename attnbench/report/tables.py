@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
 
-from attnbench.problem import Pattern
+from attnbench.problem import Pattern, Problem
 from attnbench.record import Status
 from attnbench.report.sheet import Column, Grid, Sheet, enumerate_names
-from attnbench.store import COLUMNS, StoredRun
+from attnbench.store import StoredRun
+from attnbench.table import COLUMNS
 
-PROBLEM = (
-    "batch",
-    "height",
-    "width",
-    "window_height",
-    "window_width",
-    "heads",
-    "head_dim",
-    "dtype",
-    "mode",
-    "pattern",
-    "padding",
-    "bias",
-    "scope",
-)
+PROBLEM = tuple(field.name for field in fields(Problem))
 """The columns that together are a problem."""
 _MATH = "_scaled_dot_product_attention_math"
 Row = Mapping[Any, Any]

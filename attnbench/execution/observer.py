@@ -1,0 +1,39 @@
+"""What a run tells whoever watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnbench.record import Case, Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A case on a backend, in one block."""
+
+    case: Case
+    backend: str
+    position: int
+    """Its place in the suite."""
+    block: int
+
+
+class Observer:
+    """Is told what a run does. This one does not care; override what is of interest."""
+
+    def planned(self, cells: Sequence[Cell], directory: Path) -> None:
+        """The run will measure these cells, in this order; those of unavailable backends are not among them."""
+
+    def started(self, cell: Cell) -> None:
+        """A cell is at work."""
+
+    def finished(self, record: Record) -> None:
+        """A record is in the journal."""
+
+    def skipped(self, cell: Cell) -> None:
+        """A cell is not measured in this block, because it failed in an earlier one."""
+
+    def stopping(self) -> None:
+        """The run will stop after the cell at work."""
