@@ -224,6 +224,27 @@ class GivesText(Faulty):
         return "masks"  # type: ignore[return-value]
 
 
+class NotesTurn(Faulty):
+    """Right, and notes its module whenever it is called."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        with Path("turns").open("a") as notes:
+            notes.write(f"{type(self).__module__}\n")
+        time.sleep(0.005)
+        return right(qkv)
+
+
+class DiesInThirdSample(Faulty):
+    calls = 0
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        self.calls += 1
+        time.sleep(0.01)
+        if self.calls > 10:
+            os._exit(5)
+        return right(qkv)
+
+
 class IgnoresPadding(Backend):
     """Right but for one thing that only some problems have: masked padding."""
 

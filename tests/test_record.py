@@ -12,7 +12,7 @@ from attnbench.execution.messages import (
     Explain,
     Explained,
     Finished,
-    MeasureCell,
+    MeasureCase,
     Message,
     Ready,
     Refused,
@@ -34,11 +34,11 @@ MESSAGES: list[Message] = [
     Refused(message="device cuda: no"),
     Explain(backend="naive", device_type="cpu", problems=(problem(), problem(bias="relative"))),
     Explained(reasons=("", "bias relative (allowed: none)")),
-    MeasureCell(
-        case=Case(name="a", problem=problem(), device="cuda:0", threads=2), backend="naive", position=3, block=1,
-        measure=Measure(), cache=Cache.HOT, cache_bytes=1, seed=7,
+    MeasureCase(
+        case=Case(name="a", problem=problem(), device="cuda:0", threads=2), backends=("naive", "a.b:C"),
+        positions=(3, 4), block=1, measure=Measure(), cache=Cache.HOT, cache_bytes=1, seed=7,
     ),
-    Entered(stage=Stage.PREPARE),
+    Entered(backend="naive", stage=Stage.PREPARE),
     Finished(record=record()),
 ]  # fmt: skip
 

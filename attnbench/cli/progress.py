@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from attnbench.execution.messages import Stage
 from attnbench.execution.observer import Cell, Observer
 from attnbench.execution.runner import Outcome
 from attnbench.problem import Pattern
@@ -76,9 +78,10 @@ class _Bar(Observer):
         self._clock.plan(len(cells))
         self._progress.update(self._task, total=len(cells))
 
-    def started(self, cell: Cell) -> None:
+    def entered(self, cell: Cell, stage: Stage) -> None:
         block = f" (block {cell.block + 1})" if cell.block else ""
-        self._progress.update(self._task, description=f"{cell.case.name}, {cell.backend}{block}")
+        what = "all in turn" if stage is Stage.SAMPLE else cell.backend
+        self._progress.update(self._task, description=f"{cell.case.name}, {what}{block}")
 
     def finished(self, record: Record) -> None:
         self._clock.advance()
@@ -96,34 +99,33 @@ class _Bar(Observer):
 
 
 class _Log(Observer):
-    """Cells of one case follow one another: a case is told when the next one starts."""
+    """Tells a case when the last of its cells in a block is finished or skipped."""
 
     def __init__(self) -> None:
         self._clock = _Clock()
         self._records: list[Record] = []
+        self._missing: Counter[tuple[int, str]] = Counter()
         self._pattern = Pattern.GROUPED
-        self._last_of_case: set[tuple[int, str, int]] = set()
 
     def planned(self, cells: Sequence[Cell], directory: Path) -> None:
         typer.echo(f"writing to {directory}", err=True)
         self._clock.plan(len(cells))
-        # The cell after which a case is complete in its block.
-        lasts = {(cell.block, cell.case.name): cell.position for cell in cells}
-        self._last_of_case = {(block, case, position) for (block, case), position in lasts.items()}
+        self._missing = Counter((cell.block, cell.case.name) for cell in cells)
 
-    def started(self, cell: Cell) -> None:
+    def entered(self, cell: Cell, stage: Stage) -> None:
         self._pattern = cell.case.problem.pattern
 
     def finished(self, record: Record) -> None:
         self._records.append(record)
-        self._advance(record.block, record.case, record.position)
+        self._advance(record.block, record.case)
 
     def skipped(self, cell: Cell) -> None:
-        self._advance(cell.block, cell.case.name, cell.position)
+        self._advance(cell.block, cell.case.name)
 
-    def _advance(self, block: int, case: str, position: int) -> None:
+    def _advance(self, block: int, case: str) -> None:
         self._clock.advance()
-        if (block, case, position) in self._last_of_case and self._records:
+        self._missing[block, case] -= 1
+        if not self._missing[block, case] and self._records:
             typer.echo(f"[{self._clock.done}] {_line(self._records, self._pattern)}; {self._clock.left}", err=True)
             self._records = []
 
@@ -131,7 +133,7 @@ class _Log(Observer):
         typer.echo(_STOPPING, err=True)
 
 
-_STOPPING = "stopping after the cell at work; once more stops at once"
+_STOPPING = "stopping after the case at work; once more stops at once"
 
 
 def _line(records: Sequence[Record], pattern: Pattern) -> str:

@@ -13,11 +13,12 @@ from attnbench.record import Cache, Case, Environment, Measure, Record
 
 
 class Stage(StrEnum):
-    """What a worker does for a cell, in this order; each stage has a deadline of its own."""
+    """What a worker does for a cell, in this order; each stage, and each turn of sampling, has its own deadline."""
 
     REFERENCE = "reference"
     PREPARE = "prepare"
     MEASURE = "measure"
+    SAMPLE = "sample"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +79,13 @@ class Explained:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureCell:
-    """Asks for one cell."""
+class MeasureCase:
+    """Asks for one case on some backends, sampled in turn. Each is answered by a ``Finished`` of its own."""
 
     case: Case
-    backend: str
-    position: int
+    backends: tuple[str, ...]
+    positions: tuple[int, ...]
+    """The cells' places in the suite, backend by backend."""
     block: int
     measure: Measure
     cache: Cache
@@ -93,8 +95,9 @@ class MeasureCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Entered:
-    """Says that the cell at work enters a stage."""
+    """Says which backend is at work, and what on."""
 
+    backend: str
     stage: Stage
 
 
@@ -105,7 +108,7 @@ class Finished:
     record: Record
 
 
-Message = Ready | Describe | Described | Refused | Explain | Explained | MeasureCell | Entered | Finished
+Message = Ready | Describe | Described | Refused | Explain | Explained | MeasureCase | Entered | Finished
 
 
 def encode(message: Message) -> bytes:
@@ -141,12 +144,10 @@ def decode(line: bytes) -> Message:
             )
         case "Explained":
             return Explained(reasons=tuple(fields["reasons"]))
-        case "MeasureCell":
-            case = Case(**{**fields["case"], "problem": Problem.from_json(fields["case"]["problem"])})
-            measure, cache = _measure(fields["measure"]), Cache(fields["cache"])
-            return MeasureCell(**{**fields, "case": case, "measure": measure, "cache": cache})
+        case "MeasureCase":
+            return _measure_case(fields)
         case "Entered":
-            return Entered(stage=Stage(fields["stage"]))
+            return Entered(backend=fields["backend"], stage=Stage(fields["stage"]))
         case "Finished":
             return Finished(record=Record.from_json(fields["record"]))
         case kind:
@@ -155,6 +156,19 @@ def decode(line: bytes) -> Message:
 
 def _measure(fields: Mapping[str, Any]) -> Measure:
     return Measure(**{**fields, "cache": Cache(fields["cache"]) if fields["cache"] else None})
+
+
+def _measure_case(fields: Mapping[str, Any]) -> MeasureCase:
+    return MeasureCase(
+        case=Case(**{**fields["case"], "problem": Problem.from_json(fields["case"]["problem"])}),
+        backends=tuple(fields["backends"]),
+        positions=tuple(fields["positions"]),
+        block=fields["block"],
+        measure=_measure(fields["measure"]),
+        cache=Cache(fields["cache"]),
+        cache_bytes=fields["cache_bytes"],
+        seed=fields["seed"],
+    )
 
 
 def _backend_answer(fields: Mapping[str, Any]) -> BackendAnswer:

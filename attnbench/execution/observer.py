@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from attnbench.execution.messages import Stage
 from attnbench.record import Case, Record
 
 
@@ -26,8 +27,8 @@ class Observer:
     def planned(self, cells: Sequence[Cell], directory: Path) -> None:
         """The run will measure these cells, in this order; those of unavailable backends are not among them."""
 
-    def started(self, cell: Cell) -> None:
-        """A cell is at work."""
+    def entered(self, cell: Cell, stage: Stage) -> None:
+        """A cell is at work; while they are sampled, the backends of a case take turns."""
 
     def finished(self, record: Record) -> None:
         """A record is in the journal."""
@@ -36,4 +37,4 @@ class Observer:
         """A cell is not measured in this block, because it failed in an earlier one."""
 
     def stopping(self) -> None:
-        """The run will stop after the cell at work."""
+        """The run will stop after the case at work."""

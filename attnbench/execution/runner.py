@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
@@ -15,7 +16,7 @@ from attnbench.backends import registry
 from attnbench.errors import OutputError, SuiteError, UsageError, WorkerError
 from attnbench.execution.directory import check_output, create, run_directory
 from attnbench.execution.interruption import Interruption
-from attnbench.execution.messages import BackendAnswer, Described, MeasureCell
+from attnbench.execution.messages import BackendAnswer, Described, MeasureCase
 from attnbench.execution.observer import Cell, Observer
 from attnbench.execution.process import Abandoned
 from attnbench.execution.supervisor import Supervisor
@@ -188,6 +189,7 @@ class _Session:
     stop: _Stop
     answers: dict[str, BackendAnswer]
     journal: Journal
+    block: int = 0
     failed: set[int] = field(default_factory=set)
     """Positions of cells that failed: they are not tried again."""
 
@@ -199,25 +201,23 @@ class _Session:
             self._keep(cell, self._unmeasured(cell))
         waiting = [cell for block in blocks for cell in block if cell.position not in self.failed]
         self.observer.planned(waiting, self.outcome.directory)
-        block = 0
-        for cell in waiting:
-            if cell.position in self.failed:
-                self.observer.skipped(cell)
+        for _, cells in itertools.groupby(waiting, key=lambda cell: (cell.block, cell.case)):
+            wanted = [cell for cell in cells if not self._skip(cell)]
+            if not wanted:
                 continue
-            if cell.block != block:
-                self.workers.close()
-                block = cell.block
             if self.stop.soon():
                 self.outcome.interrupted = True
                 return
-            self.observer.started(cell)
             try:
-                record = self._measure(cell)
+                self._measure(wanted)
             except Abandoned:
                 self.outcome.interrupted = True
                 return
-            self._keep(cell, record)
-            self.observer.finished(record)
+
+    def _skip(self, cell: Cell) -> bool:
+        if cell.position in self.failed:
+            self.observer.skipped(cell)
+        return cell.position in self.failed
 
     def _keep(self, cell: Cell, record: Record) -> None:
         self.journal.append(replace(record, cells=self.outcome.cells))
@@ -225,19 +225,32 @@ class _Session:
             self.failed.add(cell.position)
         self.outcome.add(record)
 
-    def _measure(self, cell: Cell) -> Record:
-        environment = self.outcome.environment
-        asked = MeasureCell(
-            case=cell.case,
-            backend=cell.backend,
-            position=cell.position,
-            block=cell.block,
+    def _measure(self, wanted: Sequence[Cell]) -> None:
+        """One case in one block, its backends sampled in turn."""
+        case, block, environment = wanted[0].case, wanted[0].block, self.outcome.environment
+        if block != self.block:
+            self.workers.close()
+            self.block = block
+        cells = {cell.backend: cell for cell in wanted}
+        asked = MeasureCase(
+            case=case,
+            backends=tuple(cells),
+            positions=tuple(cell.position for cell in wanted),
+            block=block,
             measure=self.suite.measure,
             cache=environment.cache,
             cache_bytes=environment.cache_bytes,
-            seed=cell.block,
+            seed=block,
         )
-        return self.workers.measure(asked, self._unmeasured(cell), abandon=self.stop.now)
+        records = self.workers.measure(
+            asked,
+            lambda backend: self._unmeasured(cells[backend]),
+            entered=lambda now: self.observer.entered(cells[now.backend], now.stage),
+            abandon=self.stop.now,
+        )
+        for record in records:
+            self._keep(cells[record.backend], record)
+            self.observer.finished(record)
 
     def _unmeasured(self, cell: Cell) -> Record:
         answer, problem = self.answers[cell.backend], cell.case.problem

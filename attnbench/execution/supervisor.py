@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from attnbench.errors import UsageError, WorkerError
@@ -15,7 +15,7 @@ from attnbench.execution.messages import (
     Explain,
     Explained,
     Finished,
-    MeasureCell,
+    MeasureCase,
     Message,
     Ready,
     Refused,
@@ -96,41 +96,70 @@ class Supervisor:
             raise WorkerError(f"the worker answered {type(answer).__name__} when asked about {backend}")
         return answer.reasons
 
-    def measure(self, asked: MeasureCell, unmeasured: Record, *, abandon: Callable[[], bool]) -> Record:
-        """One cell's record, whatever becomes of the worker.
+    def measure(
+        self,
+        asked: MeasureCase,
+        unmeasured: Callable[[str], Record],
+        *,
+        entered: Callable[[Entered], None],
+        abandon: Callable[[], bool],
+    ) -> Iterator[Record]:
+        """The record of every backend of a case, whatever becomes of the worker.
+
+        Where the worker dies or hangs, the backend at work then is blamed and the others are asked for again.
 
         Args:
-            asked: The cell.
-            unmeasured: What the record says where the worker cannot say it.
+            asked: The case.
+            unmeasured: What a backend's record says where the worker cannot say it.
+            entered: Told what the worker is at.
             abandon: Asked a few times a second whether to give up.
 
         Raises:
-            Abandoned: ``abandon`` said so; there is no record.
+            Abandoned: ``abandon`` said so; there are no further records.
             WorkerError: No worker starts.
         """
+        waiting = dict(zip(asked.backends, asked.positions, strict=True))
+        while waiting:
+            again = replace(asked, backends=tuple(waiting), positions=tuple(waiting.values()))
+            for record in self._attempt(again, unmeasured, entered, abandon):
+                del waiting[record.backend]
+                yield record
+
+    def _attempt(
+        self,
+        asked: MeasureCase,
+        unmeasured: Callable[[str], Record],
+        entered: Callable[[Entered], None],
+        abandon: Callable[[], bool],
+    ) -> Iterator[Record]:
+        """Records until all are there or the worker had to be replaced."""
         process = self._ready(abandon)
-        stage, limit_s = Stage.REFERENCE, asked.measure.prepare_timeout_s
-        deadline = time.monotonic() + limit_s
+        now = Entered(backend=asked.backends[0], stage=Stage.REFERENCE)
+        deadline = time.monotonic() + _limit(now.stage, asked.measure)
+        missing = len(asked.backends)
         try:
             process.send(asked)
-            while True:
+            while missing:
                 answer = process.receive(timeout_s=deadline - time.monotonic(), abandon=abandon)
                 if isinstance(answer, Finished):
+                    missing -= 1
+                    yield answer.record
                     if asked.case.device_type == "cuda" and answer.record.status is Status.ERROR:
                         self.close()  # the error may have left a context in which every later call fails
-                    return answer.record
-                if isinstance(answer, Entered):
-                    stage = answer.stage
-                    limit_s = _limit(stage, asked.measure)
-                    deadline = time.monotonic() + limit_s
+                        return
+                elif isinstance(answer, Entered):
+                    now = answer
+                    entered(now)
+                deadline = time.monotonic() + _limit(now.stage, asked.measure)
         except DeadlinePassed:
             self.close()
-            key = "timeout_s" if stage is Stage.MEASURE else "prepare_timeout_s"
-            reason = f"stage {stage} took longer than {limit_s:g} s ({key})"
-            return replace(unmeasured, status=Status.TIMEOUT, reason=reason)
+            limit_s = _limit(now.stage, asked.measure)
+            key = "prepare_timeout_s" if now.stage in (Stage.REFERENCE, Stage.PREPARE) else "timeout_s"
+            reason = f"stage {now.stage} took longer than {limit_s:g} s ({key})"
+            yield replace(unmeasured(now.backend), status=Status.TIMEOUT, reason=reason)
         except WorkerDied as death:
             self.close()
-            return replace(unmeasured, status=Status.CRASHED, reason=f"in stage {stage}, {death}")
+            yield replace(unmeasured(now.backend), status=Status.CRASHED, reason=f"in stage {now.stage}, {death}")
         except BaseException:
             self.close()
             raise
@@ -180,4 +209,4 @@ class _Unanswered(WorkerError):
 
 
 def _limit(stage: Stage, measure: Measure) -> float:
-    return measure.timeout_s if stage is Stage.MEASURE else measure.prepare_timeout_s
+    return measure.prepare_timeout_s if stage in (Stage.REFERENCE, Stage.PREPARE) else measure.timeout_s

@@ -21,8 +21,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from attnbench.backends.base import Backend
 from attnbench.backends.registry import load
 from attnbench.backends.whole_map import effective, refusals
 from attnbench.errors import AttnbenchError
@@ -34,7 +34,7 @@ from attnbench.execution.messages import (
     Explain,
     Explained,
     Finished,
-    MeasureCell,
+    MeasureCase,
     Message,
     Ready,
     Refused,
@@ -46,7 +46,7 @@ from attnbench.measure.call import Call
 from attnbench.measure.check import check, recheck
 from attnbench.measure.environment import describe, resolve_device
 from attnbench.measure.profile import profile_call
-from attnbench.measure.timing import time_call
+from attnbench.measure.timing import Sampler, flush_buffer, no_garbage_collection, sampler, turns
 from attnbench.oracle import Expectation
 from attnbench.problem import Mode, Problem
 from attnbench.record import Record, Spent, Status
@@ -73,7 +73,7 @@ def main(inbox: int, outbox: int) -> None:
     send(Ready())
     with os.fdopen(inbox, "rb") as lines:
         for line in lines:
-            send(_answer(decode(line), send))
+            _answer(decode(line), send)
 
 
 def _die_with_parent() -> None:
@@ -82,15 +82,16 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _answer(message: Message, send: Callable[[Message], None]) -> Message:
+def _answer(message: Message, send: Callable[[Message], None]) -> None:
     match message:
         case Describe():
-            return _describe(message)
+            send(_describe(message))
         case Explain():
-            return _explain(message)
-        case MeasureCell():
-            return Finished(record=_measure(message, send))
-    raise ValueError(f"a worker has no answer to {type(message).__name__}")
+            send(_explain(message))
+        case MeasureCase():
+            _measure(message, send)
+        case _:
+            raise ValueError(f"a worker has no answer to {type(message).__name__}")
 
 
 def _describe(asked: Describe) -> Message:
@@ -154,93 +155,166 @@ class _Clock:
         self._since = now
 
 
-def _measure(cell: MeasureCell, send: Callable[[Message], None]) -> Record:
-    torch.set_num_threads(cell.measure.threads)
-    clock = _Clock()
+@dataclass(kw_only=True)
+class _Cell:
+    """A cell at work: what is known of it so far."""
+
+    record: Record
+    clock: _Clock = field(default_factory=_Clock)
+    call: Call | None = None
+    sampler: Sampler | None = None
+    expectation: Expectation | None = None
+    x: Tensor | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """End the cell with what the error means."""
+        if isinstance(error, _Refusal):
+            status, reason = error.status, error.reason
+        else:
+            status = Status.OOM if _is_out_of_memory(error) else Status.ERROR
+            reason = _describe_error(error)
+        self.clock.lap("prepare_s")  # what a failing cell took since its last part
+        spent = Spent(**self.clock.spent)
+        self.record = replace(self.record, status=status, reason=reason[:_LONGEST_REASON] or status, spent=spent)
+        self.call = self.sampler = self.expectation = self.x = None
+
+
+def _measure(asked: MeasureCase, send: Callable[[Message], None]) -> None:
+    """Prepare and check every backend, sample those that are right in turn, and send a record for each."""
+    torch.set_num_threads(asked.measure.threads)
     if "torch._dynamo" in sys.modules:
-        # What one cell compiled must not decide what the next one runs.
+        # What one case compiled must not decide what the next one runs.
         torch._dynamo.reset()  # noqa: SLF001 - its documented name
-    record = Record(
-        case=cell.case.name,
-        backend=cell.backend,
-        device=cell.case.device,
-        problem=cell.case.problem,
-        position=cell.position,
-        block=cell.block,
+    device = torch.device(asked.case.device)
+    running: list[_Cell] = []
+    with torch.inference_mode(asked.case.problem.mode is Mode.FORWARD):
+        flush = flush_buffer(device, cache=asked.cache, cache_bytes=asked.cache_bytes)
+        for backend, position in zip(asked.backends, asked.positions, strict=True):
+            cell = _Cell(record=_unmeasured(asked, backend, position))
+            try:
+                _prepare(cell, asked, flush, send)
+                running.append(cell)
+            except Exception as error:  # whatever a backend raises costs its own cell alone
+                cell.fail(error)
+                send(Finished(record=cell.record))
+                _free(device)
+        _sample(running, asked, send)
+        for cell in running:
+            if cell.sampler is not None:
+                _finish(cell)
+            send(Finished(record=cell.record))
+    running.clear()
+    _free(device)
+
+
+def _unmeasured(asked: MeasureCase, backend: str, position: int) -> Record:
+    return Record(
+        case=asked.case.name,
+        backend=backend,
+        device=asked.case.device,
+        problem=asked.case.problem,
+        position=position,
+        block=asked.block,
         status=Status.ERROR,
         reason="nothing was measured",
     )
-    try:
-        backend = load(cell.backend)()
-        record = replace(record, problem=effective(cell.case.problem, backend))
-        return _measured(record, backend, cell, clock, send)
-    except _Refusal as refusal:
-        status, reason = refusal.status, refusal.reason
-    except Exception as error:  # whatever a backend raises costs its own cell alone
-        status = Status.OOM if _is_out_of_memory(error) else Status.ERROR
-        reason = _describe_error(error)
-    finally:
-        clock.lap("prepare_s")  # what a failing cell took since its last part
-        if cell.case.device_type == "cuda" and torch.cuda.is_initialized():
-            with contextlib.suppress(RuntimeError):  # a broken context: the parent replaces this worker
-                torch.cuda.empty_cache()
-    return replace(record, status=status, reason=reason[:_LONGEST_REASON] or status, spent=_spent(clock))
 
 
-def _measured(
-    record: Record, backend: Backend, cell: MeasureCell, clock: _Clock, send: Callable[[Message], None]
-) -> Record:
-    problem, device = record.problem, torch.device(cell.case.device)
+def _prepare(cell: _Cell, asked: MeasureCase, flush: Tensor | None, send: Callable[[Message], None]) -> None:
+    """Everything before the first sample.
+
+    Raises:
+        _Refusal: The cell ends here.
+    """
+    name, clock, device = cell.record.backend, cell.clock, torch.device(asked.case.device)
+    backend = load(name)()
+    problem = effective(asked.case.problem, backend)
+    cell.record = replace(cell.record, problem=problem)
     _make_current(device)
     if reasons := refusals(backend, problem, device.type):
         raise _Refusal(Status.UNSUPPORTED, "; ".join(filter(None, reasons)) or "it gave no reason")
-    send(Entered(stage=Stage.REFERENCE))
+    send(Entered(backend=name, stage=Stage.REFERENCE))
     try:
-        expectation = _expectation(problem, str(device), cell.seed)
+        with torch.inference_mode(mode=False):
+            expectation = cell.expectation = _expectation(problem, str(device), asked.seed)
     except Exception as error:
         status = Status.OOM if _is_out_of_memory(error) else Status.ERROR
         raise _Refusal(status, f"the reference cannot be computed here: {_describe_error(error)}") from None
     clock.lap("check_s")
 
-    send(Entered(stage=Stage.PREPARE))
-    call = Call(backend, problem, expectation.inputs)
-    x = call.input(expectation.inputs.x.clone())
+    send(Entered(backend=name, stage=Stage.PREPARE))
+    with torch.inference_mode(mode=False):
+        call = cell.call = Call(backend, problem, expectation.inputs)
+        x = cell.x = call.input(expectation.inputs.x.clone())
     outcome = call.outcome(x)
     _synchronize(device)
     clock.lap("prepare_s")
 
-    send(Entered(stage=Stage.MEASURE))
+    send(Entered(backend=name, stage=Stage.MEASURE))
     verdict = check(call, expectation, x, outcome)
     if verdict.reason:
         raise _Refusal(Status.WRONG_RESULT, verdict.reason)
     del outcome
     clock.lap("check_s")
+    profile = profile_call(call, x)
+    clock.lap("profile_s")
+    cell.record = replace(
+        cell.record, peak_bytes=profile.peak_bytes, max_error=verdict.max_error, kernel=profile.kernel
+    )
+    cell.sampler = sampler(call, x, flush)
 
-    with torch.inference_mode(problem.mode is Mode.FORWARD):
-        profile = profile_call(call, x)
-        clock.lap("profile_s")
-        timing = time_call(call, x, cache=cell.cache, cache_bytes=cell.cache_bytes, max_time_s=cell.measure.max_time_s)
-    clock.spent["warm_up_s"], clock.spent["timed_s"] = timing.warm_up_s, timing.timed_s
-    clock.restart()
-    if reason := recheck(call, expectation, x):
-        raise _Refusal(Status.WRONG_RESULT, reason)
-    clock.lap("check_s")
-    return replace(
-        record,
+
+def _sample(cells: list[_Cell], asked: MeasureCase, send: Callable[[Message], None]) -> None:
+    """Sample the cells in turn until each has spent its budget."""
+    with no_garbage_collection():
+        for order in turns(len(cells)):
+            hungry = [
+                cell
+                for cell in (cells[index] for index in order)
+                if cell.sampler is not None and cell.sampler.wants_more(asked.measure.max_time_s)
+            ]
+            if not hungry:
+                return
+            for cell in hungry:
+                send(Entered(backend=cell.record.backend, stage=Stage.SAMPLE))
+                try:
+                    if cell.sampler is not None:
+                        cell.sampler.take()
+                except Exception as error:
+                    cell.fail(error)
+
+
+def _finish(cell: _Cell) -> None:
+    """Check once more what was timed, and fill in the record."""
+    assert cell.sampler is not None
+    assert cell.call is not None
+    assert cell.expectation is not None
+    assert cell.x is not None
+    timing = cell.sampler.timing
+    cell.clock.spent["warm_up_s"], cell.clock.spent["timed_s"] = timing.warm_up_s, timing.timed_s
+    cell.clock.restart()
+    try:
+        if reason := recheck(cell.call, cell.expectation, cell.x):
+            raise _Refusal(Status.WRONG_RESULT, reason)
+    except Exception as error:
+        cell.fail(error)
+        return
+    cell.clock.lap("check_s")
+    cell.record = replace(
+        cell.record,
         status=Status.OK,
         reason="",
         samples_ms=timing.samples_ms,
         calls_per_sample=timing.calls_per_sample,
         host_ms=timing.host_ms,
-        peak_bytes=profile.peak_bytes,
-        max_error=verdict.max_error,
-        kernel=profile.kernel,
-        spent=_spent(clock),
+        spent=Spent(**cell.clock.spent),
     )
 
 
-def _spent(clock: _Clock) -> Spent:
-    return Spent(**clock.spent)
+def _free(device: torch.device) -> None:
+    if device.type == "cuda" and torch.cuda.is_initialized():
+        with contextlib.suppress(RuntimeError):  # a broken context: the parent replaces this worker
+            torch.cuda.empty_cache()
 
 
 @lru_cache(maxsize=2)
@@ -259,7 +333,7 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     # torch's CPU allocator, and CUDA outside torch's allocator, raise a plain RuntimeError.
@@ -267,13 +341,13 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
-def _describe_error(error: Exception) -> str:
+def _describe_error(error: BaseException) -> str:
     text = " ".join(str(error).split())
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"{said}{_place(error)}"
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Where a backend raised: the innermost line that is neither ours nor torch's."""
     ours = (str(Path(__file__).resolve().parents[1]), str(Path(torch.__file__).parent))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -38,8 +39,140 @@ class Timing:
     timed_s: float
 
 
+class Sampler(ABC):
+    """Times one call, a little at a time, so that several can be sampled in turn.
+
+    Args:
+        call: What to time; it is warmed up here.
+        x: Its input.
+        flush: Written before every timed call where the caches shall be cold.
+    """
+
+    calls = 1
+    """Calls in one sample."""
+    host_ms: float | None = None
+
+    def __init__(self, call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None) -> None:
+        self._call, self._x, self._flush = call, x, flush
+        self._samples_ms: list[float] = []
+        self._spent_ms = 0.0
+        began = time.perf_counter_ns()
+        self._warm_up()
+        self._warm_up_ms = _ms_since(began)
+
+    @abstractmethod
+    def _warm_up(self) -> None:
+        """Call it until a sample means something, and find out how many calls one holds."""
+
+    @abstractmethod
+    def _take(self) -> list[float]:
+        """One sample, or as many as belong together."""
+
+    def take(self) -> None:
+        """Add a sample, or as many as belong together."""
+        began = time.perf_counter_ns()
+        self._samples_ms += self._take()
+        self._spent_ms += _ms_since(began)
+
+    def wants_more(self, max_time_s: float) -> bool:
+        """Whether the budget leaves room for more; three samples are taken always."""
+        if len(self._samples_ms) < _FEWEST_SAMPLES:
+            return True
+        return self._spent_ms < 1e3 * max_time_s and len(self._samples_ms) < _MAX_SAMPLES
+
+    @property
+    def timing(self) -> Timing:
+        """What was found so far."""
+        return Timing(
+            samples_ms=tuple(self._samples_ms),
+            calls_per_sample=self.calls,
+            host_ms=self.host_ms,
+            warm_up_s=self._warm_up_ms / 1e3,
+            timed_s=self._spent_ms / 1e3,
+        )
+
+
+@final
+class CpuSampler(Sampler):
+    """A sample is a loop of at least 10 ms; where the caches shall be cold, one call alone."""
+
+    def _warm_up(self) -> None:
+        for _ in range(_WARM_UP_CALLS):
+            once_ms = self._loop_ms(1)
+        if self._flush is not None:
+            return  # a loop would warm its own cache
+        self.calls = math.ceil(_SAMPLE_MS / max(once_ms, 1e-4))
+        if self.calls > 1:
+            # The first estimate came from a call or two: with it, fill one loop and correct it.
+            self.calls = math.ceil(_SAMPLE_MS / (self._loop_ms(self.calls) / self.calls))
+
+    def _take(self) -> list[float]:
+        if self._flush is not None:
+            self._flush.zero_()
+        return [self._loop_ms(self.calls) / self.calls]
+
+    def _loop_ms(self, calls: int) -> float:
+        call, x, loop = self._call, self._x, range(calls)
+        began = time.perf_counter_ns()
+        for _ in loop:
+            call(x)
+        return _ms_since(began)
+
+
+@final
+class CudaSampler(Sampler):
+    """Samples are pairs of events, taken in batches between which alone the host waits."""
+
+    def _warm_up(self) -> None:
+        for _ in range(_WARM_UP_CALLS):
+            self._call(self._x)
+        torch.cuda.synchronize(self._x.device)
+        began = time.perf_counter_ns()
+        self._call(self._x)
+        self.host_ms = _ms_since(began)
+        torch.cuda.synchronize(self._x.device)
+        self._once_ms = _ms_since(began)
+
+    def _take(self) -> list[float]:
+        events = [
+            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(_GPU_BATCH)
+        ]
+        if self._once_ms < _SHORT_MS and self.host_ms is not None:
+            # Launching a batch, flushes included, takes the host about this long.
+            torch.cuda._sleep(_cycles(2 * _GPU_BATCH * self.host_ms))  # noqa: SLF001 - the only way to fill the queue
+        for before, after in events:
+            if self._flush is not None:
+                self._flush.zero_()
+            before.record()
+            self._call(self._x)
+            after.record()
+        torch.cuda.synchronize(self._x.device)
+        return [before.elapsed_time(after) for before, after in events]
+
+
+def sampler(call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None) -> Sampler:
+    """The sampler of the device that ``x`` lies on."""
+    return (CudaSampler if x.device.type == "cuda" else CpuSampler)(call, x, flush)
+
+
+def flush_buffer(device: torch.device, *, cache: Cache, cache_bytes: int) -> Tensor | None:
+    """Twice the last-level cache, to be overwritten before every cold call; None where caches stay hot."""
+    if cache is Cache.HOT:
+        return None
+    return torch.empty(2 * max(cache_bytes, 1), dtype=torch.int8, device=device)
+
+
+def turns(count: int) -> Iterator[list[int]]:
+    """Orders of sampling, without end: A B C, C A B, B C A, ..."""
+    order = list(range(count))
+    while True:
+        yield order
+        order = [*order[-1:], *order[:-1]]
+
+
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
+    """Keep Python's collector from running in the middle of a sample."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -50,109 +183,9 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def time_call(call: Callable[[Tensor], Any], x: Tensor, *, cache: Cache, cache_bytes: int, max_time_s: float) -> Timing:
-    """Time ``call(x)``.
-
-    Args:
-        call: What to time.
-        x: Its input.
-        cache: What the caches hold before a timed call.
-        cache_bytes: The device's last-level cache; twice as much is written before every call where it is cold.
-        max_time_s: Budget of the samples.
-    """
-    flush = None
-    if cache is Cache.COLD:
-        flush = torch.empty(2 * max(cache_bytes, 1), dtype=torch.int8, device=x.device)
-    with _no_garbage_collection():
-        if x.device.type == "cuda":
-            return _time_cuda(call, x, flush, max_time_s)
-        return _time_cpu(call, x, flush, max_time_s)
-
-
-def _time_cpu(call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None, max_time_s: float) -> Timing:
-    start = time.perf_counter_ns()
-    for _ in range(_WARM_UP_CALLS):
-        began = time.perf_counter_ns()
-        call(x)
-        once_ms = _ms_since(began)
-    # A cold call is timed alone: a loop would warm its own cache.
-    calls = 1 if flush is not None else math.ceil(_SAMPLE_MS / max(once_ms, 1e-4))
-    loop = range(calls)
-    if calls > 1:
-        # The first estimate came from a call or two: with it, fill one loop and correct it.
-        began = time.perf_counter_ns()
-        for _ in loop:
-            call(x)
-        loop = range(math.ceil(_SAMPLE_MS / (_ms_since(began) / calls)))
-    warm_up_s = (time.perf_counter_ns() - start) / 1e9
-    samples: list[float] = []
-    spent_ms = 0.0
-    while _wants_more(len(samples), spent_ms, max_time_s):
-        flushed = time.perf_counter_ns()
-        if flush is not None:
-            flush.zero_()
-        began = time.perf_counter_ns()
-        for _ in loop:
-            call(x)
-        samples.append(_ms_since(began) / len(loop))
-        spent_ms += _ms_since(flushed)
-    return Timing(
-        samples_ms=tuple(samples),
-        calls_per_sample=len(loop),
-        host_ms=None,
-        warm_up_s=warm_up_s,
-        timed_s=spent_ms / 1e3,
-    )
-
-
-def _time_cuda(call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None, max_time_s: float) -> Timing:
-    start = time.perf_counter_ns()
-    for _ in range(_WARM_UP_CALLS):
-        call(x)
-    torch.cuda.synchronize(x.device)
-    began = time.perf_counter_ns()
-    call(x)
-    host_ms = _ms_since(began)
-    torch.cuda.synchronize(x.device)
-    once_ms = _ms_since(began)
-    warm_up_s = (time.perf_counter_ns() - start) / 1e9
-    # Enough samples in flight that the host never waits for the device inside a batch, and none synchronizes.
-    batch = max(_FEWEST_SAMPLES, min(_GPU_BATCH, round(1e3 * max_time_s / max(once_ms, 1e-3))))
-    samples: list[float] = []
-    spent_ms = 0.0
-    while _wants_more(len(samples), spent_ms, max_time_s):
-        began = time.perf_counter_ns()
-        if once_ms < _SHORT_MS:
-            # Launching a batch, flushes included, takes the host about this long.
-            torch.cuda._sleep(_cycles(2 * batch * host_ms))  # noqa: SLF001 - the only way to fill the queue first
-        events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(batch)]
-        for before, after in events:
-            if flush is not None:
-                flush.zero_()
-            before.record()
-            call(x)
-            after.record()
-        torch.cuda.synchronize(x.device)
-        samples += [before.elapsed_time(after) for before, after in events]
-        spent_ms += _ms_since(began)
-    return Timing(
-        samples_ms=tuple(samples),
-        calls_per_sample=1,
-        host_ms=host_ms,
-        warm_up_s=warm_up_s,
-        timed_s=spent_ms / 1e3,
-    )
-
-
 def _cycles(milliseconds: float) -> int:
     # About 2 GHz; too long a sleep costs a little time, too short a one lets launches show.
     return int(milliseconds * 2e6)
-
-
-def _wants_more(samples: int, spent_ms: float, max_time_s: float) -> bool:
-    if samples < _FEWEST_SAMPLES:
-        return True
-    return spent_ms < 1e3 * max_time_s and samples < _MAX_SAMPLES
 
 
 def _ms_since(began_ns: int) -> float:

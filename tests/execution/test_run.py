@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import pty
@@ -86,6 +87,21 @@ def test_every_fault_costs_its_own_cell_and_no_other(run: object) -> None:
     assert frame.loc[frame["status"] != "ok", "latency_ms"].isna().all()
     assert "yyy" not in " ".join(reason for _, reason in found.values()), "what another cell printed"
     assert "xxx" not in run.stdout + run.stderr  # type: ignore[attr-defined]
+
+
+def test_the_backends_of_a_case_are_sampled_in_turn(run: object, tmp_path: Path) -> None:
+    names = ("faults:NotesTurn", "tests.faults:NotesTurn", "faults:DiesInThirdSample", "naive")
+    measure = QUICK.replace("0.01", "0.2")
+    frame = run(*names, measure=measure)  # type: ignore[operator]
+    assert dict(zip(frame["backend"], frame["status"], strict=True)) == {
+        "faults:NotesTurn": "ok",
+        "tests.faults:NotesTurn": "ok",
+        "faults:DiesInThirdSample": "crashed",
+        "naive": "ok",
+    }
+    turns_taken = [turn for turn, _ in itertools.groupby((tmp_path / "turns").read_text().split())]
+    # Preparing and checking come first; from then on the two alternate, and once more in the second worker.
+    assert len(turns_taken) > 20
 
 
 def test_a_wrong_gradient_is_found_in_training(run: object) -> None:
@@ -219,7 +235,7 @@ def test_interrupts_are_heard_while_a_worker_starts(tmp_path: Path) -> None:
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 3
     assert stderr.splitlines() == [
-        "stopping after the cell at work; once more stops at once",
+        "stopping after the case at work; once more stops at once",
         "attnbench: interrupted before anything was measured",
     ]
 
@@ -240,9 +256,9 @@ def test_the_workers_attnbench_is_the_parents(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _start(tmp_path: Path, backends: str) -> subprocess.Popen[str]:
+def _start(tmp_path: Path, backends: str, cases: str = CASE) -> subprocess.Popen[str]:
     (tmp_path / "s.yaml").write_text(
-        f"name: s\ndevice: cpu\nbackends: [{backends}]\ncases:\n  - {CASE}\n"
+        f"name: s\ndevice: cpu\nbackends: [{backends}]\ncases:\n  - {cases}\n"
         "measure: {blocks: 1, max_time_s: 2, timeout_s: 60}\n"
     )
     environment = {
@@ -261,18 +277,18 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
-def test_one_interrupt_finishes_the_cell_and_writes_the_tables(tmp_path: Path) -> None:
-    with _start(tmp_path, "'faults:Slow', 'tests.faults:Slow', 'faults:Unavailable'") as process:
+def test_one_interrupt_finishes_the_case_and_writes_the_tables(tmp_path: Path) -> None:
+    two = f"{CASE}\n  - {CASE.replace('one', 'two').replace('heads: 2', 'heads: 3')}"
+    with _start(tmp_path, "'faults:Slow', naive, 'faults:Unavailable'", cases=two) as process:
         _wait_for(tmp_path / "started")
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 3, stderr
-    assert "stopping after the cell at work; once more stops at once" in stderr
-    assert "interrupted: 2 of 3 cells (1 unavailable, 1 ok)" in stderr or "(1 ok, 1 unavailable)" in stderr
-    assert "faults:Slow" in stdout
+    assert "stopping after the case at work; once more stops at once" in stderr
+    assert "interrupted: 4 of 6 cells" in stderr
+    assert "4 of 6 cells: the run was cut short." in stdout
     frame = attnbench.load(tmp_path / "out")
-    assert sorted(frame["status"]) == ["ok", "unavailable"]
-    assert "2 of 3 cells: the run was cut short." in stdout
+    assert sorted(frame["status"]) == ["ok", "ok", "unavailable", "unavailable"]
     assert (tmp_path / "out" / "table.parquet").exists()
 
 
@@ -331,6 +347,6 @@ def test_a_terminal_sees_a_bar_with_the_cell_at_work_and_the_time_left(tmp_path:
     text = seen.decode()
     assert process.returncode == 0, text
     assert "3/3" in text
-    assert "one, sdpa" in text
+    assert "one, " in text
     assert " s left" in text
     assert "one, faults:Raises: error: RuntimeError: no kernel for (4," in text

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnbench.measure import timing
-from attnbench.measure.timing import time_call
+from attnbench.measure.timing import CpuSampler, CudaSampler, Timing, flush_buffer, no_garbage_collection, turns
 from attnbench.record import Cache
 
 
@@ -38,9 +37,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 X = torch.zeros(1)
 
 
+def sampled(call: Callable[[Tensor], None], flush: Tensor | None = None, *, max_time_s: float) -> Timing:
+    """All samples of one call."""
+    with no_garbage_collection():
+        taken = CpuSampler(call, X, flush)
+        while taken.wants_more(max_time_s):
+            taken.take()
+    return taken.timing
+
+
 @pytest.mark.parametrize("latency_ms", [0.01, 0.3, 4.0, 9.0, 50.0])
 def test_a_cpu_sample_is_a_loop_of_at_least_ten_milliseconds(clock: Clock, latency_ms: float) -> None:
-    found = time_call(clock.call(latency_ms), X, cache=Cache.HOT, cache_bytes=1, max_time_s=0.5)
+    found = sampled(clock.call(latency_ms), max_time_s=0.5)
     assert found.calls_per_sample * latency_ms >= 10 * 0.99
     assert found.calls_per_sample <= max(1, 10 / latency_ms + 1.5)
     assert found.samples_ms == pytest.approx([latency_ms] * len(found.samples_ms))
@@ -48,17 +56,17 @@ def test_a_cpu_sample_is_a_loop_of_at_least_ten_milliseconds(clock: Clock, laten
 
 
 def test_samples_stop_when_the_budget_is_spent(clock: Clock) -> None:
-    found = time_call(clock.call(10.0), X, cache=Cache.HOT, cache_bytes=1, max_time_s=0.5)
+    found = sampled(clock.call(10.0), max_time_s=0.5)
     assert len(found.samples_ms) == 50
 
 
 def test_three_samples_are_taken_however_slow_the_call(clock: Clock) -> None:
-    found = time_call(clock.call(5000.0), X, cache=Cache.HOT, cache_bytes=1, max_time_s=0.5)
+    found = sampled(clock.call(5000.0), max_time_s=0.5)
     assert len(found.samples_ms) == 3
 
 
 def test_a_cold_call_is_timed_alone_after_the_cache_was_overwritten(clock: Clock) -> None:
-    found = time_call(clock.call(0.1), X, cache=Cache.COLD, cache_bytes=1024, max_time_s=0.01)
+    found = sampled(clock.call(0.1), torch.ones(8), max_time_s=0.01)
     assert found.calls_per_sample == 1
     assert found.samples_ms == pytest.approx([0.1] * len(found.samples_ms))
     assert len(found.samples_ms) >= 100
@@ -71,7 +79,7 @@ def test_garbage_is_not_collected_while_timing(clock: Clock) -> None:
         seen.append(gc.isenabled())
         clock.now_ns += 10**7
 
-    time_call(call, X, cache=Cache.HOT, cache_bytes=1, max_time_s=0.1)
+    sampled(call, max_time_s=0.1)
     assert not any(seen)
     assert gc.isenabled()
 
@@ -102,18 +110,36 @@ class FakeCuda:
 def test_a_gpu_is_never_waited_for_between_samples(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     cuda = FakeCuda(monkeypatch, clock)
     flush = torch.ones(8, dtype=torch.int8)
-    found = timing._time_cuda(clock.call(0.5), X, flush, 0.1)
-    assert found.samples_ms == pytest.approx([0.5] * len(found.samples_ms))
-    assert len(found.samples_ms) >= 100
+    taken = CudaSampler(clock.call(0.5), X, flush)
+    while taken.wants_more(0.1):
+        taken.take()
+    assert taken.timing.samples_ms == pytest.approx([0.5] * len(taken.timing.samples_ms))
+    assert len(taken.timing.samples_ms) >= 100
+    assert taken.timing.host_ms == pytest.approx(0.5)
     assert not flush.any()
     log = " ".join(cuda.log)
     assert "record synchronize record" not in log.replace("record record", "pair")
-    assert log.count("synchronize") == 2 + len(found.samples_ms) / 20
+    assert log.count("synchronize") == 2 + len(taken.timing.samples_ms) / 20
 
 
-def test_launches_of_a_short_hot_call_are_hidden_behind_a_full_queue(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
+@pytest.mark.parametrize(("latency_ms", "hidden"), [(0.02, True), (0.5, True), (5.0, False)])
+@pytest.mark.parametrize("flush", [None, torch.ones(8, dtype=torch.int8)])
+def test_launches_of_a_short_call_are_hidden_behind_a_full_queue(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, flush: Tensor | None, latency_ms: float, *, hidden: bool
 ) -> None:
     cuda = FakeCuda(monkeypatch, clock)
-    timing._time_cuda(clock.call(0.02), X, None, 0.01)
-    assert cuda.log.count("sleep") == cuda.log.count("record") / 40
+    taken = CudaSampler(clock.call(latency_ms), X, flush)
+    taken.take()
+    assert cuda.log.count("sleep") == int(hidden)
+
+
+def test_twice_the_cache_is_overwritten_where_it_shall_be_cold() -> None:
+    buffer = flush_buffer(torch.device("cpu"), cache=Cache.COLD, cache_bytes=100)
+    assert buffer is not None
+    assert buffer.nbytes == 200
+    assert flush_buffer(torch.device("cpu"), cache=Cache.HOT, cache_bytes=100) is None
+
+
+def test_every_backend_takes_every_turn_equally_often() -> None:
+    orders = turns(3)
+    assert [next(orders) for _ in range(4)] == [[0, 1, 2], [2, 0, 1], [1, 2, 0], [0, 1, 2]]
