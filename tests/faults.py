@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import os
 import sys
 import time
@@ -231,6 +232,18 @@ class NotesTurn(Faulty):
         with Path("turns").open("a") as notes:
             notes.write(f"{type(self).__module__}\n")
         time.sleep(0.005)
+        return right(qkv)
+
+
+class DiesWhenAskedAboutAProblem(Faulty):
+    def unsupported(self, problem: Problem) -> list[str]:
+        os._exit(4)
+
+
+class DiesAfterItWasTimed(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        if any(frame.function == "recheck" for frame in inspect.stack()):
+            os._exit(6)
         return right(qkv)
 
 

@@ -136,13 +136,13 @@ class Supervisor:
         process = self._ready(abandon)
         now = Entered(backend=asked.backends[0], stage=Stage.REFERENCE)
         deadline = time.monotonic() + _limit(now.stage, asked.measure)
-        missing = len(asked.backends)
+        missing = list(asked.backends)
         try:
             process.send(asked)
             while missing:
                 answer = process.receive(timeout_s=deadline - time.monotonic(), abandon=abandon)
                 if isinstance(answer, Finished):
-                    missing -= 1
+                    missing.remove(answer.record.backend)
                     yield answer.record
                     if asked.case.device_type == "cuda" and answer.record.status is Status.ERROR:
                         self.close()  # the error may have left a context in which every later call fails
@@ -156,10 +156,11 @@ class Supervisor:
             limit_s = _limit(now.stage, asked.measure)
             key = "prepare_timeout_s" if now.stage in (Stage.REFERENCE, Stage.PREPARE) else "timeout_s"
             reason = f"stage {now.stage} took longer than {limit_s:g} s ({key})"
-            yield replace(unmeasured(now.backend), status=Status.TIMEOUT, reason=reason)
+            yield replace(unmeasured(_guilty(now, missing)), status=Status.TIMEOUT, reason=reason)
         except WorkerDied as death:
             self.close()
-            yield replace(unmeasured(now.backend), status=Status.CRASHED, reason=f"in stage {now.stage}, {death}")
+            reason = f"in stage {now.stage}, {death}"
+            yield replace(unmeasured(_guilty(now, missing)), status=Status.CRASHED, reason=reason)
         except BaseException:
             self.close()
             raise
@@ -206,6 +207,11 @@ class Supervisor:
 
 class _Unanswered(WorkerError):
     """A worker died or hung over a question."""
+
+
+def _guilty(now: Entered, missing: Sequence[str]) -> str:
+    """Whom to blame: the backend at work, or the next one where that has its record already."""
+    return now.backend if now.backend in missing else missing[0]
 
 
 def _limit(stage: Stage, measure: Measure) -> float:

@@ -201,6 +201,7 @@ def _measure(asked: MeasureCase, send: Callable[[Message], None]) -> None:
         _sample(running, asked, send)
         for cell in running:
             if cell.sampler is not None:
+                send(Entered(backend=cell.record.backend, stage=Stage.MEASURE))
                 _finish(cell)
             send(Finished(record=cell.record))
     running.clear()
@@ -227,13 +228,13 @@ def _prepare(cell: _Cell, asked: MeasureCase, flush: Tensor | None, send: Callab
         _Refusal: The cell ends here.
     """
     name, clock, device = cell.record.backend, cell.clock, torch.device(asked.case.device)
+    send(Entered(backend=name, stage=Stage.REFERENCE))
     backend = load(name)()
     problem = effective(asked.case.problem, backend)
     cell.record = replace(cell.record, problem=problem)
     _make_current(device)
     if reasons := refusals(backend, problem, device.type):
         raise _Refusal(Status.UNSUPPORTED, "; ".join(filter(None, reasons)) or "it gave no reason")
-    send(Entered(backend=name, stage=Stage.REFERENCE))
     try:
         with torch.inference_mode(mode=False):
             expectation = cell.expectation = _expectation(problem, str(device), asked.seed)
@@ -281,6 +282,7 @@ def _sample(cells: list[_Cell], asked: MeasureCase, send: Callable[[Message], No
                     if cell.sampler is not None:
                         cell.sampler.take()
                 except Exception as error:
+                    cell.clock.restart()  # what it waited for others is not its own
                     cell.fail(error)
 
 

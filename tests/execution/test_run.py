@@ -52,6 +52,8 @@ FAULTS = {
     "Segfaults": ("crashed", "in stage prepare, the worker was killed by SIGSEGV: Fatal Python error: Segmentation"),
     "Exits": ("crashed", "in stage prepare, the worker exited with code 7"),
     "Leaves": ("crashed", "in stage prepare, the worker exited with code 1: I leave"),
+    "DiesWhenAskedAboutAProblem": ("crashed", "in stage reference, the worker exited with code 4"),
+    "DiesAfterItWasTimed": ("crashed", "in stage measure, the worker exited with code 6"),
     "ForksAndDies": ("crashed", "in stage prepare, the worker exited with code 3"),
     "Allocates": ("oom", "RuntimeError: [enforce fail at alloc_cpu.cpp"),
     "WrongResult": ("wrong_result", "output is off by"),
