@@ -77,6 +77,16 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ceilings:
+    """What the device could do at most when a block was measured: the two numbers of a roofline."""
+
+    bytes_per_s: float
+    """Of a large copy; bytes read and bytes written both count."""
+    flops_per_s: float
+    """Of a large matrix product in the cell's dtype."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spent:
     """Where a cell's seconds went."""
 
@@ -84,6 +94,8 @@ class Spent:
     """Preparing the backend and its first call: allocation, compiling."""
     check_s: float = 0.0
     """The reference, and the comparison with it."""
+    ceilings_s: float = 0.0
+    """Measuring what the device can do; in a block, once for every dtype."""
     profile_s: float = 0.0
     """The passes that find the kernel and the peak of memory."""
     warm_up_s: float = 0.0
@@ -121,6 +133,7 @@ class Record:
     """Largest absolute difference of the output from the float64 reference."""
     kernel: str = ""
     """The operator torch dispatched to; on a GPU followed by the longest kernel's name."""
+    ceilings: Ceilings | None = None
     spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
@@ -150,6 +163,7 @@ class Record:
                 "status": Status(fields["status"]),
                 "flags": tuple(fields["flags"]),
                 "samples_ms": tuple(fields["samples_ms"]),
+                "ceilings": Ceilings(**fields["ceilings"]) if fields["ceilings"] else None,
                 "spent": Spent(**fields["spent"]),
             }
         )
@@ -184,6 +198,8 @@ class Environment:
     """Megahertz, as far as the machine tells."""
     threads: int
     cache: Cache
+    ceilings: dict[str, Ceilings] = field(default_factory=dict)
+    """By dtype, the highest over blocks; known when the run is over."""
     commit: str | None
     """Commit of the working directory's repository, with ``+`` where it had changes."""
     started_at: str
@@ -209,4 +225,5 @@ class Environment:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild what ``to_json`` gave."""
         fields = {name: value for name, value in data.items() if name not in ("schema_version", "fingerprint")}
-        return cls(**{**fields, "cache": Cache(fields["cache"])})
+        ceilings = {dtype: Ceilings(**found) for dtype, found in fields.get("ceilings", {}).items()}
+        return cls(**{**fields, "cache": Cache(fields["cache"]), "ceilings": ceilings})

@@ -10,7 +10,7 @@ import pandas as pd
 
 from attnbench.cost import cost
 from attnbench.record import Record, Status
-from attnbench.stats import block_statistic, estimate, percentile
+from attnbench.stats import block_statistic, estimate, geometric_mean, percentile
 
 _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
 COLUMNS: dict[str, str] = {
@@ -110,6 +110,7 @@ class _Cell:
         seconds, work = latency.value / 1e3, cost(problem)
         errors = [block.max_error for block in blocks if block.max_error is not None]
         peaks = [block.peak_bytes for block in blocks if block.peak_bytes is not None]
+        fractions = [block.ceiling_fraction for block in blocks if block.ceiling_fraction is not None]
         hosts = [block.host_ms for block in blocks if block.host_ms is not None]
         return {
             "latency_ms": latency.value,
@@ -122,6 +123,7 @@ class _Cell:
             "tokens_per_s": problem.batch * problem.height * problem.width / seconds,
             "tflops": work.flops / seconds / 1e12,
             "gbytes_per_s": work.bytes / seconds / 1e9,
+            "ceiling_fraction": geometric_mean(fractions) if fractions else None,
             "peak_bytes": max(peaks, default=None),
             "max_error": max(errors, default=None),
             "kernel": self._first.kernel,
@@ -141,6 +143,7 @@ class _Block:
     max_error: float | None
     samples: int
     prepare_s: float
+    ceiling_fraction: float | None
 
     @classmethod
     def of(cls, record: Record) -> _Block:
@@ -154,4 +157,14 @@ class _Block:
             max_error=record.max_error,
             samples=len(record.samples_ms),
             prepare_s=record.spent.prepare_s,
+            ceiling_fraction=_ceiling_fraction(record),
         )
+
+
+def _ceiling_fraction(record: Record) -> float | None:
+    """The time the ceilings of the block allow, over the time it took (Williams et al. 2009, section 3)."""
+    if record.ceilings is None:
+        return None
+    work = cost(record.problem)
+    allowed_s = max(work.bytes / record.ceilings.bytes_per_s, work.flops / record.ceilings.flops_per_s)
+    return 1e3 * allowed_s / block_statistic(record.samples_ms, record.device.partition(":")[0])

@@ -15,7 +15,7 @@ import torch
 
 from attnbench.journal import Journal
 from attnbench.problem import Bias, Pattern, Problem
-from attnbench.record import Cache, Environment, Record, Spent, Status
+from attnbench.record import Cache, Ceilings, Environment, Record, Spent, Status
 
 TESTS = Path(__file__).parent
 
@@ -94,6 +94,7 @@ def record(backend: str = "naive", case: str = "stage 1", latency_ms: float = 2.
         "peak_bytes": 3 * 2**20,
         "max_error": 1.25e-6,
         "kernel": "bmm",
+        "ceilings": Ceilings(bytes_per_s=2e10, flops_per_s=1e11),
         "spent": Spent(prepare_s=0.01, timed_s=0.5),
         **fields,
     }
@@ -103,7 +104,7 @@ def record(backend: str = "naive", case: str = "stage 1", latency_ms: float = 2.
 def failed(backend: str, status: Status, reason: str, case: str = "stage 1", **fields: Any) -> Record:
     return record(
         backend, case, status=status, reason=reason, samples_ms=(), host_ms=None, peak_bytes=None, max_error=None,
-        kernel="", **fields,
+        kernel="", ceilings=None, **fields,
     )  # fmt: skip
 
 

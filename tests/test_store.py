@@ -14,7 +14,7 @@ import pytest
 import attnbench
 from attnbench.errors import OutputError, StoredRunError
 from attnbench.journal import JOURNAL, Journal, read_journal
-from attnbench.record import Record, Status
+from attnbench.record import Ceilings, Record, Status
 from attnbench.store import CSV, PARQUET, read_run, write_tables
 from attnbench.table import COLUMNS, table
 from tests.conftest import TESTS, failed, problem, record, sample_records
@@ -38,6 +38,16 @@ def test_rates_follow_from_latency_and_problem() -> None:
     # 4 windows of 49 tokens and 2 images: 4 x 2 x 4 x 49 x 49 x 64 operations.
     assert row["tflops"] == pytest.approx(4 * 2 * 4 * 49 * 49 * 64 / 2e-3 / 1e12)
     assert row["gbytes_per_s"] == pytest.approx(4 * 2 * 196 * 64 * 4 / 2e-3 / 1e9)
+
+
+def test_the_ceiling_that_is_met_first_counts() -> None:
+    def fraction(**ceilings: float) -> float:
+        one = record(samples_ms=(2.0,), ceilings=Ceilings(**ceilings))
+        return float(table([one], suite="s").iloc[0]["ceiling_fraction"])
+
+    megabytes, megaflops = 4 * 2 * 196 * 64 * 4 / 1e6, 4 * 2 * 4 * 49 * 49 * 64 / 1e6
+    assert fraction(bytes_per_s=1e9, flops_per_s=1e15) == pytest.approx(megabytes / 1e3 / 2e-3)
+    assert fraction(bytes_per_s=1e15, flops_per_s=1e10) == pytest.approx(megaflops / 1e4 / 2e-3)
 
 
 def test_blocks_become_one_row_with_an_interval() -> None:

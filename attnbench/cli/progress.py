@@ -163,6 +163,7 @@ def summary(outcome: Outcome) -> str:
         "starting workers": outcome.starting_s,
         "preparing and compiling": spent.prepare_s,
         "checking": spent.check_s,
+        "ceilings": spent.ceilings_s,
         "profiling": spent.profile_s,
         "warming up": spent.warm_up_s,
     }

@@ -21,7 +21,7 @@ from attnbench.execution.observer import Cell, Observer
 from attnbench.execution.process import Abandoned
 from attnbench.execution.supervisor import Supervisor
 from attnbench.journal import ENVIRONMENT, SUITE, Journal
-from attnbench.record import Case, Environment, Record, Spent, Status
+from attnbench.record import Case, Ceilings, Environment, Record, Spent, Status
 from attnbench.suite import Suite, load_suite
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def run_suite(suite: Suite, *, output: Path | None = None, observer: Observer | 
                 try:
                     session.run(cases)
                 finally:
+                    _write_environment(directory, replace(described.environment, ceilings=session.ceilings))
                     outcome.statuses = dict(Counter(write_tables(directory)["status"]))
         except Abandoned:
             raise WorkerError("interrupted before anything was measured") from None
@@ -171,13 +172,21 @@ def plan(cases: Sequence[Case], backends: Sequence[str], *, block: int) -> list[
 
 def _start(suite: Suite, directory: Path, environment: Environment, *, cells: int) -> Outcome:
     create(directory)
-    described = json.dumps(environment.to_json(), indent=2) + "\n"
     try:
         (directory / SUITE).write_text(suite.text, encoding="utf-8")
-        (directory / ENVIRONMENT).write_text(described, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{directory} cannot be written: {error.strerror}; give another --output") from None
+    _write_environment(directory, environment)
     return Outcome(directory=directory, environment=environment, cells=cells)
+
+
+def _write_environment(directory: Path, environment: Environment) -> None:
+    unfinished = directory / f".{ENVIRONMENT}.unfinished"
+    try:
+        unfinished.write_text(json.dumps(environment.to_json(), indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(directory / ENVIRONMENT)
+    except OSError as error:
+        raise OutputError(f"{directory / ENVIRONMENT} cannot be written: {error.strerror}") from None
 
 
 @dataclass(kw_only=True)
@@ -190,6 +199,7 @@ class _Session:
     answers: dict[str, BackendAnswer]
     journal: Journal
     block: int = 0
+    ceilings: dict[str, Ceilings] = field(default_factory=dict)
     failed: set[int] = field(default_factory=set)
     """Positions of cells that failed: they are not tried again."""
 
@@ -223,7 +233,15 @@ class _Session:
         self.journal.append(replace(record, cells=self.outcome.cells))
         if record.status is not Status.OK:
             self.failed.add(cell.position)
+        if record.ceilings is not None:
+            self._raise_ceilings(record.problem.dtype, record.ceilings)
         self.outcome.add(record)
+
+    def _raise_ceilings(self, dtype: str, found: Ceilings) -> None:
+        known = self.ceilings.get(dtype, found)
+        self.ceilings[dtype] = Ceilings(
+            bytes_per_s=max(known.bytes_per_s, found.bytes_per_s), flops_per_s=max(known.flops_per_s, found.flops_per_s)
+        )
 
     def _measure(self, wanted: Sequence[Cell]) -> None:
         """One case in one block, its backends sampled in turn."""

@@ -43,13 +43,14 @@ from attnbench.execution.messages import (
     encode,
 )
 from attnbench.measure.call import Call
+from attnbench.measure.ceilings import measure_ceilings
 from attnbench.measure.check import check, recheck
 from attnbench.measure.environment import describe, resolve_device
 from attnbench.measure.profile import profile_call
 from attnbench.measure.timing import Sampler, flush_buffer, no_garbage_collection, sampler, turns
 from attnbench.oracle import Expectation
-from attnbench.problem import Mode, Problem
-from attnbench.record import Record, Spent, Status
+from attnbench.problem import Dtype, Mode, Problem
+from attnbench.record import Ceilings, Record, Spent, Status
 
 _PR_SET_PDEATHSIG = 1
 _LONGEST_REASON = 2000
@@ -257,10 +258,16 @@ def _prepare(cell: _Cell, asked: MeasureCase, flush: Tensor | None, send: Callab
         raise _Refusal(Status.WRONG_RESULT, verdict.reason)
     del outcome
     clock.lap("check_s")
+    ceilings = _ceilings(str(device), problem.dtype, asked.cache_bytes)
+    clock.lap("ceilings_s")
     profile = profile_call(call, x)
     clock.lap("profile_s")
     cell.record = replace(
-        cell.record, peak_bytes=profile.peak_bytes, max_error=verdict.max_error, kernel=profile.kernel
+        cell.record,
+        peak_bytes=profile.peak_bytes,
+        max_error=verdict.max_error,
+        kernel=profile.kernel,
+        ceilings=ceilings,
     )
     cell.sampler = sampler(call, x, flush)
 
@@ -323,6 +330,12 @@ def _free(device: torch.device) -> None:
 def _expectation(problem: Problem, device: str, seed: int) -> Expectation:
     # The backends of one case follow one another and share it; swin's pattern is the second.
     return Expectation(problem, device=torch.device(device), seed=seed)
+
+
+@lru_cache
+def _ceilings(device: str, dtype: Dtype, cache_bytes: int) -> Ceilings:
+    # Once for every dtype in every worker: a block has ceilings of its own.
+    return measure_ceilings(torch.device(device), dtype, cache_bytes=cache_bytes)
 
 
 def _make_current(device: torch.device) -> None:

@@ -21,12 +21,13 @@ _MATH = "_scaled_dot_product_attention_math"
 Row = Mapping[Any, Any]
 """One row of a run's table, by column."""
 _NUMBERS = (
-    ("images/s", 3, "images_per_s"),
-    ("GB/s", 4, "gbytes_per_s"),
-    ("max error", 7, "max_error"),
-    ("min ms", 8, "latency_min_ms"),
-    ("samples", 9, "samples"),
-    ("prepare s", 10, "prepare_s"),
+    ("images/s", 4, "images_per_s"),
+    ("of ceiling", 3, "ceiling_fraction"),
+    ("GB/s", 5, "gbytes_per_s"),
+    ("max error", 8, "max_error"),
+    ("min ms", 9, "latency_min_ms"),
+    ("samples", 10, "samples"),
+    ("prepare s", 11, "prepare_s"),
 )
 """Columns shown as they are: header, rank, name."""
 _NOTHING = "-"
@@ -119,8 +120,8 @@ def _grid(case: str, cells: pd.DataFrame, baseline: str | None, *, several_block
     columns += [
         column("peak MiB", 1, _peak),
         *(column(header, rank, _number(name)) for header, rank, name in _NUMBERS),
-        column(rate.header, 5, lambda row: significant(row["tflops"] * rate.factor)),
-        column("kernel", 6, lambda row: row["kernel"], numeric=False),
+        column(rate.header, 6, lambda row: significant(row["tflops"] * rate.factor)),
+        column("kernel", 7, lambda row: row["kernel"], numeric=False),
     ]
     return Grid(title=case, subtitle=_describe(rows, baseline), columns=tuple(columns))
 
@@ -168,6 +169,8 @@ def spelled(name: str, value: float) -> str:
         return _NOTHING
     if name == "max_error":
         return f"{value:.1e}"
+    if name == "ceiling_fraction":
+        return f"{value:.1%}"
     return str(int(value)) if COLUMNS[name] == "Int64" else significant(value)
 
 

@@ -156,6 +156,9 @@ def test_a_run_leaves_everything_that_was_measured(run: object, tmp_path: Path) 
     assert described["threads"] == 1
     assert described["packages"]["torch"]
     assert described["fingerprint"]["cores"] == described["cores"]
+    assert set(described["ceilings"]) == {"float32"}
+    assert described["ceilings"]["float32"]["bytes_per_s"] > 1e8
+    assert (frame["ceiling_fraction"] > 0).all()
     assert "blocks: 2" in (out / "suite.yaml").read_text()
     assert read_run(out).baseline == "naive"
 
@@ -212,13 +215,18 @@ def test_an_interrupted_run_is_no_table_in_python(tmp_path: Path) -> None:
     )
     code = (
         "import attnbench, os, signal, threading, time\n"
-        "threading.Thread(target=lambda: (time.sleep(3), os.kill(os.getpid(), signal.SIGTERM))).start()\n"
-        "try: attnbench.run('s.yaml', output='out', ); print('finished')\n"
+        "def interrupt():\n"
+        "    while not os.path.exists('started'): time.sleep(0.02)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "threading.Thread(target=interrupt, daemon=True).start()\n"
+        "try: attnbench.run('s.yaml', output='out'); print('finished')\n"
         "except KeyboardInterrupt as error: print(error)\n"
     )
     slow = (tmp_path / "s.yaml").read_text().replace("max_time_s: 0.01", "max_time_s: 10")
     (tmp_path / "s.yaml").write_text(slow)
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
+    environment = {
+        **os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "FAULTS_STARTED": str(tmp_path / "started"),
+    }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
