@@ -1,4 +1,4 @@
-"""Ctrl-C: once finishes the cell at work, twice stops at once."""
+"""Ctrl-C: once finishes the case at work, twice stops at once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Interruption:
 
     @property
     def requested(self) -> bool:
-        """Whether to stop after the cell at work."""
+        """Whether to stop after the case at work."""
         return self._requests > 0
 
     @property
     def at_once(self) -> bool:
-        """Whether to give up the cell at work, too."""
+        """Whether to give up the case at work, too."""
         return self._requests > 1
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:

@@ -127,11 +127,11 @@ class _Stop:
         self._told = False
 
     def soon(self) -> bool:
-        """Whether to stop after the cell at work."""
+        """Whether to stop after the case at work."""
         return self._interruption.requested
 
     def now(self) -> bool:
-        """Whether to give up the cell at work, too."""
+        """Whether to give up the case at work, too."""
         if self.soon() and not self._told and not self._interruption.at_once:
             self._told = True
             self._observer.stopping()

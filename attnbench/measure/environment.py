@@ -38,6 +38,12 @@ def resolve_device(wanted: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+def make_current(device: torch.device) -> None:
+    """Libraries ask and launch on the current device, whatever device their inputs lie on."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def describe(device: torch.device, measure: Measure) -> Environment:
     """Describe this machine as it is now."""
     cpu_name = _cpu_name()

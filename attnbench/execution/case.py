@@ -1,0 +1,244 @@
+"""One case inside a worker: its backends prepared and checked one by one, sampled in turn, checked again."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from attnbench.backends.registry import load
+from attnbench.backends.whole_map import effective, refusals
+from attnbench.execution.failure import describe_error, is_out_of_memory
+from attnbench.execution.messages import Entered, Finished, MeasureCase, Message, Stage
+from attnbench.measure.call import Call
+from attnbench.measure.ceilings import measure_ceilings
+from attnbench.measure.check import check, recheck
+from attnbench.measure.environment import make_current
+from attnbench.measure.profile import profile_call
+from attnbench.measure.timing import Sampler, flush_buffer, no_garbage_collection, sampler, turns
+from attnbench.oracle import Expectation
+from attnbench.problem import Dtype, Mode, Problem
+from attnbench.record import Ceilings, Record, Spent, Status
+
+_LONGEST_REASON = 2000
+
+
+class _Refusal(Exception):
+    """Ends a cell with a status and a reason."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass
+class _Clock:
+    """Adds up the seconds spent in each part of a cell."""
+
+    spent: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=time.perf_counter)
+
+    def restart(self) -> None:
+        self._since = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        now = time.perf_counter()
+        self.spent[part] = self.spent.get(part, 0.0) + now - self._since
+        self._since = now
+
+
+@dataclass(kw_only=True)
+class _Cell:
+    """A cell at work: what is known of it so far."""
+
+    record: Record
+    clock: _Clock = field(default_factory=_Clock)
+    call: Call | None = None
+    sampler: Sampler | None = None
+    expectation: Expectation | None = None
+    x: Tensor | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """End the cell with what the error means."""
+        if isinstance(error, _Refusal):
+            status, reason = error.status, error.reason
+        else:
+            status = Status.OOM if is_out_of_memory(error) else Status.ERROR
+            reason = describe_error(error)
+        self.clock.lap("prepare_s")  # what a failing cell took since its last part
+        spent = Spent(**self.clock.spent)
+        self.record = replace(self.record, status=status, reason=reason[:_LONGEST_REASON] or status, spent=spent)
+        self.call = self.sampler = self.expectation = self.x = None
+
+
+def measure_case(asked: MeasureCase, send: Callable[[Message], None]) -> None:
+    """Prepare and check every backend, sample those that are right in turn, and send a record for each."""
+    torch.set_num_threads(asked.measure.threads)
+    if "torch._dynamo" in sys.modules:
+        # What one case compiled must not decide what the next one runs.
+        torch._dynamo.reset()  # noqa: SLF001 - its documented name
+    device = torch.device(asked.case.device)
+    running: list[_Cell] = []
+    with torch.inference_mode(asked.case.problem.mode is Mode.FORWARD):
+        flush = flush_buffer(device, cache=asked.cache, cache_bytes=asked.cache_bytes)
+        for backend, position in zip(asked.backends, asked.positions, strict=True):
+            cell = _Cell(record=_unmeasured(asked, backend, position))
+            try:
+                _prepare(cell, asked, flush, send)
+                running.append(cell)
+            except Exception as error:  # whatever a backend raises costs its own cell alone
+                cell.fail(error)
+                send(Finished(record=cell.record))
+                _free(device)
+        _sample(running, asked, send)
+        for cell in running:
+            if cell.sampler is not None:
+                send(Entered(backend=cell.record.backend, stage=Stage.MEASURE))
+                _finish(cell)
+            send(Finished(record=cell.record))
+    running.clear()
+    _free(device)
+
+
+def _unmeasured(asked: MeasureCase, backend: str, position: int) -> Record:
+    return Record(
+        case=asked.case.name,
+        backend=backend,
+        device=asked.case.device,
+        problem=asked.case.problem,
+        position=position,
+        block=asked.block,
+        status=Status.ERROR,
+        reason="nothing was measured",
+    )
+
+
+def _prepare(cell: _Cell, asked: MeasureCase, flush: Tensor | None, send: Callable[[Message], None]) -> None:
+    """Everything before the first sample.
+
+    Raises:
+        _Refusal: The cell ends here.
+    """
+    name, clock, device = cell.record.backend, cell.clock, torch.device(asked.case.device)
+    send(Entered(backend=name, stage=Stage.REFERENCE))
+    backend = load(name)()
+    problem = effective(asked.case.problem, backend)
+    cell.record = replace(cell.record, problem=problem)
+    make_current(device)
+    if reasons := refusals(backend, problem, device.type):
+        raise _Refusal(Status.UNSUPPORTED, "; ".join(filter(None, reasons)) or "it gave no reason")
+    try:
+        with torch.inference_mode(mode=False):
+            expectation = cell.expectation = _expectation(problem, str(device), asked.seed)
+    except Exception as error:
+        status = Status.OOM if is_out_of_memory(error) else Status.ERROR
+        raise _Refusal(status, f"the reference cannot be computed here: {describe_error(error)}") from None
+    clock.lap("check_s")
+
+    send(Entered(backend=name, stage=Stage.PREPARE))
+    with torch.inference_mode(mode=False):
+        call = cell.call = Call(backend, problem, expectation.inputs)
+        x = cell.x = call.input(expectation.inputs.x.clone())
+    outcome = call.outcome(x)
+    _synchronize(device)
+    clock.lap("prepare_s")
+
+    send(Entered(backend=name, stage=Stage.MEASURE))
+    verdict = check(call, expectation, x, outcome)
+    if verdict.reason:
+        raise _Refusal(Status.WRONG_RESULT, verdict.reason)
+    del outcome
+    clock.lap("check_s")
+    ceilings = _ceilings(str(device), problem.dtype, asked.cache_bytes)
+    clock.lap("ceilings_s")
+    profile = profile_call(call, x)
+    clock.lap("profile_s")
+    cell.record = replace(
+        cell.record,
+        peak_bytes=profile.peak_bytes,
+        max_error=verdict.max_error,
+        kernel=profile.kernel,
+        ceilings=ceilings,
+    )
+    cell.sampler = sampler(call, x, flush)
+
+
+def _sample(cells: list[_Cell], asked: MeasureCase, send: Callable[[Message], None]) -> None:
+    """Sample the cells in turn until each has spent its budget."""
+    with no_garbage_collection():
+        for order in turns(len(cells)):
+            hungry = [
+                cell
+                for cell in (cells[index] for index in order)
+                if cell.sampler is not None and cell.sampler.wants_more(asked.measure.max_time_s)
+            ]
+            if not hungry:
+                return
+            for cell in hungry:
+                send(Entered(backend=cell.record.backend, stage=Stage.SAMPLE))
+                try:
+                    if cell.sampler is not None:
+                        cell.sampler.take()
+                except Exception as error:
+                    cell.clock.restart()  # what it waited for others is not its own
+                    cell.fail(error)
+
+
+def _finish(cell: _Cell) -> None:
+    """Check once more what was timed, and fill in the record."""
+    assert cell.sampler is not None
+    assert cell.call is not None
+    assert cell.expectation is not None
+    assert cell.x is not None
+    timing = cell.sampler.timing
+    cell.clock.spent["warm_up_s"], cell.clock.spent["timed_s"] = timing.warm_up_s, timing.timed_s
+    cell.clock.restart()
+    try:
+        if reason := recheck(cell.call, cell.expectation, cell.x):
+            raise _Refusal(Status.WRONG_RESULT, reason)
+    except Exception as error:
+        cell.fail(error)
+        return
+    cell.clock.lap("check_s")
+    cell.record = replace(
+        cell.record,
+        status=Status.OK,
+        reason="",
+        samples_ms=timing.samples_ms,
+        calls_per_sample=timing.calls_per_sample,
+        host_ms=timing.host_ms,
+        spent=Spent(**cell.clock.spent),
+    )
+
+
+def _free(device: torch.device) -> None:
+    if device.type == "cuda" and torch.cuda.is_initialized():
+        with contextlib.suppress(RuntimeError):  # a broken context: the parent replaces this worker
+            torch.cuda.empty_cache()
+
+
+@lru_cache(maxsize=2)
+def _expectation(problem: Problem, device: str, seed: int) -> Expectation:
+    # The backends of one case follow one another and share it; swin's pattern is the second.
+    return Expectation(problem, device=torch.device(device), seed=seed)
+
+
+@lru_cache
+def _ceilings(device: str, dtype: Dtype, cache_bytes: int) -> Ceilings | None:
+    # Once for every dtype in every worker: a block has ceilings of its own.
+    try:
+        return measure_ceilings(torch.device(device), dtype, cache_bytes=cache_bytes)
+    except RuntimeError:  # no room for them beside a large case: no backend is to blame for that
+        return None
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
