@@ -207,6 +207,17 @@ def test_backends_are_told_per_case_of_a_suite(cli: Cli, suite: Suite) -> None:
     )
 
 
+def test_a_backend_that_dies_when_asked_costs_its_own_row(cli: Cli, suite: Suite) -> None:
+    suite(
+        "name: s\ndevice: cpu\nbackends: ['faults:DiesWhenAskedAboutAProblem', naive]\n"
+        "cases: [{resolution: 14, window: 7, heads: 1}]\n"
+    )
+    text = cli("backends", "--suite", "s.yaml", check=0, COLUMNS="200").stdout
+    assert "unsupported   while it was asked, the worker exited with code 4" in text
+    assert "naive" in text.partition("worker exited")[2]
+    assert " supported" in text.partition("worker exited")[2]
+
+
 def test_the_schema_is_json_for_editors(cli: Cli) -> None:
     schema = json.loads(cli("schema", check=0).stdout)
     assert schema["properties"]["sweep"]

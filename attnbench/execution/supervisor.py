@@ -88,10 +88,15 @@ class Supervisor:
     def explain(self, backend: str, problems: Sequence[Problem], *, device_type: str) -> tuple[str, ...]:
         """Why ``backend`` cannot compute each problem; empty where it can.
 
+        A backend that takes the worker down while it is asked cannot compute any.
+
         Raises:
-            WorkerError: The worker does not answer.
+            WorkerError: No worker starts.
         """
-        answer = self._ask(Explain(backend=backend, problems=tuple(problems), device_type=device_type))
+        try:
+            answer = self._ask(Explain(backend=backend, problems=tuple(problems), device_type=device_type))
+        except _Unanswered as error:
+            return (str(error),) * len(problems)
         if not isinstance(answer, Explained):
             raise WorkerError(f"the worker answered {type(answer).__name__} when asked about {backend}")
         return answer.reasons

@@ -104,8 +104,7 @@ def _grid(cells: pd.DataFrame, rows: str, columns: str, metric: str, fixed: dict
 def _text(cell: Mapping[Any, Any], metric: str) -> str:
     if cell["status"] != Status.OK:
         return str(cell["status"])
-    value = cell[metric]
-    return "-" if pd.isna(value) else spelled(metric, float(value))
+    return spelled(metric, cell[metric])
 
 
 def _ordered(values: pd.Series[Any]) -> Sequence[Any]:
