@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from attnbench.problem import Problem
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of everything stored. Readers refuse a newer one and migrate older ones."""
 
 
@@ -31,11 +31,35 @@ class Status(StrEnum):
     """The backend raised."""
 
 
+class Flag(StrEnum):
+    """What a reader of an ok cell must know; flags never drop data."""
+
+    UNSTABLE = "unstable"
+    """Its blocks differ so much that the value says little."""
+    LAUNCH_BOUND = "launch_bound"
+    """On a GPU, launching takes longer than running."""
+    THROTTLED = "throttled"
+    """The device or the control group was slowed down: power, heat, a quota."""
+    CONTENDED = "contended"
+    """Others used the device, too."""
+    FEW_SAMPLES = "few_samples"
+    """Calls so long, or a budget so short, that a block's value rests on few samples."""
+
+
 class Cache(StrEnum):
     """What the caches hold before a timed call."""
 
     COLD = "cold"
     HOT = "hot"
+
+
+class Launch(StrEnum):
+    """How a timed call reaches a GPU."""
+
+    EAGER = "eager"
+    """Kernel by kernel, as Python gets to them."""
+    GRAPH = "graph"
+    """As one CUDA graph, captured before it is timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +76,7 @@ class Measure:
     """CPU threads of a worker."""
     cache: Cache | None = None
     """None: cold on a GPU, hot on the CPU."""
+    launch: Launch = Launch.EAGER
     max_time_s: float = 2.0
     """Time spent on the samples of one cell in one block."""
 
@@ -84,6 +109,44 @@ class Ceilings:
     """Of a large copy; bytes read and bytes written both count."""
     flops_per_s: float
     """Of a large matrix product in the cell's dtype."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """What a GPU tells of itself at one moment; None where it does not."""
+
+    sm_mhz: float | None = None
+    memory_mhz: float | None = None
+    power_w: float | None = None
+    temperature_c: float | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    foreign_processes: int | None = None
+    """Processes of others that have the GPU open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """The machine while one cell was sampled; what others took is summed over its samples alone."""
+
+    wall_s: float
+    load_before: float
+    """Mean length of the run queue over the last minute."""
+    load_after: float
+    steal_s: float = 0.0
+    """Time that the hypervisor gave to other machines, summed over the cores we may use."""
+    others_s: float = 0.0
+    """CPU time of other processes, summed over the cores we may use."""
+    involuntary_switches: int = 0
+    """How often the worker was made to leave its core."""
+    quota_s: float = 0.0
+    """Time that the control group made its processes wait, summed over them."""
+    cpu_mhz: float | None = None
+    cores: int = 1
+    """Cores we may use."""
+    threads: int = 1
+    """CPU threads of the worker."""
+    glances: tuple[Glance, ...] = ()
+    """The GPU before the first sample, during the samples, and after the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +184,6 @@ class Record:
     """Cells of the whole suite: fewer in a journal mean that the run was cut short."""
     reason: str = ""
     """One sentence, exactly when ``status`` is not ok."""
-    flags: tuple[str, ...] = ()
     samples_ms: tuple[float, ...] = ()
     """One latency a sample: its time divided by its calls."""
     calls_per_sample: int = 1
@@ -133,8 +195,16 @@ class Record:
     """Largest absolute difference of the output from the float64 reference."""
     kernel: str = ""
     """The operator torch dispatched to; on a GPU followed by the longest kernel's name."""
+    joules: float | None = None
+    """Energy of one call, the device's own count; None where it has none."""
     ceilings: Ceilings | None = None
+    conditions: Conditions | None = None
     spent: Spent = field(default_factory=Spent)
+
+    @property
+    def device_type(self) -> str:
+        """The device without its index."""
+        return self.device.partition(":")[0]
 
     def __post_init__(self) -> None:
         if (self.status is Status.OK) != bool(self.samples_ms):
@@ -154,19 +224,30 @@ class Record:
             ValueError, TypeError, KeyError: The data is not a record of this version.
         """
         fields = dict(data)
-        if fields.pop("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"schema version {data['schema_version']} (this version reads {SCHEMA_VERSION})")
+        version = fields.pop("schema_version")
+        if version == 1:  # flags are derived since, and conditions were not known then
+            fields.pop("flags", None)
+            fields |= {"conditions": None, "joules": None}
+        elif version != SCHEMA_VERSION:
+            raise ValueError(f"schema version {version} (this version reads 1 to {SCHEMA_VERSION})")
         return cls(
             **{
                 **fields,
                 "problem": Problem.from_json(fields["problem"]),
                 "status": Status(fields["status"]),
-                "flags": tuple(fields["flags"]),
                 "samples_ms": tuple(fields["samples_ms"]),
                 "ceilings": Ceilings(**fields["ceilings"]) if fields["ceilings"] else None,
+                "conditions": _conditions(fields["conditions"]) if fields["conditions"] else None,
                 "spent": Spent(**fields["spent"]),
             }
         )
+
+
+def _conditions(fields: Mapping[str, Any]) -> Conditions:
+    glances = (
+        Glance(**{**glance, "throttle_reasons": tuple(glance["throttle_reasons"])}) for glance in fields["glances"]
+    )
+    return Conditions(**{**fields, "glances": tuple(glances)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +279,7 @@ class Environment:
     """Megahertz, as far as the machine tells."""
     threads: int
     cache: Cache
+    launch: Launch = Launch.EAGER
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
     """By dtype, the highest over blocks; known when the run is over."""
     commit: str | None
@@ -215,6 +297,7 @@ class Environment:
             "cores": self.cores,
             "threads": self.threads,
             "cache": self.cache,
+            "launch": self.launch,
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -226,4 +309,5 @@ class Environment:
         """Rebuild what ``to_json`` gave."""
         fields = {name: value for name, value in data.items() if name not in ("schema_version", "fingerprint")}
         ceilings = {dtype: Ceilings(**found) for dtype, found in fields.get("ceilings", {}).items()}
-        return cls(**{**fields, "cache": Cache(fields["cache"]), "ceilings": ceilings})
+        launch = Launch(fields.get("launch", Launch.EAGER))
+        return cls(**{**fields, "cache": Cache(fields["cache"]), "launch": launch, "ceilings": ceilings})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -15,6 +15,17 @@ class Estimate:
     value: float
     low: float | None
     high: float | None
+
+    @property
+    def uncertainty(self) -> float | None:
+        """The distance from the value to the further end of the interval."""
+        if self.low is None or self.high is None:
+            return None
+        return max(self.high - self.value, self.value - self.low)
+
+    def holds(self, value: float) -> bool:
+        """Whether the interval does not exclude ``value``."""
+        return self.low is None or self.high is None or self.low <= value <= self.high
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
@@ -54,3 +65,20 @@ def estimate(blocks: Sequence[float]) -> Estimate:
     spread = statistics.stdev(map(math.log, blocks)) / math.sqrt(len(blocks))
     half_width = float(stdtrit(len(blocks) - 1, 0.975)) * spread
     return Estimate(value=value, low=value * math.exp(-half_width), high=value * math.exp(half_width))
+
+
+def paired_ratio(above: Mapping[int, float], below: Mapping[int, float]) -> Estimate | None:
+    """The ratio of two cells with its 95 % interval, paired by block: what slows a whole block slows both.
+
+    Args:
+        above: A statistic of every block, by block.
+        below: The same of the other cell.
+
+    Returns:
+        None where the cells share no block.
+
+    >>> paired_ratio({0: 2.0, 1: 4.0, 2: 6.0}, {0: 1.0, 1: 2.0, 2: 3.0})
+    Estimate(value=2.0, low=2.0, high=2.0)
+    """
+    shared = sorted(above.keys() & below.keys())
+    return estimate([above[block] / below[block] for block in shared]) if shared else None

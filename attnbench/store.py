@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pandas as pd
 
 from attnbench.errors import OutputError, StoredRunError
 from attnbench.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
-from attnbench.record import SCHEMA_VERSION, Environment, Record, Status
-from attnbench.table import COLUMNS, table, typed
+from attnbench.record import SCHEMA_VERSION, Environment, Status
+from attnbench.table import ADDED, COLUMNS, Blocks, Cells, typed
 
 PARQUET = "table.parquet"
 CSV = "table.csv"
@@ -32,6 +31,8 @@ class StoredRun:
     """The content of suite.yaml; empty where there is none."""
     cells: int | None
     """Cells the suite asked for; None where only a table was kept."""
+    blocks: Blocks = field(default_factory=dict)
+    """What was found block by block; empty where only a table was kept."""
 
     @property
     def question(self) -> str:
@@ -71,8 +72,15 @@ def read_run(directory: str | Path) -> StoredRun:
         raise StoredRunError(f"{path} is a file; give the run directory that holds {JOURNAL}")
     environment = _read_environment(path)
     suite = _read_suite(path)
-    frame, cells = _read_table(path, suite)
-    return StoredRun(path=path, table=frame, environment=environment, suite=suite, cells=cells)
+    if (path / JOURNAL).exists():
+        # The journal is the truth; tables are for other readers, and for runs kept without one.
+        cells = Cells()
+        for record in read_journal(path):
+            cells.add(record)
+        frame, expected, blocks = cells.table(suite=str(suite.get("name", ""))), cells.expected, cells.blocks()
+    else:
+        frame, expected, blocks = _read_table(path), None, {}
+    return StoredRun(path=path, table=frame, environment=environment, suite=suite, cells=expected, blocks=blocks)
 
 
 def _read_environment(path: Path) -> dict[str, Any]:
@@ -109,15 +117,11 @@ def _read_suite(path: Path) -> dict[str, Any]:
     return dict(data) if isinstance(data, dict) else {}
 
 
-def _read_table(path: Path, suite: Mapping[str, Any]) -> tuple[pd.DataFrame, int | None]:
-    # The journal is the truth; tables are for other readers, and for runs kept without one.
-    if (path / JOURNAL).exists():
-        cells = _Cells()
-        return table(cells.count(read_journal(path)), suite=str(suite.get("name", ""))), cells.expected
+def _read_table(path: Path) -> pd.DataFrame:
     for name, read in ((PARQUET, pd.read_parquet), (CSV, pd.read_csv)):
         if (path / name).exists():
             try:
-                return _checked(read(path / name), path / name), None
+                return _checked(read(path / name), path / name)
             except (ValueError, TypeError, OSError) as error:
                 raise StoredRunError(f"{path / name}: not a table: {' '.join(str(error).split())}") from None
     newest = max(path.glob(f"**/{JOURNAL}"), default=None, key=lambda found: found.stat().st_mtime)
@@ -126,7 +130,7 @@ def _read_table(path: Path, suite: Mapping[str, Any]) -> tuple[pd.DataFrame, int
 
 
 def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    if missing := [name for name in COLUMNS if name not in frame.columns]:
+    if missing := [name for name in COLUMNS if name not in frame.columns and name not in ADDED]:
         raise StoredRunError(f"{path}: not a run's table: there is no column {missing[0]}")
     checked = typed(frame)
     for line, row in enumerate(checked.to_dict("records"), start=2):
@@ -137,31 +141,22 @@ def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     return checked
 
 
-class _Cells:
-    """Notes in passing how many cells a journal's run asked for."""
-
-    expected: int | None = None
-
-    def count(self, records: Iterable[Record]) -> Iterator[Record]:
-        """The records as they are."""
-        for record in records:
-            self.expected = record.cells
-            yield record
-
-
-def write_tables(directory: Path) -> pd.DataFrame:
+def write_tables(directory: Path) -> StoredRun:
     """Write ``table.parquet`` and ``table.csv`` from the journal: beside their place, then renamed into it.
+
+    Returns:
+        The run as it lies there now.
 
     Raises:
         OutputError: They cannot be written; the journal stays.
     """
-    frame = read_run(directory).table
+    run = read_run(directory)
     try:
-        for name, write in ((PARQUET, frame.to_parquet), (CSV, frame.to_csv)):
+        for name, write in ((PARQUET, run.table.to_parquet), (CSV, run.table.to_csv)):
             unfinished = directory / f".{name}.unfinished"
             write(unfinished, index=False)
             unfinished.replace(directory / name)
     except OSError as error:
         reason = error.strerror or os.strerror(error.errno or 0)
         raise OutputError(f"the tables of {directory} cannot be written: {reason}; the journal stays") from None
-    return frame
+    return run

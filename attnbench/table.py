@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from attnbench.cost import cost
-from attnbench.record import Record, Status
+from attnbench.flags import block_flags, is_unstable
+from attnbench.record import Flag, Record, Status
 from attnbench.stats import block_statistic, estimate, geometric_mean, percentile
 
 _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
@@ -42,8 +43,15 @@ COLUMNS: dict[str, str] = {
     "blocks": _COUNT,
     "samples": _COUNT,
     "prepare_s": _NUMBER,
+    "joules_per_image": _NUMBER,
 }
 """Columns of a table and their pandas types; units stand in the names."""
+ADDED = ("joules_per_image",)
+"""Columns that tables of schema 1 lack."""
+
+
+Blocks = dict[tuple[str, str], dict[int, float]]
+"""By case and backend, then by block: what stands for the block, in milliseconds."""
 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -57,14 +65,36 @@ def table(records: Iterable[Record], *, suite: str) -> pd.DataFrame:
 
     A cell is ok where every block was; otherwise the row tells the first failure.
     """
-    cells: dict[tuple[str, str], _Cell] = {}
+    cells = Cells()
     for record in records:
+        cells.add(record)
+    return cells.table(suite=suite)
+
+
+class Cells:
+    """What becomes of records as they are read: memory grows with blocks, not with samples."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, str], _Cell] = {}
+        self.expected: int | None = None
+        """Cells of the whole suite, as the records say."""
+
+    def add(self, record: Record) -> None:
+        """Take in one record."""
         key = (record.case, record.backend)
-        if key not in cells:
-            cells[key] = _Cell(record)
-        cells[key].add(record)
-    ordered = sorted(cells.values(), key=lambda cell: cell.position)
-    return typed(pd.DataFrame([cell.row(suite) for cell in ordered]))
+        if key not in self._cells:
+            self._cells[key] = _Cell(record)
+        self._cells[key].add(record)
+        self.expected = record.cells
+
+    def table(self, *, suite: str) -> pd.DataFrame:
+        """One row per cell, in the order of the suite."""
+        ordered = sorted(self._cells.values(), key=lambda cell: cell.position)
+        return typed(pd.DataFrame([cell.row(suite) for cell in ordered]))
+
+    def blocks(self) -> Blocks:
+        """The statistic of every block, of the cells that are ok."""
+        return {key: cell.latencies for key, cell in self._cells.items() if cell.latencies}
 
 
 class _Cell:
@@ -79,6 +109,13 @@ class _Cell:
     def position(self) -> int:
         """The cell's place in the suite."""
         return self._first.position
+
+    @property
+    def latencies(self) -> dict[int, float]:
+        """By block, in milliseconds; empty where the cell is not ok."""
+        if self._shown.status is not Status.OK:
+            return {}
+        return {number: block.statistic_ms for number, block in self._blocks.items()}
 
     def add(self, record: Record) -> None:
         """Take in one more block. A block measured twice counts as it was measured last; a failure is final."""
@@ -98,7 +135,6 @@ class _Cell:
             **problem.to_json(),
             "status": shown.status,
             "reason": shown.reason,
-            "flags": " ".join(shown.flags),
         }
         if shown.status is Status.OK:
             row.update(self._measured())
@@ -112,7 +148,12 @@ class _Cell:
         peaks = [block.peak_bytes for block in blocks if block.peak_bytes is not None]
         fractions = [block.ceiling_fraction for block in blocks if block.ceiling_fraction is not None]
         hosts = [block.host_ms for block in blocks if block.host_ms is not None]
+        joules = [block.joules for block in blocks if block.joules is not None]
+        flags = set[Flag]().union(*(block.flags for block in blocks))
+        if is_unstable(latency, quartiles=blocks[0].quartiles_ms):
+            flags.add(Flag.UNSTABLE)
         return {
+            "flags": " ".join(flag for flag in Flag if flag in flags),
             "latency_ms": latency.value,
             "latency_low_ms": latency.low,
             "latency_high_ms": latency.high,
@@ -130,6 +171,7 @@ class _Cell:
             "blocks": len(blocks),
             "samples": sum(block.samples for block in blocks),
             "prepare_s": percentile([block.prepare_s for block in blocks], 50),
+            "joules_per_image": percentile(joules, 50) / problem.batch if joules else None,
         }
 
 
@@ -144,12 +186,15 @@ class _Block:
     samples: int
     prepare_s: float
     ceiling_fraction: float | None
+    joules: float | None
+    quartiles_ms: tuple[float, float]
+    flags: frozenset[Flag]
 
     @classmethod
     def of(cls, record: Record) -> _Block:
         """The statistics of one block."""
         return cls(
-            statistic_ms=block_statistic(record.samples_ms, record.device.partition(":")[0]),
+            statistic_ms=block_statistic(record.samples_ms, record.device_type),
             median_ms=percentile(record.samples_ms, 50),
             min_ms=min(record.samples_ms),
             host_ms=record.host_ms,
@@ -158,6 +203,9 @@ class _Block:
             samples=len(record.samples_ms),
             prepare_s=record.spent.prepare_s,
             ceiling_fraction=_ceiling_fraction(record),
+            joules=record.joules,
+            quartiles_ms=(percentile(record.samples_ms, 25), percentile(record.samples_ms, 75)),
+            flags=frozenset(block_flags(record)),
         )
 
 
@@ -167,4 +215,4 @@ def _ceiling_fraction(record: Record) -> float | None:
         return None
     work = cost(record.problem)
     allowed_s = max(work.bytes / record.ceilings.bytes_per_s, work.flops / record.ceilings.flops_per_s)
-    return 1e3 * allowed_s / block_statistic(record.samples_ms, record.device.partition(":")[0])
+    return 1e3 * allowed_s / block_statistic(record.samples_ms, record.device_type)

@@ -15,7 +15,7 @@ import torch
 
 from attnbench.journal import Journal
 from attnbench.problem import Bias, Pattern, Problem
-from attnbench.record import Cache, Ceilings, Environment, Record, Spent, Status
+from attnbench.record import Cache, Ceilings, Conditions, Environment, Record, Spent, Status
 
 TESTS = Path(__file__).parent
 
@@ -80,21 +80,27 @@ def environment() -> Environment:
     )
 
 
+def conditions(**fields: Any) -> Conditions:
+    """A quiet machine of two cores; give what matters."""
+    return Conditions(**{"wall_s": 1.0, "load_before": 1.0, "load_after": 1.0, "cores": 2, "threads": 1, **fields})
+
+
 def record(backend: str = "naive", case: str = "stage 1", latency_ms: float = 2.0, **fields: object) -> Record:
-    """An ok record of ten near-equal samples; give what matters."""
+    """An ok record of twenty near-equal samples; give what matters."""
     known: dict[str, object] = {
         "case": case,
         "backend": backend,
         "device": "cpu",
         "problem": problem(),
         "status": Status.OK,
-        "samples_ms": tuple(latency_ms * (1 + step / 1000) for step in range(10)),
+        "samples_ms": tuple(latency_ms * (1 + step / 1000) for step in range(20)),
         "calls_per_sample": 5,
-        "host_ms": latency_ms,
+        "host_ms": None,
         "peak_bytes": 3 * 2**20,
         "max_error": 1.25e-6,
         "kernel": "bmm",
         "ceilings": Ceilings(bytes_per_s=2e10, flops_per_s=1e11),
+        "conditions": conditions(),
         "spent": Spent(prepare_s=0.01, timed_s=0.5),
         **fields,
     }
@@ -104,7 +110,7 @@ def record(backend: str = "naive", case: str = "stage 1", latency_ms: float = 2.
 def failed(backend: str, status: Status, reason: str, case: str = "stage 1", **fields: Any) -> Record:
     return record(
         backend, case, status=status, reason=reason, samples_ms=(), host_ms=None, peak_bytes=None, max_error=None,
-        kernel="", ceilings=None, **fields,
+        kernel="", ceilings=None, conditions=None, **fields,
     )  # fmt: skip
 
 
@@ -121,7 +127,7 @@ def sample_records() -> list[Record]:
     first = [
         record("naive", latency_ms=2.0, position=0),
         record("sdpa", latency_ms=1.0, kernel=flash_kernel, position=1, peak_bytes=2**20),
-        record("sdpa_5d", latency_ms=4.0, kernel=math_kernel, position=2),
+        record("sdpa_5d", latency_ms=4.0, kernel=math_kernel, position=2, conditions=conditions(steal_s=0.2)),
         failed("flash_attn", Status.UNAVAILABLE, no_kernels, position=3),
         record("swin", latency_ms=2.5, problem=shifted, position=4),
     ]
@@ -131,7 +137,7 @@ def sample_records() -> list[Record]:
         record("sdpa", name, latency_ms=12.3456, problem=biased, kernel=math_kernel, position=6),
         failed("sdpa_5d", Status.WRONG_RESULT, wrong, name, problem=biased, position=7),
         failed("flash_attn", Status.UNAVAILABLE, no_kernels, name, problem=biased, position=8),
-        record("swin", name, latency_ms=22.0, problem=biased, position=9),
+        record("swin", name, latency_ms=22.0, problem=biased, position=9, conditions=conditions(quota_s=0.1)),
     ]  # fmt: skip
     return first + second
 

@@ -21,8 +21,8 @@ from attnbench.execution.messages import (
     encode,
 )
 from attnbench.problem import Pattern
-from attnbench.record import Cache, Case, Environment, Measure, Record, Status
-from tests.conftest import environment, failed, problem, record, sample_records
+from attnbench.record import Cache, Case, Environment, Glance, Measure, Record, Status
+from tests.conftest import conditions, environment, failed, problem, record, sample_records
 
 MESSAGES: list[Message] = [
     Ready(),
@@ -39,7 +39,7 @@ MESSAGES: list[Message] = [
         positions=(3, 4), block=1, measure=Measure(), cache=Cache.HOT, cache_bytes=1, seed=7,
     ),
     Entered(backend="naive", stage=Stage.PREPARE),
-    Finished(record=record()),
+    Finished(record=record(conditions=conditions(glances=(Glance(sm_mhz=1980.0, throttle_reasons=("sync_boost",)),)))),
 ]  # fmt: skip
 
 
@@ -91,5 +91,5 @@ def test_caches_are_cold_on_a_gpu_and_hot_on_the_cpu_unless_the_suite_says() -> 
 
 
 def test_a_record_of_another_version_is_refused() -> None:
-    with pytest.raises(ValueError, match="schema version 2"):
-        Record.from_json({**record().to_json(), "schema_version": 2})
+    with pytest.raises(ValueError, match="schema version 3"):
+        Record.from_json({**record().to_json(), "schema_version": 3})

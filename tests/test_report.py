@@ -14,10 +14,11 @@ from syrupy.assertion import SnapshotAssertion
 from attnbench.errors import UsageError
 from attnbench.record import Record, Status
 from attnbench.report import data, markdown, terminal
+from attnbench.report.numbers import known, significant
 from attnbench.report.pivot import pivot
 from attnbench.report.sheet import Column, Grid, Sheet, enumerate_names
-from attnbench.report.tables import sheet, significant
-from attnbench.store import read_run
+from attnbench.report.tables import sheet
+from attnbench.store import read_run, write_tables
 from tests.conftest import failed, problem, record, sample_records
 
 Store = Callable[[Sequence[Record]], Path]
@@ -72,15 +73,15 @@ def test_the_fastest_stands_first_and_failures_last(stored: Path) -> None:
 def test_speed_ups_stay_inside_one_problem(stored: Path) -> None:
     grids = sheet(read_run(stored)).grids
     speed_ups = [{row[0]: row[2] for row in grid.rows} for grid in grids]
-    assert speed_ups[0] == {"sdpa": "2.00x", "naive": "1.00x", "swin": "-", "sdpa_5d": "0.50x", "flash_attn": "-"}
+    assert speed_ups[0] == {"sdpa": "2.00x", "naive": "1x", "swin": "-", "sdpa_5d": "0.500x", "flash_attn": "-"}
     # Where the case itself is shifted, swin computes the same function as the others.
-    assert speed_ups[1]["swin"] == "0.91x"
+    assert speed_ups[1]["swin"] == "0.909x"
 
 
 def test_another_baseline_can_be_asked_for(stored: Path) -> None:
     first = sheet(read_run(stored), baseline="sdpa").grids[0]
     assert first.columns[2].header == "vs sdpa"
-    assert first.rows[1][2] == "0.50x"
+    assert first.rows[1][2] == "0.500x"
 
 
 def test_what_the_reader_must_know_stands_below(stored: Path) -> None:
@@ -148,7 +149,7 @@ def test_a_pivot_over_two_axes(store_run: Store, snapshot: SnapshotAssertion) ->
 def test_a_pivot_names_failed_cells(store_run: Store) -> None:
     grids = pivot(read_run(store_run(sweep())), rows="resolution", columns="window", metric="latency_ms").grids
     assert [grid.title for grid in grids] == ["latency_ms: backend naive", "latency_ms: backend sdpa"]
-    assert grids[1].rows[1] == ("28x28", "2.80", "oom")
+    assert grids[1].rows[1] == ("28x28", "2.81", "oom")
 
 
 def test_a_pivot_never_lets_one_cell_hide_another(store_run: Store) -> None:
@@ -179,7 +180,7 @@ def test_where_one_window_covers_the_map_shifted_is_grouped(store_run: Store) ->
     shifted = problem(height=7, width=7, pattern="shifted")
     run = read_run(store_run([record(problem=alone), record("swin", latency_ms=1.0, problem=shifted, position=1)]))
     found = sheet(run)
-    assert {row[0]: row[2] for row in found.grids[0].rows} == {"swin": "2.00x", "naive": "1.00x"}
+    assert {row[0]: row[2] for row in found.grids[0].rows} == {"swin": "2.00x", "naive": "1x"}
     assert not [note for note in found.notes if "different function" in note]
 
 
@@ -227,3 +228,43 @@ def test_markdown_escapes_what_would_break_a_table() -> None:
 
 def test_sample_records_cover_every_kind_of_row() -> None:
     assert {one.status for one in sample_records()} == {Status.OK, Status.UNAVAILABLE, Status.WRONG_RESULT}
+
+
+def test_speed_ups_are_paired_by_block_and_unsure_ones_marked(store_run: Store) -> None:
+    # A whole block twice as slow says nothing about the ratio; noise of single cells does.
+    slowness = (1.0, 2.0, 1.1)
+    records = [
+        one
+        for block, factor in enumerate(slowness)
+        for one in (
+            record("naive", latency_ms=2.0 * factor, position=0, block=block),
+            record("sdpa", latency_ms=1.0 * factor, position=1, block=block),
+            record("sdpa_5d", latency_ms=(1.5, 2.5, 2.0)[block] * factor, position=2, block=block),
+        )
+    ]
+    text = terminal.render(sheet(read_run(store_run(records))), width=200)
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.startswith(("naive", "sdpa"))}
+    assert [rows[name][2] for name in ("naive", "sdpa", "sdpa_5d")] == ["1x", "2.000x", "~1.0x"]
+    assert " ".join(rows["sdpa"]).count("2.000 to 2.000") == 1
+    assert "~ before a speed-up: its 95 % interval, paired by block, holds 1x." in text
+
+
+def test_without_a_journal_speed_ups_are_ratios_of_the_table(stored: Path) -> None:
+    write_tables(stored)
+    (stored / "journal.jsonl").unlink()
+    text = terminal.render(sheet(read_run(stored)), width=120)
+    assert "2.00x" in text
+    assert "paired" not in text
+
+
+@given(st.floats(1e-3, 1e5), st.floats(1e-6, 0.9))
+def test_spelling_a_number_changes_it_by_less_than_its_uncertainty(value: float, relative: float) -> None:
+    uncertainty = relative * value
+    spelled = float(known(value, uncertainty))
+    assert abs(spelled - value) <= max(0.5 * uncertainty, 5.1e-4 * value)
+
+
+def test_flags_are_explained_below_the_table(stored: Path) -> None:
+    text = " ".join(terminal.render(sheet(read_run(stored)), width=200).split())
+    assert 'contended, sdpa_5d, in "stage 1": other programs or machines used the device' in text
+    assert 'throttled, swin, in "stage 1 shifted [layer]": the device lowered its clocks' in text

@@ -53,7 +53,7 @@ def test_the_ceiling_that_is_met_first_counts() -> None:
 def test_blocks_become_one_row_with_an_interval() -> None:
     blocks = [record(latency_ms=latency, block=number) for number, latency in enumerate((2.0, 2.2, 1.9))]
     row = table(blocks, suite="s").iloc[0]
-    assert (row["blocks"], row["samples"]) == (3, 30)
+    assert (row["blocks"], row["samples"]) == (3, 60)
     assert row["latency_low_ms"] < row["latency_ms"] < row["latency_high_ms"]
     assert row["latency_min_ms"] == pytest.approx(1.9)
 
@@ -77,7 +77,7 @@ def test_rows_stand_in_the_order_of_the_suite_not_of_measuring() -> None:
 
 
 def test_tables_are_rebuilt_from_the_journal_to_the_last_digit(stored: Path) -> None:
-    frame = write_tables(stored)
+    frame = write_tables(stored).table
     assert not list(stored.glob(".*"))
     pd.testing.assert_frame_equal(frame, attnbench.load(stored))
     (stored / JOURNAL).unlink()
@@ -94,6 +94,20 @@ def test_a_torn_last_line_is_passed_over(stored: Path) -> None:
         assert len(attnbench.load(stored)) == len(sample_records()) - 1
 
 
+def test_a_journal_and_a_table_of_version_1_are_read(stored: Path) -> None:
+    journal = stored / JOURNAL
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        line |= {"schema_version": 1, "flags": []}
+        del line["conditions"], line["joules"]
+    frame = attnbench.load(stored).assign(flags=pd.array([""] * len(lines), dtype="string"))
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    pd.testing.assert_frame_equal(frame, attnbench.load(stored))
+    journal.unlink()
+    frame.drop(columns="joules_per_image").to_csv(stored / "table.csv", index=False)
+    pd.testing.assert_frame_equal(frame, attnbench.load(stored))
+
+
 def test_a_torn_middle_line_is_named(stored: Path) -> None:
     journal = stored / JOURNAL
     lines = journal.read_text().splitlines(keepends=True)
@@ -105,8 +119,8 @@ def test_a_torn_middle_line_is_named(stored: Path) -> None:
 
 def test_a_newer_journal_is_refused_by_version(stored: Path) -> None:
     journal = stored / JOURNAL
-    journal.write_text(journal.read_text().replace('"schema_version":1', '"schema_version":2'))
-    with pytest.raises(StoredRunError, match=r"journal.jsonl:1: written by a newer attnbench \(schema 2, this one"):
+    journal.write_text(journal.read_text().replace('"schema_version":2', '"schema_version":3'))
+    with pytest.raises(StoredRunError, match=r"journal.jsonl:1: written by a newer attnbench \(schema 3, this one"):
         attnbench.load(stored)
 
 

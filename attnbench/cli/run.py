@@ -52,9 +52,9 @@ def run(
 def _print_table(outcome: Outcome) -> None:
     from attnbench.cli.show import print_sheet
     from attnbench.report.tables import sheet
-    from attnbench.store import read_run
 
-    print_sheet(sheet(read_run(outcome.directory)))
+    if outcome.stored is not None:
+        print_sheet(sheet(outcome.stored))
 
 
 def _print_plan(suite: Suite) -> None:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from attnbench.problem import Pattern, Problem
-from attnbench.record import Cache, Case, Environment, Measure, Record
+from attnbench.record import Cache, Case, Environment, Launch, Measure, Record
 
 
 class Stage(StrEnum):
@@ -155,7 +155,8 @@ def decode(line: bytes) -> Message:
 
 
 def _measure(fields: Mapping[str, Any]) -> Measure:
-    return Measure(**{**fields, "cache": Cache(fields["cache"]) if fields["cache"] else None})
+    cache = Cache(fields["cache"]) if fields["cache"] else None
+    return Measure(**{**fields, "cache": cache, "launch": Launch(fields["launch"])})
 
 
 def _measure_case(fields: Mapping[str, Any]) -> MeasureCase:

@@ -27,6 +27,8 @@ from attnbench.suite import Suite, load_suite
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attnbench.store import StoredRun
+
 
 @dataclass(kw_only=True)
 class Outcome:
@@ -36,8 +38,8 @@ class Outcome:
     environment: Environment
     cells: int
     """Cells the suite asks for."""
-    statuses: dict[str, int] = field(default_factory=dict)
-    """Cells by status; those an interrupted run did not reach are not among them."""
+    stored: StoredRun | None = None
+    """The run as it lies on disk, once its tables are written."""
     interrupted: bool = False
     elapsed_s: float = 0.0
     starting_s: float = 0.0
@@ -48,6 +50,11 @@ class Outcome:
         """Add up where the time went."""
         summed = {name: seconds + getattr(record.spent, name) for name, seconds in vars(self.spent).items()}
         self.spent = Spent(**summed)
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Cells by status; those an interrupted run did not reach are not among them."""
+        return dict(Counter(self.stored.table["status"])) if self.stored else {}
 
     @property
     def measured(self) -> bool:
@@ -108,7 +115,7 @@ def run_suite(suite: Suite, *, output: Path | None = None, observer: Observer | 
                     session.run(cases)
                 finally:
                     _write_environment(directory, replace(described.environment, ceilings=session.ceilings))
-                    outcome.statuses = dict(Counter(write_tables(directory)["status"]))
+                    outcome.stored = write_tables(directory)
         except Abandoned:
             raise WorkerError("interrupted before anything was measured") from None
         finally:

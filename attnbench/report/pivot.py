@@ -9,8 +9,10 @@ import pandas as pd
 
 from attnbench.errors import UsageError
 from attnbench.record import Status
+from attnbench.report.notes import completeness, failures, flagged, ran_math
+from attnbench.report.numbers import relative_error, spelled
 from attnbench.report.sheet import Column, Grid, Sheet
-from attnbench.report.tables import PROBLEM, completeness, failures, heading, ran_math, spelled
+from attnbench.report.tables import PROBLEM, heading
 from attnbench.store import StoredRun
 from attnbench.table import COLUMNS
 
@@ -31,6 +33,8 @@ _FIELDS = (
     "bias",
     "scope",
 )
+_AS_UNCERTAIN = ("latency_ms", "images_per_s", "tokens_per_s", "tflops", "gbytes_per_s", "ceiling_fraction")
+"""Metrics that are as uncertain as the latency."""
 _METRICS = tuple(name for name, kind in COLUMNS.items() if kind != "string" and name not in PROBLEM)
 
 
@@ -70,7 +74,7 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
         heading=heading(run),
         question=run.question,
         grids=grids,
-        notes=(*notes, *completeness(run), *ran_math(frame), *failures(frame)),
+        notes=(*notes, *completeness(run), *ran_math(frame), *flagged(frame), *failures(frame)),
     )
 
 
@@ -104,7 +108,7 @@ def _grid(cells: pd.DataFrame, rows: str, columns: str, metric: str, fixed: dict
 def _text(cell: Mapping[Any, Any], metric: str) -> str:
     if cell["status"] != Status.OK:
         return str(cell["status"])
-    return spelled(metric, cell[metric])
+    return spelled(metric, cell[metric], relative_error(cell) if metric in _AS_UNCERTAIN else None)
 
 
 def _ordered(values: pd.Series[Any]) -> Sequence[Any]:
