@@ -6,9 +6,11 @@ see the same keys are computed together, so that it stays affordable at the larg
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -232,11 +234,30 @@ class Expectation:
 
     The bound of every tensor is twice the error of the naive computation in the problem's own dtype, plus a small
     absolute term.
+
+    Args:
+        problem: What to compute.
+        device: Where.
+        seed: Of the inputs.
+        shelf: A directory where the reference is kept for other processes that need the same one.
     """
 
-    def __init__(self, problem: Problem, *, device: torch.device, seed: int) -> None:
+    def __init__(self, problem: Problem, *, device: torch.device, seed: int, shelf: Path | None = None) -> None:
         self.problem = problem
         self.inputs = make_inputs(problem, device=device, seed=seed)
+        name = hashlib.sha256(repr((problem, str(device), seed)).encode()).hexdigest()
+        kept = shelf / f"{name}.pt" if shelf else None
+        if kept is not None and kept.exists():
+            self._exact, self.bounds = torch.load(kept, weights_only=True)
+            return
+        self._compute_reference()
+        if kept is not None:
+            unfinished = kept.with_suffix(".unfinished")
+            torch.save((self._exact, self.bounds), unfinished)
+            unfinished.replace(kept)
+
+    def _compute_reference(self) -> None:
+        problem = self.problem
         self._exact = self._tensors(reference(problem, self.inputs))
         dtype = getattr(torch, problem.dtype)
         naive = self._tensors(reference(problem, self.inputs, dtype=dtype))

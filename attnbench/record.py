@@ -123,6 +123,28 @@ class Glance:
     foreign_processes: int | None = None
     """Processes of others that have the GPU open."""
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild what ``asdict`` gave."""
+        return cls(**{**data, "throttle_reasons": tuple(data["throttle_reasons"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuSettings:
+    """How a GPU is set up, and what it is doing; None where it does not tell."""
+
+    max_sm_mhz: float | None = None
+    power_limit_w: float | None = None
+    default_power_limit_w: float | None = None
+    persistence: bool | None = None
+    mig: bool | None = None
+    now: Glance = field(default_factory=Glance)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild what ``asdict`` gave."""
+        return cls(**{**data, "now": Glance.from_json(data["now"])})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
@@ -147,6 +169,11 @@ class Conditions:
     """CPU threads of the worker."""
     glances: tuple[Glance, ...] = ()
     """The GPU before the first sample, during the samples, and after the last one."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild what ``asdict`` gave."""
+        return cls(**{**data, "glances": tuple(map(Glance.from_json, data["glances"]))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,17 +264,10 @@ class Record:
                 "status": Status(fields["status"]),
                 "samples_ms": tuple(fields["samples_ms"]),
                 "ceilings": Ceilings(**fields["ceilings"]) if fields["ceilings"] else None,
-                "conditions": _conditions(fields["conditions"]) if fields["conditions"] else None,
+                "conditions": Conditions.from_json(fields["conditions"]) if fields["conditions"] else None,
                 "spent": Spent(**fields["spent"]),
             }
         )
-
-
-def _conditions(fields: Mapping[str, Any]) -> Conditions:
-    glances = (
-        Glance(**{**glance, "throttle_reasons": tuple(glance["throttle_reasons"])}) for glance in fields["glances"]
-    )
-    return Conditions(**{**fields, "glances": tuple(glances)})
 
 
 @dataclass(frozen=True, kw_only=True)

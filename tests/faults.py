@@ -5,11 +5,15 @@ from __future__ import annotations
 import ctypes
 import inspect
 import os
+import resource
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
+from unittest.mock import Mock
 
 import torch
 from torch import Tensor
@@ -70,6 +74,11 @@ class Segfaults(Faulty):
         return right(qkv)
 
 
+class Aborts(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        os.abort()
+
+
 class Exits(Faulty):
     def attend(self, qkv: Tensor) -> Tensor:
         os._exit(7)
@@ -84,6 +93,15 @@ class Hangs(Faulty):
     def attend(self, qkv: Tensor) -> Tensor:
         time.sleep(3600)
         return right(qkv)
+
+
+class HangsInC(Faulty):
+    """Never comes back from C, holding the interpreter's lock, deaf to every signal that can be blocked."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while True:
+            ctypes.PyDLL(None).sleep(3600)
 
 
 class HangsInPrepare(Faulty):
@@ -109,6 +127,63 @@ class Allocates(Faulty):
 
     def attend(self, qkv: Tensor) -> Tensor:
         return qkv + torch.empty(2**42, dtype=torch.int8)
+
+
+def limit_memory(spare_bytes: int) -> None:
+    """Let this process have little more memory than it has now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + spare_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+
+
+class AllocatesWithoutEnd(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        limit_memory(2**30)
+        kept = []
+        while True:
+            kept.append(torch.ones(2**22))
+
+
+class LeaksMemory(Faulty):
+    """Keeps a little more in every call, where the next cell would find it."""
+
+    kept: ClassVar[list[Tensor]] = []
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        limit_memory(2**29)
+        return self.attend
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        self.kept.append(torch.empty(2**24))
+        return right(qkv)
+
+
+class Poisons(Faulty):
+    """What a CUDA error that stays does: from then on every operation in this process fails."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        error = RuntimeError("CUDA error: an illegal memory access was encountered")
+        for owner, name in ((torch, "ones"), (torch, "equal"), (Tensor, "transpose"), (Tensor, "permute")):
+            setattr(owner, name, Mock(side_effect=error))
+        raise error
+
+
+class PoisonsLater(Poisons):
+    calls = 0
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        self.calls += 1
+        return super().attend(qkv) if self.calls > 6 else right(qkv)
+
+
+class LeavesAProcess(Faulty):
+    """Starts something in a session of its own, and goes on."""
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        left = subprocess.Popen(["sleep", "3600"], start_new_session=True)
+        with Path("left").open("a") as notes:
+            notes.write(f"{left.pid}\n")
+        return self.attend
 
 
 class Prints(Faulty):
@@ -158,6 +233,11 @@ class NotANumber(Faulty):
         out = right(qkv).clone()
         out[0, 0, 0, 0] = float("nan")
         return out
+
+
+class GivesItsInput(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        return qkv[:, :, 0]
 
 
 class NotATensor(Faulty):

@@ -21,7 +21,7 @@ from attnbench.execution.messages import (
     encode,
 )
 from attnbench.problem import Pattern
-from attnbench.record import Cache, Case, Environment, Glance, Measure, Record, Status
+from attnbench.record import Cache, Case, Environment, Glance, GpuSettings, Measure, Record, Status
 from tests.conftest import conditions, environment, failed, problem, record, sample_records
 
 MESSAGES: list[Message] = [
@@ -30,13 +30,15 @@ MESSAGES: list[Message] = [
     Described(
         environment=environment(),
         backends=(BackendAnswer(name="naive"), BackendAnswer(name="swin", pattern=Pattern.SHIFTED, unavailable="no")),
+        device_id="cpu",
+        gpu=GpuSettings(mig=False, now=Glance(power_w=70.0)),
     ),
     Refused(message="device cuda: no"),
     Explain(backend="naive", device_type="cpu", problems=(problem(), problem(bias="relative"))),
     Explained(reasons=("", "bias relative (allowed: none)")),
     MeasureCase(
         case=Case(name="a", problem=problem(), device="cuda:0", threads=2), backends=("naive", "a.b:C"),
-        positions=(3, 4), block=1, measure=Measure(), cache=Cache.HOT, cache_bytes=1, seed=7,
+        positions=(3, 4), block=1, measure=Measure(), cache=Cache.HOT, cache_bytes=1, seed=7, shelf="/tmp/shelf",
     ),
     Entered(backend="naive", stage=Stage.PREPARE),
     Finished(record=record(conditions=conditions(glances=(Glance(sm_mhz=1980.0, throttle_reasons=("sync_boost",)),)))),

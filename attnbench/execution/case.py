@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,12 +20,23 @@ from attnbench.execution.messages import Entered, Finished, MeasureCase, Message
 from attnbench.measure.call import Call
 from attnbench.measure.ceilings import measure_ceilings
 from attnbench.measure.check import check, recheck
-from attnbench.measure.environment import make_current
+from attnbench.measure.conditions import Monitor
+from attnbench.measure.energy import joules_per_call
+from attnbench.measure.environment import device_works, gpu_uuid, make_current
+from attnbench.measure.nvml import managed_gpu
 from attnbench.measure.profile import profile_call
-from attnbench.measure.timing import Sampler, flush_buffer, no_garbage_collection, sampler, turns
-from attnbench.oracle import Expectation
+from attnbench.measure.timing import (
+    NotCapturable,
+    Sampler,
+    captured,
+    flush_buffer,
+    no_garbage_collection,
+    sampler,
+    turns,
+)
+from attnbench.oracle import Expectation, Outcome
 from attnbench.problem import Dtype, Mode, Problem
-from attnbench.record import Ceilings, Record, Spent, Status
+from attnbench.record import Ceilings, Launch, Record, Spent, Status
 
 _LONGEST_REASON = 2000
 
@@ -62,6 +74,7 @@ class _Cell:
     clock: _Clock = field(default_factory=_Clock)
     call: Call | None = None
     sampler: Sampler | None = None
+    monitor: Monitor | None = None
     expectation: Expectation | None = None
     x: Tensor | None = None
 
@@ -75,35 +88,63 @@ class _Cell:
         self.clock.lap("prepare_s")  # what a failing cell took since its last part
         spent = Spent(**self.clock.spent)
         self.record = replace(self.record, status=status, reason=reason[:_LONGEST_REASON] or status, spent=spent)
-        self.call = self.sampler = self.expectation = self.x = None
+        self.call = self.sampler = self.monitor = self.expectation = self.x = None
+
+
+class _Spoiled(Exception):
+    """This process may no longer be able to measure anything right."""
 
 
 def measure_case(asked: MeasureCase, send: Callable[[Message], None]) -> None:
-    """Prepare and check every backend, sample those that are right in turn, and send a record for each."""
+    """Prepare and check every backend, sample those that are right in turn, and send a record for each.
+
+    After a failure that may harm others (a broken device context, no memory left) the record says so, and the rest of
+    the case is left to another worker.
+    """
     torch.set_num_threads(asked.measure.threads)
     if "torch._dynamo" in sys.modules:
         # What one case compiled must not decide what the next one runs.
         torch._dynamo.reset()  # noqa: SLF001 - its documented name
     device = torch.device(asked.case.device)
+    with contextlib.suppress(_Spoiled), torch.inference_mode(asked.case.problem.mode is Mode.FORWARD):
+        _measure(asked, device, send)
+    _free(device)
+
+
+def _measure(asked: MeasureCase, device: torch.device, send: Callable[[Message], None]) -> None:
     running: list[_Cell] = []
-    with torch.inference_mode(asked.case.problem.mode is Mode.FORWARD):
-        flush = flush_buffer(device, cache=asked.cache, cache_bytes=asked.cache_bytes)
-        for backend, position in zip(asked.backends, asked.positions, strict=True):
-            cell = _Cell(record=_unmeasured(asked, backend, position))
-            try:
-                _prepare(cell, asked, flush, send)
-                running.append(cell)
-            except Exception as error:  # whatever a backend raises costs its own cell alone
-                cell.fail(error)
-                send(Finished(record=cell.record))
-                _free(device)
-        _sample(running, asked, send)
-        for cell in running:
-            if cell.sampler is not None:
-                send(Entered(backend=cell.record.backend, stage=Stage.MEASURE))
-                _finish(cell)
+    flush = flush_buffer(device, cache=asked.cache, cache_bytes=asked.cache_bytes)
+    for backend, position in zip(asked.backends, asked.positions, strict=True):
+        cell = _Cell(record=_unmeasured(asked, backend, position))
+        try:
+            _prepare(cell, asked, flush, send)
+            running.append(cell)
+        except Exception as error:  # whatever a backend raises costs its own cell alone
+            _give_up(cell, error, device, send)
+    _sample(running, asked, device, send)
+    for cell in running:
+        if cell.sampler is None:
+            continue
+        send(Entered(backend=cell.record.backend, stage=Stage.MEASURE))
+        try:
+            _finish(cell)
+        except Exception as error:
+            _give_up(cell, error, device, send)
+        else:
             send(Finished(record=cell.record))
-    running.clear()
+
+
+def _give_up(cell: _Cell, error: Exception, device: torch.device, send: Callable[[Message], None]) -> None:
+    """Send a failed cell's record.
+
+    Raises:
+        _Spoiled: Nothing that is measured here from now on can be trusted.
+    """
+    cell.fail(error)
+    spoiled = cell.record.status is Status.OOM or not device_works(device)
+    send(Finished(record=cell.record, spoiled=spoiled))
+    if spoiled:
+        raise _Spoiled
     _free(device)
 
 
@@ -136,7 +177,7 @@ def _prepare(cell: _Cell, asked: MeasureCase, flush: Tensor | None, send: Callab
         raise _Refusal(Status.UNSUPPORTED, "; ".join(filter(None, reasons)) or "it gave no reason")
     try:
         with torch.inference_mode(mode=False):
-            expectation = cell.expectation = _expectation(problem, str(device), asked.seed)
+            expectation = cell.expectation = _expectation(problem, str(device), asked.seed, asked.shelf)
     except Exception as error:
         status = Status.OOM if is_out_of_memory(error) else Status.ERROR
         raise _Refusal(status, f"the reference cannot be computed here: {describe_error(error)}") from None
@@ -167,12 +208,37 @@ def _prepare(cell: _Cell, asked: MeasureCase, flush: Tensor | None, send: Callab
         kernel=profile.kernel,
         ceilings=ceilings,
     )
-    cell.sampler = sampler(call, x, flush)
+    timed: Callable[[Tensor], object] = call
+    if asked.measure.launch is Launch.GRAPH:
+        timed = _captured(call, x, expectation)
+        clock.lap("prepare_s")
+    gpu = managed_gpu(gpu_uuid(device))
+    if gpu is not None and asked.block == 0:
+        cell.record = replace(cell.record, joules=joules_per_call(timed, x, gpu))
+        clock.lap("profile_s")
+    cell.monitor = Monitor(threads=asked.measure.threads, gpu=gpu)
+    cell.sampler = sampler(timed, x, flush, cell.monitor.glance)
 
 
-def _sample(cells: list[_Cell], asked: MeasureCase, send: Callable[[Message], None]) -> None:
+def _captured(call: Call, x: Tensor, expectation: Expectation) -> Callable[[Tensor], object]:
+    """The call as a CUDA graph that gives the right output."""
+    try:
+        replay = captured(call, x)
+    except NotCapturable as error:
+        raise _Refusal(Status.UNSUPPORTED, f"no CUDA graph can hold it (measure.launch: graph): {error}") from None
+    result = replay(x)
+    _synchronize(x.device)
+    if isinstance(result, Tensor) and (reason := expectation.verdict(Outcome(output=result, gradients={})).reason):
+        raise _Refusal(Status.WRONG_RESULT, f"right when called, but as a CUDA graph {reason}")
+    return replay
+
+
+def _sample(cells: list[_Cell], asked: MeasureCase, device: torch.device, send: Callable[[Message], None]) -> None:
     """Sample the cells in turn until each has spent its budget."""
     with no_garbage_collection():
+        for cell in cells[:1]:
+            if cell.sampler is not None:
+                cell.sampler.settle()
         for order in turns(len(cells)):
             hungry = [
                 cell
@@ -183,29 +249,32 @@ def _sample(cells: list[_Cell], asked: MeasureCase, send: Callable[[Message], No
                 return
             for cell in hungry:
                 send(Entered(backend=cell.record.backend, stage=Stage.SAMPLE))
+                assert cell.sampler is not None
+                assert cell.monitor is not None
                 try:
-                    if cell.sampler is not None:
-                        cell.sampler.take()
+                    cell.monitor.watch(cell.sampler.take)
                 except Exception as error:
                     cell.clock.restart()  # what it waited for others is not its own
-                    cell.fail(error)
+                    _give_up(cell, error, device, send)
 
 
 def _finish(cell: _Cell) -> None:
-    """Check once more what was timed, and fill in the record."""
+    """Check once more what was timed, and fill in the record.
+
+    Raises:
+        _Refusal: It is no longer right.
+    """
     assert cell.sampler is not None
+    assert cell.monitor is not None
     assert cell.call is not None
     assert cell.expectation is not None
     assert cell.x is not None
     timing = cell.sampler.timing
     cell.clock.spent["warm_up_s"], cell.clock.spent["timed_s"] = timing.warm_up_s, timing.timed_s
     cell.clock.restart()
-    try:
-        if reason := recheck(cell.call, cell.expectation, cell.x):
-            raise _Refusal(Status.WRONG_RESULT, reason)
-    except Exception as error:
-        cell.fail(error)
-        return
+    conditions = cell.monitor.conditions()
+    if reason := recheck(cell.call, cell.expectation, cell.x):
+        raise _Refusal(Status.WRONG_RESULT, reason)
     cell.clock.lap("check_s")
     cell.record = replace(
         cell.record,
@@ -214,6 +283,7 @@ def _finish(cell: _Cell) -> None:
         samples_ms=timing.samples_ms,
         calls_per_sample=timing.calls_per_sample,
         host_ms=timing.host_ms,
+        conditions=conditions,
         spent=Spent(**cell.clock.spent),
     )
 
@@ -225,9 +295,11 @@ def _free(device: torch.device) -> None:
 
 
 @lru_cache(maxsize=2)
-def _expectation(problem: Problem, device: str, seed: int) -> Expectation:
+def _expectation(problem: Problem, device: str, seed: int, shelf: str) -> Expectation:
     # The backends of one case follow one another and share it; swin's pattern is the second.
-    return Expectation(problem, device=torch.device(device), seed=seed)
+    # A GPU computes it again sooner than a disk gives it back.
+    kept = Path(shelf) if device == "cpu" and shelf else None
+    return Expectation(problem, device=torch.device(device), seed=seed, shelf=kept)
 
 
 @lru_cache

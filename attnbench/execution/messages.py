@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from attnbench.problem import Pattern, Problem
-from attnbench.record import Cache, Case, Environment, Launch, Measure, Record
+from attnbench.record import Cache, Case, Environment, GpuSettings, Launch, Measure, Record
 
 
 class Stage(StrEnum):
@@ -53,6 +53,10 @@ class Described:
 
     environment: Environment
     backends: tuple[BackendAnswer, ...]
+    device_id: str
+    """What tells the device from every other of this machine."""
+    gpu: GpuSettings | None = None
+    torch_is_debug_build: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +95,8 @@ class MeasureCase:
     cache: Cache
     cache_bytes: int
     seed: int
+    shelf: str
+    """A directory for what workers keep for one another; empty where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +112,8 @@ class Finished:
     """A cell's record."""
 
     record: Record
+    spoiled: bool = False
+    """Whether the worker gives up, so that what is left of the case needs another one."""
 
 
 Message = Ready | Describe | Described | Refused | Explain | Explained | MeasureCase | Entered | Finished
@@ -114,10 +122,9 @@ Message = Ready | Describe | Described | Refused | Explain | Explained | Measure
 def encode(message: Message) -> bytes:
     """One line of JSON."""
     if isinstance(message, Finished):
-        fields: dict[str, Any] = {"record": message.record.to_json()}
+        fields: dict[str, Any] = {"record": message.record.to_json(), "spoiled": message.spoiled}
     elif isinstance(message, Described):
-        backends = [asdict(backend) for backend in message.backends]
-        fields = {"environment": message.environment.to_json(), "backends": backends}
+        fields = {**asdict(message), "environment": message.environment.to_json()}
     else:
         fields = asdict(message)
     return json.dumps({"kind": type(message).__name__, **fields}).encode() + b"\n"
@@ -133,8 +140,12 @@ def decode(line: bytes) -> Message:
             return Describe(**{**fields, "backends": tuple(fields["backends"]), "measure": _measure(fields["measure"])})
         case "Described":
             return Described(
-                environment=Environment.from_json(fields["environment"]),
-                backends=tuple(_backend_answer(backend) for backend in fields["backends"]),
+                **{
+                    **fields,
+                    "environment": Environment.from_json(fields["environment"]),
+                    "backends": tuple(_backend_answer(backend) for backend in fields["backends"]),
+                    "gpu": GpuSettings.from_json(fields["gpu"]) if fields["gpu"] else None,
+                }
             )
         case "Refused":
             return Refused(**fields)
@@ -149,7 +160,7 @@ def decode(line: bytes) -> Message:
         case "Entered":
             return Entered(backend=fields["backend"], stage=Stage(fields["stage"]))
         case "Finished":
-            return Finished(record=Record.from_json(fields["record"]))
+            return Finished(record=Record.from_json(fields["record"]), spoiled=fields["spoiled"])
         case kind:
             raise ValueError(f"unknown message {kind!r}")
 
@@ -169,6 +180,7 @@ def _measure_case(fields: Mapping[str, Any]) -> MeasureCase:
         cache=Cache(fields["cache"]),
         cache_bytes=fields["cache_bytes"],
         seed=fields["seed"],
+        shelf=fields["shelf"],
     )
 
 

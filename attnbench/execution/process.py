@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from attnbench.execution.guardian import MARK, Guardian, end_marked
 from attnbench.execution.messages import Message, decode, encode
 
 # The worker's attnbench is the parent's, installed or not, whatever else is on the path or in the working directory;
@@ -52,7 +54,11 @@ class WorkerProcess:
         theirs_in, self._to_worker = os.pipe()
         self._from_worker, theirs_out = os.pipe()
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        self._mark = secrets.token_hex(8)
+        environment = {
+            **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), MARK: self._mark,
+        }  # fmt: skip
+        self._guardian = Guardian(self._mark)
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-P", "-c", _BOOT, str(_PACKAGE_ROOT), str(theirs_in), str(theirs_out)],
@@ -115,10 +121,14 @@ class WorkerProcess:
         return decode(line)
 
     def close(self) -> None:
-        """Kill the worker and everything in its process group; safe to call twice."""
+        """Kill the worker and everything it started; safe to call twice."""
+        if self._output.closed:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        end_marked(self._mark)
         self._process.wait()
+        self._guardian.dismiss()
         for descriptor in (self._to_worker, self._from_worker):
             with contextlib.suppress(OSError):
                 os.close(descriptor)

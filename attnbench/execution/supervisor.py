@@ -111,7 +111,8 @@ class Supervisor:
     ) -> Iterator[Record]:
         """The record of every backend of a case, whatever becomes of the worker.
 
-        Where the worker dies or hangs, the backend at work then is blamed and the others are asked for again.
+        Where the worker dies, hangs or can no longer be trusted, the backend at work then is blamed and the others are
+        asked for again. Where memory ran out, the backend is tried once more with a worker to itself.
 
         Args:
             asked: The case.
@@ -123,11 +124,19 @@ class Supervisor:
             Abandoned: ``abandon`` said so; there are no further records.
             WorkerError: No worker starts.
         """
-        waiting = dict(zip(asked.backends, asked.positions, strict=True))
-        while waiting:
+        together = dict(zip(asked.backends, asked.positions, strict=True))
+        alone: dict[str, int] = {}
+        while together or alone:
+            if not together:
+                self.close()  # with nobody else's leftovers
+            waiting = together or dict([next(iter(alone.items()))])
             again = replace(asked, backends=tuple(waiting), positions=tuple(waiting.values()))
             for record in self._attempt(again, unmeasured, entered, abandon):
-                del waiting[record.backend]
+                position = waiting.pop(record.backend)
+                if record.status is Status.OOM and len(again.backends) > 1:
+                    alone[record.backend] = position  # others may have taken the memory
+                    continue
+                alone.pop(record.backend, None)
                 yield record
 
     def _attempt(
@@ -149,8 +158,8 @@ class Supervisor:
                 if isinstance(answer, Finished):
                     missing.remove(answer.record.backend)
                     yield answer.record
-                    if asked.case.device_type == "cuda" and answer.record.status is Status.ERROR:
-                        self.close()  # the error may have left a context in which every later call fails
+                    if answer.spoiled:
+                        self.close()
                         return
                 elif isinstance(answer, Entered):
                     now = answer

@@ -6,6 +6,7 @@ breaks stays in this process.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -35,14 +36,16 @@ from attnbench.execution.messages import (
     decode,
     encode,
 )
-from attnbench.measure.environment import describe, make_current, resolve_device
+from attnbench.measure.environment import describe, gpu_uuid, make_current, resolve_device
+from attnbench.measure.nvml import managed_gpu
+from attnbench.record import Launch
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main(inbox: int, outbox: int) -> None:
     """Serve messages from file descriptor ``inbox``, answering on ``outbox``, until the parent closes its end."""
-    _die_with_parent()
+    _die_first()
     faulthandler.enable()
     # What a user's own modules are found by, after everything installed.
     sys.path.append(str(Path.cwd()))
@@ -61,10 +64,12 @@ def main(inbox: int, outbox: int) -> None:
             _answer(decode(line), send)
 
 
-def _die_with_parent() -> None:
-    # A parent that was killed cannot stop its worker; Linux can.
+def _die_first() -> None:
+    """Make this process the one that ends: with its parent, and before it when memory runs out."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _answer(message: Message, send: Callable[[Message], None]) -> None:
@@ -85,9 +90,18 @@ def _describe(asked: Describe) -> Message:
         device = resolve_device(asked.device)
     except AttnbenchError as error:
         return Refused(message=str(error))
+    if asked.measure.launch is Launch.GRAPH and device.type != "cuda":
+        return Refused(message=f"measure.launch graph: there are no CUDA graphs on {device} (allowed: eager)")
     make_current(device)
+    gpu = managed_gpu(gpu_uuid(device))
     backends = tuple(_introduce(name, device.type) for name in asked.backends)
-    return Described(environment=describe(device, asked.measure), backends=backends)
+    return Described(
+        environment=describe(device, asked.measure),
+        backends=backends,
+        device_id=gpu_uuid(device) or str(device),
+        gpu=gpu.settings() if gpu else None,
+        torch_is_debug_build=torch.version.debug,
+    )
 
 
 def _introduce(name: str, device_type: str) -> BackendAnswer:

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 
 from attnbench.errors import UsageError
+from attnbench.measure.conditions import cpu_mhz
+from attnbench.measure.nvml import ManagedGpu, managed_gpu
 from attnbench.record import Environment, Measure
 
 _CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -47,6 +49,7 @@ def make_current(device: torch.device) -> None:
 def describe(device: torch.device, measure: Measure) -> Environment:
     """Describe this machine as it is now."""
     cpu_name = _cpu_name()
+    gpu = managed_gpu(gpu_uuid(device))
     cores = len(os.sched_getaffinity(0))
     device_name, device_memory, capability, cache_bytes = cpu_name, None, None, _cpu_cache_bytes()
     machine = f"{cpu_name}-{cores}-cores"
@@ -66,15 +69,16 @@ def describe(device: torch.device, measure: Measure) -> Environment:
         device_memory_bytes=device_memory,
         cache_bytes=cache_bytes,
         capability=capability,
-        driver=_driver(device),
+        driver=_driver(gpu, device),
         cuda=torch.version.cuda,
         python=platform.python_version(),
         torch=torch.__version__,
         packages={dist.name: dist.version for dist in distributions() if dist.name},
         flags=_flags(),
-        clocks=_clocks(device),
+        clocks=_clocks(gpu),
         threads=torch.get_num_threads(),
         cache=measure.cache_on(device.type),
+        launch=measure.launch,
         commit=_commit(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -106,42 +110,42 @@ def _cpu_cache_bytes() -> int:
     return max(sizes, default=2**25)
 
 
-def _driver(device: torch.device) -> str | None:
+def device_works(device: torch.device) -> bool:
+    """Whether the device still computes: after some errors of a kernel, every later call fails."""
+    try:
+        return float(torch.ones(1, device=device).add_(1).sum()) == 2.0  # noqa: PLR2004
+    except RuntimeError:
+        return False
+
+
+def gpu_uuid(device: torch.device) -> str | None:
+    """What tells a GPU from every other; None for the CPU."""
+    return str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
+
+
+def _driver(gpu: ManagedGpu | None, device: torch.device) -> str | None:
+    if gpu is not None:
+        return gpu.driver()
     if device.type != "cuda":
         return None
     try:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
     except OSError:
-        found = _nvidia_smi(device, "driver_version")
-        return found[0] if found else None
+        return None
     version = re.search(r"\b(\d{3,}\.\d+(\.\d+)?)\b", text)
     return version[1] if version else None
 
 
-def _nvidia_smi(device: torch.device, *fields: str) -> list[str]:
-    """What the driver's tool says of the device; empty where there is no such tool."""
-    selected = torch.cuda.get_device_properties(device).uuid
-    answer = _output(
-        "nvidia-smi", f"--id=GPU-{selected}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"
-    )
-    return [value.strip() for value in answer.split(",")] if answer else []
-
-
-def _clocks(device: torch.device) -> dict[str, float]:
-    clocks: dict[str, float] = {}
-    if device.type == "cuda":
-        names = ("clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem")
-        for name, value in zip(names, _nvidia_smi(device, *names), strict=False):
-            if value.replace(".", "").isdigit():
-                clocks[f"{name.removeprefix('clocks.').replace('.', '_')}_mhz"] = float(value)
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("cpu MHz"):
-                clocks["cpu_mhz"] = float(line.partition(":")[2])
-                break
-    except OSError:
-        pass
-    return clocks
+def _clocks(gpu: ManagedGpu | None) -> dict[str, float]:
+    clocks = {"cpu_mhz": cpu_mhz()}
+    if gpu is not None:
+        settings = gpu.settings()
+        clocks |= {
+            "sm_mhz": settings.now.sm_mhz,
+            "memory_mhz": settings.now.memory_mhz,
+            "max_sm_mhz": settings.max_sm_mhz,
+        }
+    return {name: value for name, value in clocks.items() if value is not None}
 
 
 def _flags() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import statistics
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -22,6 +23,10 @@ _GPU_BATCH = 20
 _SAMPLE_MS = 10.0
 """Least length of a timed loop on the CPU."""
 _MAX_SAMPLES = 1000
+_LEAST_MS = 100.0
+"""Samples are taken until they hold at least this much time, however many they are."""
+_SETTLING_S = 0.5
+_SETTLED = 0.01
 _WARM_UP_CALLS = 2
 _SHORT_MS = 1.0
 """A GPU call shorter than this could wait for its own launch: the queue is filled before a batch of them."""
@@ -46,14 +51,21 @@ class Sampler(ABC):
         call: What to time; it is warmed up here.
         x: Its input.
         flush: Written before every timed call where the caches shall be cold.
+        in_flight: Called while a GPU works on samples and the host would only wait.
     """
 
     calls = 1
     """Calls in one sample."""
     host_ms: float | None = None
 
-    def __init__(self, call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None) -> None:
-        self._call, self._x, self._flush = call, x, flush
+    def __init__(
+        self,
+        call: Callable[[Tensor], Any],
+        x: Tensor,
+        flush: Tensor | None,
+        in_flight: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._call, self._x, self._flush, self._in_flight = call, x, flush, in_flight
         self._samples_ms: list[float] = []
         self._spent_ms = 0.0
         began = time.perf_counter_ns()
@@ -75,10 +87,24 @@ class Sampler(ABC):
         self._spent_ms += _ms_since(began)
 
     def wants_more(self, max_time_s: float) -> bool:
-        """Whether the budget leaves room for more; three samples are taken always."""
+        """Whether the budget leaves room for more; three samples are taken always.
+
+        The budget is fixed: nothing is decided by what was found.
+        """
         if len(self._samples_ms) < _FEWEST_SAMPLES:
             return True
-        return self._spent_ms < 1e3 * max_time_s and len(self._samples_ms) < _MAX_SAMPLES
+        enough = len(self._samples_ms) >= _MAX_SAMPLES and sum(self._samples_ms) * self.calls >= _LEAST_MS
+        return self._spent_ms < 1e3 * max_time_s and not enough
+
+    @abstractmethod
+    def _settle(self) -> None:
+        """Let a device that was idle reach its steady clock, on samples that do not count."""
+
+    def settle(self) -> None:
+        """Call it until the device has reached its steady clock."""
+        began = time.perf_counter_ns()
+        self._settle()
+        self._warm_up_ms += _ms_since(began)
 
     @property
     def timing(self) -> Timing:
@@ -111,6 +137,9 @@ class CpuSampler(Sampler):
             self._flush.zero_()
         return [self._loop_ms(self.calls) / self.calls]
 
+    def _settle(self) -> None:
+        """The loops of the warm-up have done it."""
+
     def _loop_ms(self, calls: int) -> float:
         call, x, loop = self._call, self._x, range(calls)
         began = time.perf_counter_ns()
@@ -133,6 +162,15 @@ class CudaSampler(Sampler):
         torch.cuda.synchronize(self._x.device)
         self._once_ms = _ms_since(began)
 
+    def _settle(self) -> None:
+        began = time.perf_counter()
+        medians: list[float] = []
+        while time.perf_counter() - began < _SETTLING_S:
+            medians.append(statistics.median(self._take()))
+            last = medians[-3:]
+            if len(last) == 3 and max(last) <= (1 + _SETTLED) * min(last):  # noqa: PLR2004
+                break
+
     def _take(self) -> list[float]:
         events = [
             (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(_GPU_BATCH)
@@ -146,13 +184,46 @@ class CudaSampler(Sampler):
             before.record()
             self._call(self._x)
             after.record()
+        self._in_flight()
         torch.cuda.synchronize(self._x.device)
         return [before.elapsed_time(after) for before, after in events]
 
 
-def sampler(call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None) -> Sampler:
+def sampler(
+    call: Callable[[Tensor], Any], x: Tensor, flush: Tensor | None, in_flight: Callable[[], None] = lambda: None
+) -> Sampler:
     """The sampler of the device that ``x`` lies on."""
-    return (CudaSampler if x.device.type == "cuda" else CpuSampler)(call, x, flush)
+    return (CudaSampler if x.device.type == "cuda" else CpuSampler)(call, x, flush, in_flight)
+
+
+class NotCapturable(Exception):
+    """A call that no CUDA graph can hold: it waits for the device, or allocates outside torch."""
+
+
+def captured(call: Callable[[Tensor], Any], x: Tensor) -> Callable[[Tensor], Any]:
+    """The call as one CUDA graph, which computes from ``x`` whatever it is given.
+
+    Raises:
+        NotCapturable: It cannot be captured.
+    """
+    try:
+        side = torch.cuda.Stream(x.device)
+        side.wait_stream(torch.cuda.current_stream(x.device))
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP_CALLS):
+                call(x)
+        torch.cuda.current_stream(x.device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = call(x)
+    except RuntimeError as error:
+        raise NotCapturable(" ".join(str(error).split())) from None
+
+    def replay(_: Tensor) -> Any:
+        graph.replay()
+        return result
+
+    return replay
 
 
 def flush_buffer(device: torch.device, *, cache: Cache, cache_bytes: int) -> Tensor | None:

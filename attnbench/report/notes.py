@@ -15,7 +15,7 @@ from attnbench.store import StoredRun
 _MATH = "_scaled_dot_product_attention_math"
 _MOST_NAMED = 3
 _MEANING = {
-    Flag.UNSTABLE: "the blocks differ so much that the value is known to no better than 10 %; measure more blocks",
+    Flag.UNSTABLE: "blocks (of one block: samples) differ so much that the value is known to no better than 10 %",
     Flag.LAUNCH_BOUND: "launching takes longer than running; batch more, or use CUDA graphs (measure.launch: graph)",
     Flag.THROTTLED: "the device lowered its clocks, or a quota stopped the process (attnbench doctor)",
     Flag.CONTENDED: "other programs or machines used the device at the same time (attnbench doctor)",

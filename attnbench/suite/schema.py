@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from attnbench.problem import DEFAULT_HEAD_DIM, Bias, Dtype, Mode, Padding, Pattern, Scope
-from attnbench.record import Cache, Measure
+from attnbench.record import Cache, Launch, Measure
 
 Size = tuple[int, int]
 LARGEST = 2**31 - 1
@@ -182,6 +182,9 @@ class MeasureEntry(_Mapping):
     )
     threads: int = Field(_DEFAULT.threads, ge=1, description="CPU threads of the worker.")
     cache: Literal["cold", "hot"] | None = Field(None, description="By default cold on a GPU, hot on the CPU.")
+    launch: Literal["eager", "graph"] = Field(
+        _DEFAULT.launch.value, description="graph: every call is captured in a CUDA graph before it is timed."
+    )
     max_time_s: float = Field(
         _DEFAULT.max_time_s, gt=0, allow_inf_nan=False, description="Time for the samples of a cell in a block."
     )
@@ -195,7 +198,8 @@ class MeasureEntry(_Mapping):
     def measure(self) -> Measure:
         """As the plain data the rest works with."""
         fields = self.model_dump()
-        return Measure(**{**fields, "cache": Cache(self.cache) if self.cache else None})
+        cache = Cache(self.cache) if self.cache else None
+        return Measure(**{**fields, "cache": cache, "launch": Launch(self.launch)})
 
 
 class SuiteFile(_Mapping):

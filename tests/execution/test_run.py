@@ -50,12 +50,16 @@ FAULTS = {
     "RaisesUnpicklable": ("error", "LocalError: local"),
     "RaisesInPrepare": ("error", "ValueError: cannot be prepared"),
     "Segfaults": ("crashed", "in stage prepare, the worker was killed by SIGSEGV: Fatal Python error: Segmentation"),
+    "Aborts": ("crashed", "in stage prepare, the worker was killed by SIGABRT: Fatal Python error: Aborted"),
     "Exits": ("crashed", "in stage prepare, the worker exited with code 7"),
     "Leaves": ("crashed", "in stage prepare, the worker exited with code 1: I leave"),
     "DiesWhenAskedAboutAProblem": ("crashed", "in stage reference, the worker exited with code 4"),
     "DiesAfterItWasTimed": ("crashed", "in stage measure, the worker exited with code 6"),
     "ForksAndDies": ("crashed", "in stage prepare, the worker exited with code 3"),
     "Allocates": ("oom", "RuntimeError: [enforce fail at alloc_cpu.cpp"),
+    "AllocatesWithoutEnd": ("oom", "RuntimeError: [enforce fail at alloc_cpu.cpp"),
+    "Poisons": ("error", "RuntimeError: CUDA error: an illegal memory access was encountered (faults.py:"),
+    "GivesItsInput": ("wrong_result", "output is off by"),
     "WrongResult": ("wrong_result", "output is off by"),
     "WrongShape": ("wrong_result", "output of shape (4, 49, 64) (allowed: (4, 49, 2, 32))"),
     "WrongDtype": ("wrong_result", "output of dtype torch.float64 (allowed: float32)"),
@@ -106,6 +110,30 @@ def test_the_backends_of_a_case_are_sampled_in_turn(run: object, tmp_path: Path)
     assert len(turns_taken) > 20
 
 
+def test_whoever_breaks_the_device_is_blamed_and_the_others_start_clean(run: object) -> None:
+    found = by_backend(run("naive", "faults:PoisonsLater", "faults:Poisons", "sdpa"))  # type: ignore[operator]
+    assert {name: status for name, (status, _) in found.items()} == {
+        "naive": "ok", "PoisonsLater": "error", "Poisons": "error", "sdpa": "ok",
+    }  # fmt: skip
+
+
+def test_a_leak_costs_the_leaking_cell_alone(run: object) -> None:
+    two = f"{CASE}\n  - {CASE.replace('one', 'two').replace('heads: 2', 'heads: 3')}"
+    measure = QUICK.replace("0.01", "0.3")
+    frame = run("naive", "faults:LeaksMemory", "sdpa", cases=two, measure=measure)  # type: ignore[operator]
+    assert dict(frame.groupby("backend")["status"].unique().map(list)) == {
+        "naive": ["ok"], "faults:LeaksMemory": ["oom"], "sdpa": ["ok"],
+    }  # fmt: skip
+
+
+def test_what_a_backend_leaves_running_ends_with_its_worker(run: object, tmp_path: Path) -> None:
+    frame = run("naive", "faults:LeavesAProcess")  # type: ignore[operator]
+    assert set(frame["status"]) == {"ok"}
+    left = (tmp_path / "left").read_text().split()
+    assert left
+    assert not any(map(_alive, left))
+
+
 def test_a_wrong_gradient_is_found_in_training(run: object) -> None:
     case = CASE.replace("heads: 2", "heads: 2, mode: forward_backward")
     found = by_backend(run("naive", "faults:WrongGradient", cases=case))  # type: ignore[operator]
@@ -115,9 +143,10 @@ def test_a_wrong_gradient_is_found_in_training(run: object) -> None:
 
 def test_hanging_ends_at_the_deadline_of_its_stage(run: object) -> None:
     measure = "measure: {blocks: 1, max_time_s: 0.01, timeout_s: 3, prepare_timeout_s: 3}\n"
-    names = ("faults:Hangs", "faults:HangsInPrepare", "faults:HangsLater", "naive")
+    names = ("faults:Hangs", "faults:HangsInPrepare", "faults:HangsLater", "faults:HangsInC", "naive")
     found = by_backend(run(*names, measure=measure))  # type: ignore[operator]
     assert found["Hangs"] == ("timeout", "stage prepare took longer than 3 s (prepare_timeout_s)")
+    assert found["HangsInC"] == ("timeout", "stage prepare took longer than 3 s (prepare_timeout_s)")
     assert found["HangsInPrepare"] == ("timeout", "stage prepare took longer than 3 s (prepare_timeout_s)")
     assert found["HangsLater"] == ("timeout", "stage measure took longer than 3 s (timeout_s)")
     assert found["naive"][0] == "ok"
@@ -316,15 +345,17 @@ def test_a_second_interrupt_gives_up_the_cell_at_work(tmp_path: Path) -> None:
 
 
 def test_a_killed_parent_takes_its_worker_along_and_leaves_a_readable_run(tmp_path: Path) -> None:
-    with _start(tmp_path, "'faults:Slow', 'faults:Unavailable'") as process:
+    with _start(tmp_path, "'faults:LeavesAProcess', 'faults:Slow', 'faults:Unavailable'") as process:
         _wait_for(tmp_path / "started")
+        _wait_for(tmp_path / "left")
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert children
+        assert len(children) == 2, "the worker and its guardian"
+        children += (tmp_path / "left").read_text().split()
         process.kill()
         process.communicate(timeout=60)
     deadline = time.monotonic() + 30
     while any(_alive(child) for child in children):
-        assert time.monotonic() < deadline, "the worker outlived its parent"
+        assert time.monotonic() < deadline, "something outlived the parent"
         time.sleep(0.05)
     assert list(attnbench.load(tmp_path / "out")["status"]) == ["unavailable"]
 
