@@ -45,5 +45,19 @@ class OutputError(UsageError):
     """An output directory that cannot be used."""
 
 
+class LostOutputError(AttnbenchError):
+    """A run's directory that was written and cannot be any more."""
+
+
+class BusyError(AttnbenchError):
+    """A device that another run is using."""
+
+
+class NotComparableError(AttnbenchError):
+    """Runs of which one says nothing about the other: exit code 4."""
+
+    exit_code = 4
+
+
 class WorkerError(AttnbenchError):
     """No worker process could be started, so nothing can be measured."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from attnbench.record import Conditions, Flag, Record
+from attnbench.conditions import Conditions
+from attnbench.record import Flag, Record
 from attnbench.stats import Estimate, block_statistic
 
 FEWEST_SAMPLES = 20

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from attnbench.errors import OutputError, ProblemError, StoredRunError
+from attnbench.errors import LostOutputError, OutputError, ProblemError, StoredRunError
 from attnbench.record import SCHEMA_VERSION, Record
 
 JOURNAL = "journal.jsonl"
@@ -20,17 +20,30 @@ SUITE = "suite.yaml"
 
 
 class Journal:
-    """Appends records; each is safe when ``append`` returns."""
+    """Appends records; each is safe when ``append`` returns.
+
+    A torn last line, as a killed run leaves it, is cut off.
+
+    Raises:
+        OutputError: It cannot be opened.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / JOURNAL
-        self._file = self._path.open("ab", buffering=0)
+        try:
+            if self._path.exists():
+                whole, newline, torn = self._path.read_bytes().rpartition(b"\n")
+                if torn:
+                    os.truncate(self._path, len(whole) + len(newline))
+            self._file = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{self._path} cannot be written: {error.strerror}") from None
 
     def append(self, record: Record) -> None:
         """Write one line and wait until the disk has it.
 
         Raises:
-            OutputError: The disk is full, or the directory is gone. What was written before stays readable.
+            LostOutputError: The disk is full, or the directory is gone. What was written before stays readable.
         """
         line = json.dumps(record.to_json(), separators=(",", ":")).encode() + b"\n"
         start = self._file.tell()
@@ -42,7 +55,12 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.truncate(start)
-            raise OutputError(f"{self._path} cannot be written: {error.strerror}; what it holds stays") from None
+            raise LostOutputError(
+                f"{self._path} cannot be written: {error.strerror}; what it holds stays: make room and go on with "
+                f"--resume {self._path.parent}"
+            ) from None
+        if not os.fstat(self._file.fileno()).st_nlink:
+            raise LostOutputError(f"{self._path} was removed while the run wrote to it; nothing more can be kept")
 
     def __enter__(self) -> Self:
         return self

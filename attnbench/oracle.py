@@ -6,6 +6,7 @@ see the same keys are computed together, so that it stays affordable at the larg
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Mapping
@@ -253,8 +254,9 @@ class Expectation:
         self._compute_reference()
         if kept is not None:
             unfinished = kept.with_suffix(".unfinished")
-            torch.save((self._exact, self.bounds), unfinished)
-            unfinished.replace(kept)
+            with contextlib.suppress(OSError, RuntimeError):  # no room: then the next process computes it, too
+                torch.save((self._exact, self.bounds), unfinished)
+                unfinished.replace(kept)
 
     def _compute_reference(self) -> None:
         problem = self.problem

@@ -15,7 +15,7 @@ from attnbench.cost import cost, visible_pairs
 from attnbench.measure.call import Call
 from attnbench.oracle import make_inputs
 from attnbench.problem import Problem
-from tests.conftest import problem
+from tests.samples import problem
 
 
 def test_two_tokens_in_one_window_cost_what_one_counts_by_hand() -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from attnbench.conditions import Glance
 from attnbench.flags import block_flags, is_unstable
-from attnbench.record import Flag, Glance
+from attnbench.record import Flag
 from attnbench.stats import estimate
 from attnbench.table import table
-from tests.conftest import conditions, record
+from tests.samples import conditions, record
 
 
 def test_a_quiet_machine_sets_no_flag() -> None:

@@ -12,7 +12,8 @@ from attnbench.backends import registry
 from attnbench.measure.call import Call
 from attnbench.oracle import Expectation
 from attnbench.testing import check_problem
-from tests.conftest import Cli, problem
+from tests.conftest import Cli
+from tests.samples import problem
 
 pytestmark = pytest.mark.gpu
 

@@ -15,7 +15,7 @@ from attnbench.layer import LocallyGroupedAttention
 from attnbench.oracle import Inputs, reference
 from attnbench.problem import Problem
 from tests import faults
-from tests.conftest import problem
+from tests.samples import problem
 
 # Inputs, weights and float64-computed outputs of timm 1.0.31's modules.
 TIMM = np.load(Path(__file__).parent / "data" / "timm_windows.npz")

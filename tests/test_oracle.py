@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attnbench.oracle import BIAS_TABLE, INPUT, Expectation, Inputs, Outcome, make_inputs, reference
 from attnbench.problem import Problem
-from tests.conftest import problem
+from tests.samples import problem
 
 CPU = torch.device("cpu")
 

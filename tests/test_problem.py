@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attnbench.errors import ProblemError
 from attnbench.problem import Axis, Problem
-from tests.conftest import problem
+from tests.samples import problem
 
 
 @st.composite

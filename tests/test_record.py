@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from attnbench.conditions import Glance, GpuSettings
 from attnbench.execution.messages import (
     BackendAnswer,
     Describe,
@@ -21,8 +22,8 @@ from attnbench.execution.messages import (
     encode,
 )
 from attnbench.problem import Pattern
-from attnbench.record import Cache, Case, Environment, Glance, GpuSettings, Measure, Record, Status
-from tests.conftest import conditions, environment, failed, problem, record, sample_records
+from attnbench.record import Cache, Case, Environment, Measure, Record, Status
+from tests.samples import conditions, environment, failed, problem, record, sample_records
 
 MESSAGES: list[Message] = [
     Ready(),

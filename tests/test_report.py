@@ -19,7 +19,7 @@ from attnbench.report.pivot import pivot
 from attnbench.report.sheet import Column, Grid, Sheet, enumerate_names
 from attnbench.report.tables import sheet
 from attnbench.store import read_run, write_tables
-from tests.conftest import failed, problem, record, sample_records
+from tests.samples import failed, problem, record, sample_records
 
 Store = Callable[[Sequence[Record]], Path]
 

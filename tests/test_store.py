@@ -17,7 +17,8 @@ from attnbench.journal import JOURNAL, Journal, read_journal
 from attnbench.record import Ceilings, Record, Status
 from attnbench.store import CSV, PARQUET, read_run, write_tables
 from attnbench.table import COLUMNS, table
-from tests.conftest import TESTS, failed, problem, record, sample_records
+from tests.conftest import TESTS
+from tests.samples import failed, problem, record, sample_records
 
 Store = Callable[[Sequence[Record]], Path]
 
@@ -194,7 +195,7 @@ def test_a_disk_that_takes_a_part_of_a_line_keeps_what_stood_before(tmp_path: Pa
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from attnbench.errors import OutputError; from attnbench.journal import Journal\n"
-        "from tests.conftest import record\n"
+        "from tests.samples import record\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "with Journal(Path(sys.argv[1])) as journal:\n"
         "    journal.append(record()); size = journal._path.stat().st_size\n"

@@ -14,7 +14,7 @@ import typer
 
 from attnbench.execution.messages import Stage
 from attnbench.execution.observer import Cell, Observer
-from attnbench.execution.runner import Outcome
+from attnbench.execution.session import Outcome
 from attnbench.problem import Pattern
 from attnbench.record import Record, Status
 from attnbench.stats import block_statistic
@@ -73,8 +73,17 @@ class _Bar(Observer):
         self._task = progress.add_task("starting a worker", total=None, left="")
         self._clock = _Clock()
 
+    def _say(self, line: str) -> None:
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def waiting(self, why: str) -> None:
+        self._say(why)
+
+    def resuming(self, directory: Path, *, done: int, failed: int) -> None:
+        self._say(_resuming(directory, done, failed))
+
     def planned(self, cells: Sequence[Cell], directory: Path) -> None:
-        self._progress.console.print(f"writing to {directory}", markup=False, highlight=False, soft_wrap=True)
+        self._say(f"writing to {directory}")
         self._clock.plan(len(cells))
         self._progress.update(self._task, total=len(cells))
 
@@ -87,15 +96,14 @@ class _Bar(Observer):
         self._clock.advance()
         self._progress.update(self._task, advance=1, left=self._clock.left)
         if record.status is not Status.OK:
-            line = f"{record.case}, {record.backend}: {record.status}: {record.reason}"
-            self._progress.console.print(line, markup=False, highlight=False)
+            self._say(f"{record.case}, {record.backend}: {record.status}: {record.reason}")
 
     def skipped(self, cell: Cell) -> None:
         self._clock.advance()
         self._progress.update(self._task, advance=1)
 
     def stopping(self) -> None:
-        self._progress.console.print(_STOPPING, markup=False)
+        self._say(_STOPPING)
 
 
 class _Log(Observer):
@@ -106,6 +114,12 @@ class _Log(Observer):
         self._records: list[Record] = []
         self._missing: Counter[tuple[int, str]] = Counter()
         self._pattern = Pattern.GROUPED
+
+    def waiting(self, why: str) -> None:
+        typer.echo(why, err=True)
+
+    def resuming(self, directory: Path, *, done: int, failed: int) -> None:
+        typer.echo(_resuming(directory, done, failed), err=True)
 
     def planned(self, cells: Sequence[Cell], directory: Path) -> None:
         typer.echo(f"writing to {directory}", err=True)
@@ -131,6 +145,11 @@ class _Log(Observer):
 
     def stopping(self) -> None:
         typer.echo(_STOPPING, err=True)
+
+
+def _resuming(directory: Path, done: int, failed: int) -> str:
+    said = f"resuming {directory}: {done} records are there and stay"
+    return f"{said}; {failed} cells failed or could not run, and are not tried again" if failed else said
 
 
 _STOPPING = "stopping after the case at work; once more stops at once"

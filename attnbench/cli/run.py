@@ -11,7 +11,7 @@ import typer
 from attnbench.cli.boundary import write
 
 if TYPE_CHECKING:
-    from attnbench.execution.runner import Outcome
+    from attnbench.execution.session import Outcome
     from attnbench.suite import Suite
 
 
@@ -27,13 +27,25 @@ def run(
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run directory; by default a new one under results/.")
     ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Go on with a run that was cut short: measure what is missing.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="One block: fast, and no interval.")] = False,
+    rigorous: Annotated[bool, typer.Option("--rigorous", help="Ten blocks: narrow intervals.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait where another run has the device.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cases and stop.")] = False,
 ) -> None:
     """Measure every case of a suite on every backend. The table goes to stdout, everything else to stderr."""
     from attnbench.backends import registry
+    from attnbench.errors import UsageError
     from attnbench.suite import load_suite
 
-    loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=override)
+    if quick and rigorous:
+        raise UsageError("--quick and --rigorous exclude one another; give one")
+    if resume is not None and output is not None:
+        raise UsageError("--resume goes on in the directory it names; leave out --output")
+    blocks = ["measure.blocks=1"] if quick else ["measure.blocks=10"] if rigorous else []
+    loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=[*blocks, *override])
     if dry_run:
         _print_plan(loaded)
         return
@@ -41,7 +53,7 @@ def run(
     from attnbench.execution.runner import run_suite
 
     with observer() as watching:
-        outcome = run_suite(loaded, output=output, observer=watching)
+        outcome = run_suite(loaded, output=output, resume=resume, wait=wait, observer=watching)
     _print_table(outcome)
     typer.echo(summary(outcome), err=True)
     typer.echo(outcome.directory, err=True)

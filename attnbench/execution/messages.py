@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from attnbench.conditions import GpuSettings
 from attnbench.problem import Pattern, Problem
-from attnbench.record import Cache, Case, Environment, GpuSettings, Launch, Measure, Record
+from attnbench.record import Cache, Case, Environment, Launch, Measure, Record
 
 
 class Stage(StrEnum):

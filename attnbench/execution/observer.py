@@ -24,6 +24,12 @@ class Cell:
 class Observer:
     """Is told what a run does. This one does not care; override what is of interest."""
 
+    def waiting(self, why: str) -> None:
+        """Another run has the device; it is waited for."""
+
+    def resuming(self, directory: Path, *, done: int, failed: int) -> None:
+        """An earlier run is gone on with: it has ``done`` records, and ``failed`` cells that are not tried again."""
+
     def planned(self, cells: Sequence[Cell], directory: Path) -> None:
         """The run will measure these cells, in this order; those of unavailable backends are not among them."""
 

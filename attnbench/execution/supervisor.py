@@ -27,6 +27,8 @@ from attnbench.record import Measure, Record, Status
 
 _START_TIMEOUT_S = 300.0
 """Importing torch, and then every backend's package; a cold disk is slow."""
+_STARTS = 3
+"""Attempts to start a worker before the run is given up: the system may have killed the first one by chance."""
 
 
 class Supervisor:
@@ -204,15 +206,18 @@ class Supervisor:
         if self._process is not None:
             return self._process
         began = time.monotonic()
-        try:
-            process = self._process = WorkerProcess(threads=self._threads)
-            answer = process.receive(timeout_s=_START_TIMEOUT_S, abandon=abandon)
-        except (WorkerDied, DeadlinePassed, OSError) as error:
-            self.close()
-            raise WorkerError(f"no worker starts: {str(error) or 'it did not answer in time'}") from None
-        except BaseException:
-            self.close()
-            raise
+        for attempts_left in reversed(range(_STARTS)):
+            try:
+                process = self._process = WorkerProcess(threads=self._threads)
+                answer = process.receive(timeout_s=_START_TIMEOUT_S, abandon=abandon)
+                break
+            except (WorkerDied, DeadlinePassed, OSError) as error:
+                self.close()
+                if not attempts_left:
+                    raise WorkerError(f"no worker starts: {str(error) or 'it did not answer in time'}") from None
+            except BaseException:
+                self.close()
+                raise
         if not isinstance(answer, Ready):
             raise WorkerError(f"the worker's first words were {type(answer).__name__}")
         self.starting_s += time.monotonic() - began

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from attnbench.conditions import Conditions, Glance
 from attnbench.measure.nvml import ManagedGpu
-from attnbench.record import Conditions, Glance
 
 _STAT = Path("/proc/stat")
 _GLANCE_EVERY_S = 0.25

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from attnbench.conditions import Glance, GpuSettings
 from attnbench.flags import THROTTLING
-from attnbench.record import Glance, GpuSettings
 
 _OTHER_REASONS = ("gpu_idle", "applications_clocks_setting", "display_clock_setting")
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attnbench.backends.windows import partition, relative_position_index, reverse, score_mask, window_bias
 from attnbench.problem import Problem
-from tests.conftest import problem
+from tests.samples import problem
 
 CPU = torch.device("cpu")
 

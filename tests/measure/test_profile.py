@@ -10,7 +10,7 @@ from attnbench.backends.registry import load
 from attnbench.measure.call import Call
 from attnbench.measure.profile import profile_call
 from attnbench.oracle import make_inputs
-from tests.conftest import problem
+from tests.samples import problem
 
 MEBIBYTE = 2**20
 

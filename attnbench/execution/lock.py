@@ -1,0 +1,93 @@
+"""One run at a time on a device: two would measure one another."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from attnbench.errors import BusyError, OutputError
+from attnbench.execution.process import Abandoned
+
+LOCKS = "ATTNBENCH_LOCKS"
+"""The environment variable that names the locks' directory: containers that share a device share it."""
+_EVERYONE = 0o777
+_POLL_S = 0.2
+
+
+@contextmanager
+def device_lock(
+    device_id: str, *, suite: str, waiting: Callable[[str], None] | None, abandon: Callable[[], bool]
+) -> Iterator[None]:
+    """Hold a device while entered; the system releases it when this process ends, however that happens.
+
+    Args:
+        device_id: What tells the device from every other of this machine.
+        suite: What it is wanted for, to be read by whoever comes next.
+        waiting: Told who holds it, once, where it shall be waited for; None to refuse instead.
+        abandon: Asked a few times a second whether to give up.
+
+    Raises:
+        BusyError: Another run holds it.
+        OutputError: There is no place for locks.
+        Abandoned: ``abandon`` said so.
+    """
+    directory = Path(os.environ.get(LOCKS) or Path(tempfile.gettempdir()) / "attnbench-locks")
+    path = directory / f"{re.sub(r'[^A-Za-z0-9-]+', '-', device_id)}.lock"
+    holder = path.with_suffix(".holder")
+    lock = FileLock(path, mode=_EVERYONE & ~0o111)
+    told = False
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(PermissionError):  # another user made it, for everyone
+            directory.chmod(_EVERYONE)
+        while True:
+            try:
+                lock.acquire(timeout=0)
+                break
+            except Timeout:
+                pass
+            if waiting is None:
+                raise BusyError(f"{device_id} is in use by {_read(holder)}; let it finish, or wait for it with --wait")
+            if not told:
+                waiting(f"{device_id} is in use by {_read(holder)}; waiting")
+                told = True
+            if abandon():
+                raise Abandoned
+            time.sleep(_POLL_S)
+        path.chmod(_EVERYONE & ~0o111)
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        holder.write_text(
+            f"attnbench run {suite} (process {os.getpid()} of {_user()}, since {since})", encoding="utf-8"
+        )
+    except OSError as error:
+        raise OutputError(f"{path} cannot be locked: {error.strerror}; name another directory in {LOCKS}") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            holder.unlink()
+        lock.release()
+
+
+def _read(holder: Path) -> str:
+    try:
+        return holder.read_text(encoding="utf-8")
+    except OSError:
+        return "another run"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a number without a name, as containers have
+        return f"user {os.getuid()}"
