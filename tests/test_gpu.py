@@ -9,7 +9,9 @@ import torch
 
 import attnbench
 from attnbench.backends import registry
+from attnbench.journal import read_journal
 from attnbench.measure.call import Call
+from attnbench.measure.timing import captured
 from attnbench.oracle import Expectation
 from attnbench.testing import check_problem
 from tests.conftest import Cli
@@ -25,6 +27,24 @@ def test_quick_runs_on_the_gpu(cli: Cli, tmp_path: Path) -> None:
     measured = frame[frame["status"] == "ok"]
     assert (measured["latency_ms"] > 0).all()
     assert measured["kernel"].str.contains(" ").all(), "an operator, then the longest kernel"
+
+
+def test_graphs_and_a_hot_cache_are_measured_too(cli: Cli, tmp_path: Path) -> None:
+    for option in ("launch=graph", "cache=hot"):
+        name = option.replace("=", "-")
+        chosen = ("--set", "device=cuda", "--set", "measure.max_time_s=0.05", "--set", f"measure.{option}")
+        cli("run", "quick", "--quick", "--backend", "naive", "--backend", "sdpa", *chosen, "--output", name, check=0)
+        assert set(attnbench.load(tmp_path / name)["status"]) == {"ok"}
+
+
+def test_the_machine_is_watched_and_its_energy_counted(cli: Cli, tmp_path: Path) -> None:
+    chosen = ("--set", "device=cuda", "--set", "measure.max_time_s=0.5")
+    cli("run", "quick", "--quick", "--backend", "sdpa", *chosen, "--output", "out", check=0)
+    for one in read_journal(tmp_path / "out"):
+        assert one.conditions is not None
+        assert one.conditions.glances[0].sm_mhz
+    assert (attnbench.load(tmp_path / "out")["joules_per_image"] > 0).all()
+    assert "GPU clocks" in cli("doctor", "--device", "cuda", check=0).stdout
 
 
 @pytest.mark.parametrize("windows", [65_535, 65_536])
@@ -50,9 +70,6 @@ def test_a_call_can_be_captured_in_a_graph(name: str) -> None:
     expectation = Expectation(asked, device=torch.device("cuda"), seed=0)
     call = Call(backend(), asked, expectation.inputs)
     with torch.inference_mode():
-        call(expectation.inputs.x)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            output = call(expectation.inputs.x)
-        graph.replay()
+        output = captured(call, expectation.inputs.x)(expectation.inputs.x)
+        torch.cuda.synchronize()
     torch.testing.assert_close(output, call.outcome(expectation.inputs.x).output)

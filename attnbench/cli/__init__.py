@@ -6,6 +6,7 @@ import typer
 
 from attnbench.cli.backends import backends
 from attnbench.cli.boundary import command
+from attnbench.cli.doctor import doctor
 from attnbench.cli.run import run
 from attnbench.cli.schema import schema
 from attnbench.cli.show import show
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for body in (run, show, backends, schema):
+for body in (run, show, backends, doctor, schema):
     app.command()(command(body))
 
 

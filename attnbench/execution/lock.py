@@ -41,9 +41,8 @@ def device_lock(
         OutputError: There is no place for locks.
         Abandoned: ``abandon`` said so.
     """
-    directory = Path(os.environ.get(LOCKS) or Path(tempfile.gettempdir()) / "attnbench-locks")
-    path = directory / f"{re.sub(r'[^A-Za-z0-9-]+', '-', device_id)}.lock"
-    holder = path.with_suffix(".holder")
+    path = _path(device_id)
+    directory, holder = path.parent, path.with_suffix(".holder")
     lock = FileLock(path, mode=_EVERYONE & ~0o111)
     told = False
     try:
@@ -77,6 +76,23 @@ def device_lock(
         with contextlib.suppress(OSError):
             holder.unlink()
         lock.release()
+
+
+def holder_of(device_id: str) -> str | None:
+    """Which run has the device; None where none has."""
+    path = _path(device_id)
+    if not path.exists():
+        return None
+    try:
+        with FileLock(path, timeout=0):
+            return None
+    except (Timeout, OSError):
+        return _read(path.with_suffix(".holder"))
+
+
+def _path(device_id: str) -> Path:
+    directory = Path(os.environ.get(LOCKS) or Path(tempfile.gettempdir()) / "attnbench-locks")
+    return directory / f"{re.sub(r'[^A-Za-z0-9-]+', '-', device_id)}.lock"
 
 
 def _read(holder: Path) -> str:

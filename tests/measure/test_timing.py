@@ -9,7 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnbench.measure.timing import CpuSampler, CudaSampler, Timing, flush_buffer, no_garbage_collection, turns
+from attnbench.measure.timing import (
+    CpuSampler,
+    CudaSampler,
+    NotCapturable,
+    Timing,
+    captured,
+    flush_buffer,
+    no_garbage_collection,
+    turns,
+)
 from attnbench.record import Cache
 
 
@@ -120,6 +129,46 @@ def test_a_gpu_is_never_waited_for_between_samples(monkeypatch: pytest.MonkeyPat
     log = " ".join(cuda.log)
     assert "record synchronize record" not in log.replace("record record", "pair")
     assert log.count("synchronize") == 2 + len(taken.timing.samples_ms) / 20
+
+
+def test_a_gpu_is_brought_to_its_steady_clock_on_samples_that_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    FakeCuda(monkeypatch, clock)
+    calls = 0
+
+    def warming_up(_: Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        clock.now_ns += round(1e6 * (1.0 + (0.5 if calls < 50 else 0.0)))
+
+    taken = CudaSampler(warming_up, X, None)
+    taken.settle()
+    assert calls > 60
+    assert taken.timing.samples_ms == ()
+    taken.take()
+    assert taken.timing.samples_ms == pytest.approx([1.0] * 20)
+
+
+def test_the_host_looks_at_the_gpu_while_it_works(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    cuda = FakeCuda(monkeypatch, clock)
+    taken = CudaSampler(clock.call(0.5), X, None, lambda: cuda.log.append("glance"))
+    taken.take()
+    assert cuda.log[-2:] == ["glance", "synchronize"]
+
+
+def test_short_calls_are_sampled_until_they_hold_a_tenth_of_a_second(clock: Clock) -> None:
+    found = sampled(clock.call(0.05), torch.ones(8), max_time_s=60)
+    assert len(found.samples_ms) == pytest.approx(2000, abs=2)
+
+
+def test_what_no_graph_can_hold_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "Stream", fails)
+    with pytest.raises(NotCapturable, match=r"^operation not permitted when stream is capturing$"):
+        captured(lambda x: x, X)
 
 
 @pytest.mark.parametrize(("latency_ms", "hidden"), [(0.02, True), (0.5, True), (5.0, False)])
