@@ -144,6 +144,28 @@ class AllocatesWithoutEnd(Faulty):
             kept.append(torch.ones(2**22))
 
 
+class MeetsTheKillersLimit(Faulty):
+    """Allocates in a control group of little memory, whose limit the system keeps by killing."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        Path(os.environ["FAULTS_CONTROL_GROUP"], "cgroup.procs").write_text(str(os.getpid()))
+        kept = []
+        while True:
+            kept.append(torch.ones(2**22))
+
+
+class HangsInSample(Faulty):
+    """Quick until it is sampled, then never back."""
+
+    calls = 0
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls > 500 and any(frame.function == "take" for frame in inspect.stack()):
+            time.sleep(3600)
+        return right(qkv)
+
+
 class LeaksMemory(Faulty):
     """Keeps a little more in every call, where the next cell would find it."""
 

@@ -248,8 +248,9 @@ def _sample(cells: list[_Cell], asked: MeasureCase, device: torch.device, send: 
             if not hungry:
                 return
             for cell in hungry:
-                send(Entered(backend=cell.record.backend, stage=Stage.SAMPLE))
                 assert cell.sampler is not None
+                expected_s = cell.sampler.expected_s
+                send(Entered(backend=cell.record.backend, stage=Stage.SAMPLE, expected_s=expected_s))
                 assert cell.monitor is not None
                 try:
                     cell.monitor.watch(cell.sampler.take)

@@ -106,6 +106,8 @@ class Entered:
 
     backend: str
     stage: Stage
+    expected_s: float | None = None
+    """What it should take, where that is known: the deadline follows from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,7 @@ def decode(line: bytes) -> Message:
         case "MeasureCase":
             return _measure_case(fields)
         case "Entered":
-            return Entered(backend=fields["backend"], stage=Stage(fields["stage"]))
+            return Entered(**{**fields, "stage": Stage(fields["stage"])})
         case "Finished":
             return Finished(record=Record.from_json(fields["record"]), spoiled=fields["spoiled"])
         case kind:

@@ -32,7 +32,16 @@ _PROFILER = "USDT:"
 
 
 class WorkerDied(Exception):
-    """The worker's end of the pipe closed; the message says how it ended."""
+    """The worker's end of the pipe closed.
+
+    Args:
+        how: How it ended.
+        out_of_memory: Whether the system killed it because memory ran out.
+    """
+
+    def __init__(self, how: str, *, out_of_memory: bool) -> None:
+        super().__init__(how)
+        self.out_of_memory = out_of_memory
 
 
 class DeadlinePassed(Exception):
@@ -74,6 +83,7 @@ class WorkerProcess:
             os.close(theirs_out)
         self._buffer = b""
         self._spoken_before = 0
+        self._memory_kills = _memory_kills()
 
     def send(self, message: Message) -> None:
         """Ask the worker something.
@@ -87,7 +97,7 @@ class WorkerProcess:
             while data:
                 data = data[os.write(self._to_worker, data) :]
         except BrokenPipeError:
-            raise WorkerDied(self._epitaph()) from None
+            raise self._death() from None
 
     def receive(self, *, timeout_s: float, abandon: Callable[[], bool] = lambda: False) -> Message:
         """Wait for the next message.
@@ -112,11 +122,11 @@ class WorkerProcess:
             if readable:
                 chunk = os.read(self._from_worker, 2**20)
                 if not chunk:
-                    raise WorkerDied(self._epitaph())
+                    raise self._death()
                 self._buffer += chunk
             elif self._process.poll() is not None:
                 # Dead, with its end of the pipe held open by something it started.
-                raise WorkerDied(self._epitaph())
+                raise self._death()
         line, _, self._buffer = self._buffer.partition(b"\n")
         return decode(line)
 
@@ -135,20 +145,21 @@ class WorkerProcess:
         self._to_worker = self._from_worker = -1
         self._output.close()
 
-    def _epitaph(self) -> str:
+    def _death(self) -> WorkerDied:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
         code = self._process.returncode
+        out_of_memory = code == -signal.SIGKILL and _memory_kills() > self._memory_kills
         if code is None:
             how = "the worker closed its pipe"
+        elif out_of_memory:
+            how = "the system killed the worker, because memory ran out"
         elif code < 0:
             how = f"the worker was killed by {signal.Signals(-code).name}"
-            if -code == signal.SIGKILL:
-                how += " (often the system, when memory runs out)"
         else:
             how = f"the worker exited with code {code}"
         said = self._last_words()
-        return f"{how}: {said}" if said else how
+        return WorkerDied(f"{how}: {said}" if said else how, out_of_memory=out_of_memory)
 
     def _last_words(self) -> str:
         """The last line said since the last request; a fault handler's dump is told by its first."""
@@ -158,3 +169,12 @@ class WorkerProcess:
         fatal = [line for line in lines if line.startswith("Fatal Python error")]
         spoken = [line.strip() for line in lines if line.strip() and not line.startswith(_PROFILER)]
         return (fatal or spoken or [""])[-1]
+
+
+def _memory_kills() -> int:
+    """How often the system has killed a process because memory ran out, control groups' limits included."""
+    try:
+        counters = dict(line.split() for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines())
+    except OSError:
+        return 0
+    return int(counters.get("oom_kill", 0))

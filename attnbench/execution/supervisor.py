@@ -27,6 +27,9 @@ from attnbench.record import Measure, Record, Status
 
 _START_TIMEOUT_S = 300.0
 """Importing torch, and then every backend's package; a cold disk is slow."""
+_PATIENCE = 20
+_LEAST_TURN_S = 10.0
+"""A turn of sampling may take this many times what it took before, and at least this long: machines stall."""
 _STARTS = 3
 """Attempts to start a worker before the run is given up: the system may have killed the first one by chance."""
 
@@ -151,7 +154,7 @@ class Supervisor:
         """Records until all are there or the worker had to be replaced."""
         process = self._ready(abandon)
         now = Entered(backend=asked.backends[0], stage=Stage.REFERENCE)
-        deadline = time.monotonic() + _limit(now.stage, asked.measure)
+        deadline = time.monotonic() + _limit(now, asked.measure)
         missing = list(asked.backends)
         try:
             process.send(asked)
@@ -166,17 +169,16 @@ class Supervisor:
                 elif isinstance(answer, Entered):
                     now = answer
                     entered(now)
-                deadline = time.monotonic() + _limit(now.stage, asked.measure)
+                deadline = time.monotonic() + _limit(now, asked.measure)
         except DeadlinePassed:
             self.close()
-            limit_s = _limit(now.stage, asked.measure)
-            key = "prepare_timeout_s" if now.stage in (Stage.REFERENCE, Stage.PREPARE) else "timeout_s"
-            reason = f"stage {now.stage} took longer than {limit_s:g} s ({key})"
+            reason = f"stage {now.stage} took longer than {_limit(now, asked.measure):.3g} s ({_key(now)})"
             yield replace(unmeasured(_guilty(now, missing)), status=Status.TIMEOUT, reason=reason)
         except WorkerDied as death:
             self.close()
             reason = f"in stage {now.stage}, {death}"
-            yield replace(unmeasured(_guilty(now, missing)), status=Status.CRASHED, reason=reason)
+            status = Status.OOM if death.out_of_memory else Status.CRASHED
+            yield replace(unmeasured(_guilty(now, missing)), status=status, reason=reason)
         except BaseException:
             self.close()
             raise
@@ -233,5 +235,15 @@ def _guilty(now: Entered, missing: Sequence[str]) -> str:
     return now.backend if now.backend in missing else missing[0]
 
 
-def _limit(stage: Stage, measure: Measure) -> float:
-    return measure.prepare_timeout_s if stage in (Stage.REFERENCE, Stage.PREPARE) else measure.timeout_s
+def _limit(now: Entered, measure: Measure) -> float:
+    if now.stage in (Stage.REFERENCE, Stage.PREPARE):
+        return measure.prepare_timeout_s
+    if now.expected_s is None:
+        return measure.timeout_s
+    return min(measure.timeout_s, max(_LEAST_TURN_S, _PATIENCE * now.expected_s))
+
+
+def _key(now: Entered) -> str:
+    if now.expected_s is not None:
+        return f"{_PATIENCE} x what it took before, {_LEAST_TURN_S:g} s at least, timeout_s at most"
+    return "prepare_timeout_s" if now.stage in (Stage.REFERENCE, Stage.PREPARE) else "timeout_s"

@@ -70,7 +70,12 @@ class Sampler(ABC):
         self._spent_ms = 0.0
         began = time.perf_counter_ns()
         self._warm_up()
-        self._warm_up_ms = _ms_since(began)
+        self._warm_up_ms = self._longest_ms = _ms_since(began)
+
+    @property
+    def expected_s(self) -> float:
+        """What the next ``take`` should take: no longer than warming up, or any before it."""
+        return self._longest_ms / 1e3
 
     @abstractmethod
     def _warm_up(self) -> None:
@@ -84,7 +89,9 @@ class Sampler(ABC):
         """Add a sample, or as many as belong together."""
         began = time.perf_counter_ns()
         self._samples_ms += self._take()
-        self._spent_ms += _ms_since(began)
+        took_ms = _ms_since(began)
+        self._spent_ms += took_ms
+        self._longest_ms = max(self._longest_ms, took_ms)
 
     def wants_more(self, max_time_s: float) -> bool:
         """Whether the budget leaves room for more; three samples are taken always.

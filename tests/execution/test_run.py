@@ -134,6 +134,32 @@ def test_what_a_backend_leaves_running_ends_with_its_worker(run: object, tmp_pat
     assert not any(map(_alive, left))
 
 
+def test_whom_the_system_kills_for_memory_ran_out_of_memory(run: object) -> None:
+    group = Path(f"/sys/fs/cgroup/memory/attnbench-test-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(2**28))
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    try:
+        frame = run("naive", "faults:MeetsTheKillersLimit", FAULTS_CONTROL_GROUP=str(group))  # type: ignore[operator]
+    finally:
+        group.rmdir()
+    found = by_backend(frame)
+    assert found["naive"][0] == "ok"
+    status, reason = found["MeetsTheKillersLimit"]
+    assert status == "oom"
+    assert reason == "in stage prepare, the system killed the worker, because memory ran out"
+
+
+def test_a_sample_that_never_ends_is_given_up_long_before_the_cells_deadline(run: object) -> None:
+    measure = "measure: {blocks: 1, max_time_s: 1, timeout_s: 200}\n"
+    found = by_backend(run("naive", "faults:HangsInSample", measure=measure))  # type: ignore[operator]
+    assert found["naive"][0] == "ok"
+    assert found["HangsInSample"][0] == "timeout"
+    assert found["HangsInSample"][1].startswith("stage sample took longer than 10 s (20 x what it took before")
+
+
 def test_a_wrong_gradient_is_found_in_training(run: object) -> None:
     case = CASE.replace("heads: 2", "heads: 2, mode: forward_backward")
     found = by_backend(run("naive", "faults:WrongGradient", cases=case))  # type: ignore[operator]
