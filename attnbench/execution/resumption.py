@@ -78,8 +78,11 @@ def check_cases(directory: Path, cases: Sequence[Case], device: str) -> None:
     _compare(directory, "the number of cases", len(before), len(cases))
 
 
-def check_environment(directory: Path, environment: Environment) -> None:
+def check_environment(directory: Path, environment: Environment) -> Environment:
     """See that the machine, and what is installed there, is what it was.
+
+    Returns:
+        The environment as it was stored.
 
     Raises:
         NotComparableError: It is not: with what differs.
@@ -96,6 +99,7 @@ def check_environment(directory: Path, environment: Environment) -> None:
             raise NotComparableError(
                 f"--resume {directory}: {name} was {was} and is {now}; one run is measured in one environment: run anew"
             )
+    return before
 
 
 def read_progress(directory: Path, cases: Sequence[Case], backends: Sequence[str]) -> Progress:

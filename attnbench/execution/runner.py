@@ -116,7 +116,7 @@ def _run(
     else:
         directory = resume
         resumption.check_cases(directory, cases, environment.device)
-        resumption.check_environment(directory, environment)
+        environment = resumption.check_environment(directory, environment)
         progress = resumption.read_progress(directory, cases, suite.backends)
         observer.resuming(directory, done=len(progress.done), failed=len(progress.failed))
     outcome = Outcome(directory=directory, environment=environment, cells=cells)

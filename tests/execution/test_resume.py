@@ -153,11 +153,14 @@ def test_resuming_does_what_is_missing_and_says_what_it_skips(tmp_path: Path) ->
     finish(start(tmp_path, "--output", "out"))
     lines = (out / JOURNAL).read_bytes().splitlines(keepends=True)
     (out / JOURNAL).write_bytes(b"".join(lines[:30]) + lines[30][:100])
+    environment = json.loads((out / "environment.json").read_text()) | {"started_at": "2025-01-01T00:00:00+00:00"}
+    (out / "environment.json").write_text(json.dumps(environment))
     stderr = finish(start(tmp_path, "--resume", "out"))
     assert "resuming out: 30 records are there and stay" in stderr
     assert "27 of 27 cells (27 ok)" in stderr
     assert (out / JOURNAL).read_bytes().splitlines(keepends=True)[:30] == lines[:30]
     assert len(keys(out)) == CELLS * BLOCKS
+    assert json.loads((out / "environment.json").read_text())["started_at"] == environment["started_at"]
     stderr = finish(start(tmp_path, "--resume", "out"))
     assert "resuming out: 81 records are there and stay" in stderr
 
