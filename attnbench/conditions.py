@@ -44,7 +44,7 @@ class GpuSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """The machine while one cell was sampled; what others took is summed over its samples alone."""
+    """The machine while a cell was sampled, in turn with the other cells of its case: they share one."""
 
     wall_s: float
     load_before: float

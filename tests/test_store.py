@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import attnbench
-from attnbench.errors import OutputError, StoredRunError
+from attnbench.errors import LostOutputError, StoredRunError
 from attnbench.journal import JOURNAL, Journal, read_journal
 from attnbench.record import Ceilings, Record, Status
 from attnbench.store import CSV, PARQUET, read_run, write_tables
@@ -194,14 +194,14 @@ def test_an_impossible_problem_in_a_journal_is_named_with_its_line(stored: Path)
 def test_a_disk_that_takes_a_part_of_a_line_keeps_what_stood_before(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from attnbench.errors import OutputError; from attnbench.journal import Journal\n"
+        "from attnbench.errors import LostOutputError; from attnbench.journal import Journal\n"
         "from tests.samples import record\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "with Journal(Path(sys.argv[1])) as journal:\n"
         "    journal.append(record()); size = journal._path.stat().st_size\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))\n"
         "    try: journal.append(record(block=1)); print('written')\n"
-        "    except OutputError as error: print(error)\n"
+        "    except LostOutputError as error: print(error)\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
         "    journal.append(record(block=2))\n"
     )
@@ -228,7 +228,7 @@ def test_a_full_disk_stops_with_one_sentence_and_leaves_what_was_written(tmp_pat
         kept = journal._file
         with (
             Path("/dev/full").open("wb", buffering=0) as journal._file,
-            pytest.raises(OutputError, match="No space left on device; what it holds stays"),
+            pytest.raises(LostOutputError, match="No space left on device; what it holds stays"),
         ):
             journal.append(record(block=1))
         journal._file = kept

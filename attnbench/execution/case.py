@@ -15,6 +15,7 @@ from torch import Tensor
 
 from attnbench.backends.registry import load
 from attnbench.backends.whole_map import effective, refusals
+from attnbench.conditions import Conditions
 from attnbench.execution.failure import describe_error, is_out_of_memory
 from attnbench.execution.messages import Entered, Finished, MeasureCase, Message, Stage
 from attnbench.measure.call import Call
@@ -74,7 +75,6 @@ class _Cell:
     clock: _Clock = field(default_factory=_Clock)
     call: Call | None = None
     sampler: Sampler | None = None
-    monitor: Monitor | None = None
     expectation: Expectation | None = None
     x: Tensor | None = None
 
@@ -88,7 +88,7 @@ class _Cell:
         self.clock.lap("prepare_s")  # what a failing cell took since its last part
         spent = Spent(**self.clock.spent)
         self.record = replace(self.record, status=status, reason=reason[:_LONGEST_REASON] or status, spent=spent)
-        self.call = self.sampler = self.monitor = self.expectation = self.x = None
+        self.call = self.sampler = self.expectation = self.x = None
 
 
 class _Spoiled(Exception):
@@ -114,20 +114,28 @@ def measure_case(asked: MeasureCase, send: Callable[[Message], None]) -> None:
 def _measure(asked: MeasureCase, device: torch.device, send: Callable[[Message], None]) -> None:
     running: list[_Cell] = []
     flush = flush_buffer(device, cache=asked.cache, cache_bytes=asked.cache_bytes)
+    gpu = managed_gpu(gpu_uuid(device))
+    monitor = Monitor(threads=asked.measure.threads, gpu=gpu)
     for backend, position in zip(asked.backends, asked.positions, strict=True):
         cell = _Cell(record=_unmeasured(asked, backend, position))
         try:
-            _prepare(cell, asked, flush, send)
+            x, timed = _prepare(cell, asked, send)
+            if gpu is not None and asked.block == 0:
+                cell.record = replace(cell.record, joules=joules_per_call(timed, x, gpu))
+                cell.clock.lap("profile_s")
+            cell.sampler = sampler(timed, x, flush, monitor.glance)
             running.append(cell)
         except Exception as error:  # whatever a backend raises costs its own cell alone
             _give_up(cell, error, device, send)
+    monitor.start()
     _sample(running, asked, device, send)
+    conditions = monitor.conditions()
     for cell in running:
         if cell.sampler is None:
             continue
         send(Entered(backend=cell.record.backend, stage=Stage.MEASURE))
         try:
-            _finish(cell)
+            _finish(cell, conditions)
         except Exception as error:
             _give_up(cell, error, device, send)
         else:
@@ -161,8 +169,13 @@ def _unmeasured(asked: MeasureCase, backend: str, position: int) -> Record:
     )
 
 
-def _prepare(cell: _Cell, asked: MeasureCase, flush: Tensor | None, send: Callable[[Message], None]) -> None:
+def _prepare(
+    cell: _Cell, asked: MeasureCase, send: Callable[[Message], None]
+) -> tuple[Tensor, Callable[[Tensor], object]]:
     """Everything before the first sample.
+
+    Returns:
+        The input, and what is to be timed on it.
 
     Raises:
         _Refusal: The cell ends here.
@@ -208,16 +221,11 @@ def _prepare(cell: _Cell, asked: MeasureCase, flush: Tensor | None, send: Callab
         kernel=profile.kernel,
         ceilings=ceilings,
     )
-    timed: Callable[[Tensor], object] = call
-    if asked.measure.launch is Launch.GRAPH:
-        timed = _captured(call, x, expectation)
-        clock.lap("prepare_s")
-    gpu = managed_gpu(gpu_uuid(device))
-    if gpu is not None and asked.block == 0:
-        cell.record = replace(cell.record, joules=joules_per_call(timed, x, gpu))
-        clock.lap("profile_s")
-    cell.monitor = Monitor(threads=asked.measure.threads, gpu=gpu)
-    cell.sampler = sampler(timed, x, flush, cell.monitor.glance)
+    if asked.measure.launch is Launch.EAGER:
+        return x, call
+    replay = _captured(call, x, expectation)
+    clock.lap("prepare_s")
+    return x, replay
 
 
 def _captured(call: Call, x: Tensor, expectation: Expectation) -> Callable[[Tensor], object]:
@@ -251,29 +259,26 @@ def _sample(cells: list[_Cell], asked: MeasureCase, device: torch.device, send: 
                 assert cell.sampler is not None
                 expected_s = cell.sampler.expected_s
                 send(Entered(backend=cell.record.backend, stage=Stage.SAMPLE, expected_s=expected_s))
-                assert cell.monitor is not None
                 try:
-                    cell.monitor.watch(cell.sampler.take)
+                    cell.sampler.take()
                 except Exception as error:
                     cell.clock.restart()  # what it waited for others is not its own
                     _give_up(cell, error, device, send)
 
 
-def _finish(cell: _Cell) -> None:
+def _finish(cell: _Cell, conditions: Conditions) -> None:
     """Check once more what was timed, and fill in the record.
 
     Raises:
         _Refusal: It is no longer right.
     """
     assert cell.sampler is not None
-    assert cell.monitor is not None
     assert cell.call is not None
     assert cell.expectation is not None
     assert cell.x is not None
     timing = cell.sampler.timing
     cell.clock.spent["warm_up_s"], cell.clock.spent["timed_s"] = timing.warm_up_s, timing.timed_s
     cell.clock.restart()
-    conditions = cell.monitor.conditions()
     if reason := recheck(cell.call, cell.expectation, cell.x):
         raise _Refusal(Status.WRONG_RESULT, reason)
     cell.clock.lap("check_s")

@@ -1,4 +1,4 @@
-"""What the machine did while a cell was sampled: what others took, and what slowed it down."""
+"""What the machine did while the cells of a case were sampled: what others took, and what slowed it down."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import resource
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,56 +46,55 @@ def read_counters() -> Counters:
 
 
 class Monitor:
-    """Watches the samples of one cell.
+    """Watches while the cells of a case are sampled in turn.
 
     Args:
         threads: CPU threads of this process.
-        gpu: The GPU where the cell runs on one that can be asked.
+        gpu: The GPU where the case runs on one that can be asked.
     """
 
     def __init__(self, *, threads: int, gpu: ManagedGpu | None = None) -> None:
         self._threads = threads
         self._gpu = gpu
-        self._load_before = os.getloadavg()[0]
-        self._spans: list[tuple[Counters, Counters]] = []
         self._glances: list[Glance] = []
         self._glanced = 0.0
-        self.glance()
+        self.start()
 
-    def watch(self, sample: Callable[[], None]) -> None:
-        """Take a sample, counting what others do meanwhile."""
-        before = read_counters()
-        sample()
-        self._spans.append((before, read_counters()))
+    def start(self) -> None:
+        """Begin: the first sample comes next."""
+        self._glances.clear()
+        self._look()
+        self._load_before = os.getloadavg()[0]
+        self._before = read_counters()
 
     def glance(self) -> None:
         """Look at the GPU, at most a few times a second."""
-        now = time.monotonic()
-        if self._gpu is not None and now - self._glanced > _GLANCE_EVERY_S:
-            self._glanced = now
-            self._glances.append(self._gpu.glance())
+        if time.monotonic() - self._glanced > _GLANCE_EVERY_S:
+            self._look()
 
     def conditions(self) -> Conditions:
-        """What was seen so far."""
-        self._glanced = 0.0
-        self.glance()
-        own_s = self._sum(lambda now: now.own_s)
+        """What happened since the start."""
+        before, after = self._before, read_counters()
+        self._look()
+        own_s = after.own_s - before.own_s
         return Conditions(
-            wall_s=self._sum(lambda now: now.wall_s),
+            wall_s=after.wall_s - before.wall_s,
             load_before=self._load_before,
             load_after=os.getloadavg()[0],
-            steal_s=self._sum(lambda now: now.steal_s),
-            others_s=max(0.0, self._sum(lambda now: now.busy_s) - own_s),
-            involuntary_switches=round(self._sum(lambda now: now.involuntary_switches)),
-            quota_s=self._sum(lambda now: now.quota_s),
+            steal_s=after.steal_s - before.steal_s,
+            others_s=max(0.0, after.busy_s - before.busy_s - own_s),
+            involuntary_switches=after.involuntary_switches - before.involuntary_switches,
+            quota_s=after.quota_s - before.quota_s,
             cpu_mhz=cpu_mhz(),
             cores=len(os.sched_getaffinity(0)),
             threads=self._threads,
             glances=tuple(self._glances),
         )
 
-    def _sum(self, counter: Callable[[Counters], float]) -> float:
-        return sum(counter(after) - counter(before) for before, after in self._spans)
+    def _look(self) -> None:
+        if self._gpu is not None:
+            self._glances.append(self._gpu.glance())
+            self._glanced = time.monotonic()
 
 
 def cpu_mhz() -> float | None:

@@ -28,6 +28,7 @@ _LEAST_MS = 100.0
 _SETTLING_S = 0.5
 _SETTLED = 0.01
 _WARM_UP_CALLS = 2
+_WARM_UP_LOOPS = 3
 _SHORT_MS = 1.0
 """A GPU call shorter than this could wait for its own launch: the queue is filled before a batch of them."""
 
@@ -130,14 +131,15 @@ class CpuSampler(Sampler):
     """A sample is a loop of at least 10 ms; where the caches shall be cold, one call alone."""
 
     def _warm_up(self) -> None:
-        for _ in range(_WARM_UP_CALLS):
-            once_ms = self._loop_ms(1)
+        once_ms = min(self._loop_ms(1) for _ in range(_WARM_UP_CALLS))
         if self._flush is not None:
             return  # a loop would warm its own cache
-        self.calls = math.ceil(_SAMPLE_MS / max(once_ms, 1e-4))
-        if self.calls > 1:
-            # The first estimate came from a call or two: with it, fill one loop and correct it.
-            self.calls = math.ceil(_SAMPLE_MS / (self._loop_ms(self.calls) / self.calls))
+        # The first calls are slow ones: fill loops by the fastest call so far, as far as that takes little time.
+        for _ in range(_WARM_UP_LOOPS):
+            self.calls = max(self.calls, math.ceil(_SAMPLE_MS / max(once_ms, 1e-4)))
+            if self.calls == 1 and once_ms > _WARM_UP_LOOPS * _SAMPLE_MS:
+                break
+            once_ms = min(once_ms, self._loop_ms(self.calls) / self.calls)
 
     def _take(self) -> list[float]:
         if self._flush is not None:

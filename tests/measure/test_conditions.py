@@ -19,19 +19,17 @@ def counters(**fields: float) -> Counters:
     return Counters(**{**known, **fields})  # type: ignore[arg-type]
 
 
-def test_only_what_happens_during_samples_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_happens_from_the_start_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     readings = iter(
         [
+            counters(),
             counters(wall_s=10, own_s=1, busy_s=100, steal_s=5, involuntary_switches=7, quota_s=1),
-            counters(wall_s=11, own_s=2, busy_s=101.5, steal_s=5.25, involuntary_switches=9, quota_s=1.5),
-            counters(wall_s=50, own_s=9, busy_s=900, steal_s=90, involuntary_switches=99, quota_s=9),
-            counters(wall_s=51, own_s=10, busy_s=902, steal_s=90, involuntary_switches=99, quota_s=9),
+            counters(wall_s=12, own_s=3, busy_s=103.5, steal_s=5.25, involuntary_switches=9, quota_s=1.5),
         ]
     )
     monkeypatch.setattr(conditions, "read_counters", lambda: next(readings))
     monitor = Monitor(threads=1)
-    monitor.watch(lambda: None)
-    monitor.watch(lambda: None)
+    monitor.start()
     found = monitor.conditions()
     assert (found.wall_s, found.others_s, found.steal_s) == (2, 1.5, 0.25)
     assert (found.involuntary_switches, found.quota_s, found.threads) == (2, 0.5, 1)

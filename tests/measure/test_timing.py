@@ -64,6 +64,16 @@ def test_a_cpu_sample_is_a_loop_of_at_least_ten_milliseconds(clock: Clock, laten
     assert found.timed_s == pytest.approx(latency_ms * found.calls_per_sample * len(found.samples_ms) / 1e3)
 
 
+def test_slow_first_calls_do_not_make_loops_short(clock: Clock) -> None:
+    def warming_up(_: Tensor) -> None:
+        clock.calls += 1
+        clock.now_ns += round(1e6 * (20.0 if clock.calls < 4 else 0.5))
+
+    found = sampled(warming_up, max_time_s=0.2)
+    assert found.calls_per_sample == 20
+    assert found.samples_ms[0] == pytest.approx(0.5)
+
+
 def test_samples_stop_when_the_budget_is_spent(clock: Clock) -> None:
     found = sampled(clock.call(10.0), max_time_s=0.5)
     assert len(found.samples_ms) == 50
