@@ -136,7 +136,7 @@ class CpuSampler(Sampler):
             return  # a loop would warm its own cache
         # The first calls are slow ones: fill loops by the fastest call so far, as far as that takes little time.
         for _ in range(_WARM_UP_LOOPS):
-            self.calls = max(self.calls, math.ceil(_SAMPLE_MS / max(once_ms, 1e-4)))
+            self.calls = max(self.calls, math.ceil(_SAMPLE_MS / max(once_ms, 1e-5)))
             if self.calls == 1 and once_ms > _WARM_UP_LOOPS * _SAMPLE_MS:
                 break
             once_ms = min(once_ms, self._loop_ms(self.calls) / self.calls)

@@ -3,8 +3,8 @@
 The upper table has nanoseconds a call: our sampler, the same loop written out by hand, and
 ``torch.utils.benchmark.Timer``, each with as many calls a sample, in turn, 10th percentiles. A function that returns
 its argument costs the same in all three, so that what they differ by is the instrument's. The lower table has what a
-sample takes beyond its timed span: the wall time round ``Sampler.take``, and round telling the parent first, as a worker
-does, less the span. Such time is lost, but never part of a latency.
+sample takes beyond its timed span: the wall time round ``Sampler.take``, and round telling the parent first, as
+workers do, less the span. Such time is lost, but never part of a latency.
 """
 
 from __future__ import annotations
