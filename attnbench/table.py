@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
 
 from attnbench.cost import cost
 from attnbench.flags import block_flags, is_unstable
+from attnbench.problem import Problem
 from attnbench.record import Flag, Record, Status
 from attnbench.stats import block_statistic, estimate, geometric_mean, percentile
 
@@ -50,6 +51,8 @@ ADDED = ("joules_per_image",)
 """Columns that tables of schema 1 lack."""
 
 
+PROBLEM = tuple(field.name for field in fields(Problem))
+"""The columns that together are a problem."""
 Blocks = dict[tuple[str, str], dict[int, float]]
 """By case and backend, then by block: what stands for the block, in milliseconds."""
 

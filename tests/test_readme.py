@@ -8,9 +8,8 @@ from pathlib import Path
 
 import attnbench
 from attnbench.backends import registry
-from attnbench.report.tables import PROBLEM
 from attnbench.suite import built_in_suites, load_suite
-from attnbench.table import COLUMNS
+from attnbench.table import COLUMNS, PROBLEM
 from tests.conftest import TESTS, Cli
 
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
@@ -49,6 +48,12 @@ def test_the_backend_runs_and_passes_its_check_as_printed(cli: Cli, tmp_path: Pa
         sys.path.remove(str(tmp_path))
         sys.modules.pop("my_kernels", None)
     assert namespace["checked"]
+
+
+def test_the_table_is_what_show_prints_of_the_reference(cli: Cli) -> None:
+    stored = TESTS.parent / "results" / "reference" / "amd-epyc-2-cores" / "quick"
+    shown = cli("show", str(stored), check=0, COLUMNS="100").stdout.splitlines()
+    assert [line for line in block("table").splitlines() if line not in shown] == []
 
 
 def test_the_tables_name_every_column_suite_and_backend() -> None:

@@ -12,9 +12,9 @@ from attnbench.record import Status
 from attnbench.report.notes import completeness, failures, flagged, ran_math
 from attnbench.report.numbers import relative_error, spelled
 from attnbench.report.sheet import Column, Grid, Sheet
-from attnbench.report.tables import PROBLEM, heading
+from attnbench.report.tables import heading
 from attnbench.store import StoredRun
-from attnbench.table import COLUMNS
+from attnbench.table import COLUMNS, PROBLEM
 
 _SIDES = {"resolution": ("height", "width"), "window": ("window_height", "window_width")}
 _CASE = "told apart by"

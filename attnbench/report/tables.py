@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from attnbench.problem import Problem
 from attnbench.record import Status
 from attnbench.report.notes import notes, pattern_of
 from attnbench.report.numbers import NOTHING, interval, known, missing, relative_error, significant, spelled
 from attnbench.report.sheet import Column, Grid, Sheet
 from attnbench.stats import Estimate, paired_ratio
 from attnbench.store import StoredRun
-from attnbench.table import ADDED, Blocks
+from attnbench.table import ADDED, PROBLEM, Blocks
 
-PROBLEM = tuple(field.name for field in fields(Problem))
-"""The columns that together are a problem."""
 Row = Mapping[Any, Any]
 """One row of a run's table, by column."""
 _NUMBERS = (
