@@ -50,6 +50,8 @@ class Conditions:
     load_before: float
     """Mean length of the run queue over the last minute."""
     load_after: float
+    own_s: float = 0.0
+    """CPU time of the worker."""
     steal_s: float = 0.0
     """Time that the hypervisor gave to other machines, summed over the cores we may use."""
     others_s: float = 0.0

@@ -77,7 +77,7 @@ def _device(facts: Facts) -> Iterator[Finding]:
     if not facts.environment.device.startswith("cuda"):
         return
     if facts.gpu is None:
-        advice = "pip install nvidia-ml-py, or let this container see the driver's libnvidia-ml"
+        advice = "let this container see the driver's libnvidia-ml (and pip install nvidia-ml-py)"
         yield Finding(topic="GPU state", found="not told", advice=advice)
         return
     gpu, now = facts.gpu, facts.gpu.now
@@ -90,8 +90,8 @@ def _device(facts: Facts) -> Iterator[Finding]:
     locked = "applications_clocks_setting" in now.throttle_reasons
     yield Finding(
         topic="GPU clocks",
-        found=f"{_known(now.sm_mhz)} of {_known(gpu.max_sm_mhz)} MHz, {'set' if locked else 'free'}",
-        advice="" if locked else "fix them for comparisons: sudo nvidia-smi -lgc MHZ (undo: -rgc)",
+        found=f"{_known(now.sm_mhz)} of {_known(gpu.max_sm_mhz)} MHz, {'set' if locked else 'not known to be fixed'}",
+        advice="" if locked else "unless they are: sudo nvidia-smi -lgc MHZ (undo: -rgc)",
     )
     if now.foreign_processes:
         found = f"{now.foreign_processes} other processes have the GPU open"

@@ -14,6 +14,8 @@ WIDEST = 1.1
 _LARGEST_SHARE = 0.05
 """Of the time of the samples, that others may take before a cell counts as contended."""
 _MOST_SWITCHES_PER_S = 10.0
+_MOST_OWN = 1.3
+"""Times the threads it was given: more means that a backend left threads at work beside the others."""
 THROTTLING = (
     "sw_power_cap",
     "hw_slowdown",
@@ -49,9 +51,11 @@ def _contended(conditions: Conditions, record: Record) -> bool:
         return any(glance.foreign_processes for glance in conditions.glances)
     # What others take of the cores that we leave idle is theirs; the worker keeps one busy per thread.
     idle_s = max(0, conditions.cores - conditions.threads) * conditions.wall_s
-    taken_s = conditions.steal_s + max(0.0, conditions.others_s - idle_s)
+    ours = min(1.0, conditions.threads / conditions.cores)
+    taken_s = ours * conditions.steal_s + max(0.0, conditions.others_s - idle_s)
     return (
-        taken_s > _LARGEST_SHARE * conditions.wall_s
+        taken_s > _LARGEST_SHARE * conditions.threads * conditions.wall_s
+        or conditions.own_s > _MOST_OWN * conditions.threads * conditions.wall_s
         or conditions.involuntary_switches > _MOST_SWITCHES_PER_S * conditions.wall_s
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -31,11 +32,14 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._path = directory / JOURNAL
         try:
-            if self._path.exists():
-                whole, newline, torn = self._path.read_bytes().rpartition(b"\n")
-                if torn:
-                    os.truncate(self._path, len(whole) + len(newline))
             self._file = self._path.open("ab", buffering=0)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            whole, newline, torn = self._path.read_bytes().rpartition(b"\n")
+            if torn:
+                self._file.truncate(len(whole) + len(newline))
+        except BlockingIOError:
+            self._file.close()
+            raise OutputError(f"{self._path} is being written by another run; let it finish") from None
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written: {error.strerror}") from None
 
@@ -90,7 +94,9 @@ def _parse(line: bytes, where: str) -> Record:
         data = json.loads(line)
         version = data["schema_version"]
     except (ValueError, KeyError, TypeError):
-        raise StoredRunError(f"{where}: not a journal line; the file is damaged") from None
+        raise StoredRunError(
+            f"{where}: not a journal line; remove it, and the rest reads (--resume measures it anew)"
+        ) from None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise StoredRunError(
             f"{where}: written by a newer attnbench (schema {version}, this one reads up to {SCHEMA_VERSION}); upgrade"

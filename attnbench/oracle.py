@@ -20,6 +20,7 @@ from attnbench.problem import Axis, Bias, Mode, Padding, Problem, Scope
 
 BIAS_TABLE = "relative_position_bias_table"
 INPUT = "input"
+OUTPUT = "output"
 _SCORES_AT_ONCE = 2**25
 """Scores computed together: 256 MiB in float64."""
 _FLOAT32_UNITS = 16
@@ -277,20 +278,21 @@ class Expectation:
             return Verdict(max_error=math.inf, reason=f"output of shape {tuple(output.shape)} (allowed: {allowed})")
         if output.dtype is not self.inputs.x.dtype:
             return Verdict(max_error=math.inf, reason=f"output of dtype {output.dtype} (allowed: {problem.dtype})")
-        found = self._tensors(outcome)
-        max_error = _error(found["output"], self._exact["output"])
-        for name, exact in self._exact.items():
+        max_error = _error(self._on_map({OUTPUT: output})[OUTPUT], self._exact[OUTPUT])
+        found = {OUTPUT: output, **outcome.gradients}
+        for name in self._exact:
             if name not in found:
                 return Verdict(max_error=max_error, reason=f"no gradient of {name}")
-            error = _error(found[name], exact)
+        return Verdict(max_error=max_error, reason=self.disagreement(found))
+
+    def disagreement(self, found: Mapping[str, Tensor]) -> str:
+        """What is wrong with tensors of an outcome, by their names; empty where nothing is."""
+        for name, tensor in self._on_map(found).items():
+            error = _error(tensor, self._exact[name])
             if not error <= self.bounds[name]:  # also where it is not a number
-                what = name if name == "output" else f"gradient of {name}"
-                allowed_error = f"allowed: {self.bounds[name]:.3g}"
-                return Verdict(
-                    max_error=max_error,
-                    reason=f"{what} is off by {error:.3g} ({allowed_error}) from the float64 reference",
-                )
-        return Verdict(max_error=max_error, reason="")
+                what = name if name == OUTPUT else f"gradient of {name}"
+                return f"{what} is off by {error:.3g} (allowed: {self.bounds[name]:.3g}) from the float64 reference"
+        return ""
 
     def other_input(self) -> Tensor:
         """Another input whose output is known without computing the reference again.
@@ -304,16 +306,19 @@ class Expectation:
     def other_disagreement(self, output: Tensor) -> str:
         """What is wrong with the output for ``other_input``; empty where nothing is."""
         restored = output.flip(0) if self.problem.scope is Scope.LAYER else -output
-        error = _error(self._tensors(Outcome(output=restored, gradients={}))["output"], self._exact["output"])
-        if error <= self.bounds["output"]:
+        error = _error(self._on_map({OUTPUT: restored})[OUTPUT], self._exact[OUTPUT])
+        if error <= self.bounds[OUTPUT]:
             return ""
-        return f"output is off by {error:.3g} (allowed: {self.bounds['output']:.3g})"
+        return f"output is off by {error:.3g} (allowed: {self.bounds[OUTPUT]:.3g})"
 
     def _tensors(self, outcome: Outcome) -> dict[str, Tensor]:
-        tensors = {"output": outcome.output, **outcome.gradients}
+        return self._on_map({OUTPUT: outcome.output, **outcome.gradients})
+
+    def _on_map(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is to be compared: at scope ``windows`` the map's own tokens, for padded ones are nobody's business."""
+        tensors = dict(found)
         if self.problem.scope is Scope.WINDOWS:
-            # What a padded token receives is nobody's business: compare the map's own tokens.
-            for name in ("output", INPUT):
+            for name in (OUTPUT, INPUT):
                 if name in tensors:
                     on_map = _padded_map(tensors[name], self.problem)
                     tensors[name] = on_map[:, : self.problem.height, : self.problem.width]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnbench.errors import OutputError, StoredRunError
+from attnbench.errors import LostOutputError, StoredRunError
 from attnbench.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
 from attnbench.record import SCHEMA_VERSION, Environment, Status
 from attnbench.table import ADDED, COLUMNS, Blocks, Cells, typed
@@ -83,6 +83,27 @@ def read_run(directory: str | Path) -> StoredRun:
     return StoredRun(path=path, table=frame, environment=environment, suite=suite, cells=expected, blocks=blocks)
 
 
+def find_runs(directory: str | Path, *, but: str | Path | None = None) -> list[StoredRun]:
+    """A run, or every run below a directory, oldest first.
+
+    Args:
+        directory: A run directory, or one that holds some.
+        but: A run to leave out: the candidate often lies beside its base.
+
+    Raises:
+        StoredRunError: There is none, or one of them is damaged.
+    """
+    path = Path(directory)
+    if not path.is_dir() or any((path / name).exists() for name in (JOURNAL, PARQUET, CSV)):
+        return [read_run(path)]
+    places = {file.parent for name in (JOURNAL, PARQUET, CSV) for file in path.glob(f"**/{name}")}
+    left_out = None if but is None else Path(but).resolve()
+    runs = [read_run(place) for place in sorted(places) if place.resolve() != left_out]
+    if not runs:
+        raise StoredRunError(f"{path} holds no run; give run directories, or a directory of them")
+    return sorted(runs, key=lambda run: str(run.environment.get("started_at", "")))
+
+
 def _read_environment(path: Path) -> dict[str, Any]:
     file = path / ENVIRONMENT
     if not file.exists():
@@ -148,7 +169,7 @@ def write_tables(directory: Path) -> StoredRun:
         The run as it lies there now.
 
     Raises:
-        OutputError: They cannot be written; the journal stays.
+        LostOutputError: They cannot be written; the journal stays.
     """
     run = read_run(directory)
     try:
@@ -158,5 +179,5 @@ def write_tables(directory: Path) -> StoredRun:
             unfinished.replace(directory / name)
     except OSError as error:
         reason = error.strerror or os.strerror(error.errno or 0)
-        raise OutputError(f"the tables of {directory} cannot be written: {reason}; the journal stays") from None
+        raise LostOutputError(f"the tables of {directory} cannot be written: {reason}; the journal stays") from None
     return run

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -243,6 +244,50 @@ class WrongGradient(Faulty):
 class WrongShape(Faulty):
     def attend(self, qkv: Tensor) -> Tensor:
         return right(qkv).flatten(2)
+
+
+class LosesAWindow(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        return right(qkv)[:-1]
+
+
+class SwitchesKernels(Faulty):
+    """Sets torch's global switches, for everybody who comes after."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        torch.backends.cuda.enable_flash_sdp(False)
+        torch.set_default_dtype(torch.float64)
+        torch.set_float32_matmul_precision("medium")
+        return right(qkv)
+
+
+class NotesSwitches(Faulty):
+    """Notes the switches it finds in every call."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        found = (torch.backends.cuda.flash_sdp_enabled(), torch.get_default_dtype(), torch.get_num_threads())
+        with Path("switches").open("a") as notes:
+            notes.write(f"{found}\n")
+        return right(qkv)
+
+
+class TakesThreads(Faulty):
+    def attend(self, qkv: Tensor) -> Tensor:
+        torch.set_num_threads(2)
+        return right(qkv)
+
+
+class LeavesAThread(Faulty):
+    """Right, with a thread that goes on computing beside whoever comes next."""
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        def spin() -> None:
+            square = torch.randn(256, 256)
+            while True:
+                square @ square
+
+        threading.Thread(target=spin, daemon=True).start()
+        return right
 
 
 class WrongDtype(Faulty):

@@ -31,9 +31,10 @@ SHARED = (Glance(), Glance(foreign_processes=1))
         ({"device": "cuda:0", "host_ms": 3.0}, Flag.LAUNCH_BOUND),
         ({"conditions": conditions(quota_s=0.01)}, Flag.THROTTLED),
         ({"device": "cuda:0", "conditions": conditions(glances=CAPPED)}, Flag.THROTTLED),
-        ({"conditions": conditions(steal_s=0.06)}, Flag.CONTENDED),
+        ({"conditions": conditions(steal_s=0.12)}, Flag.CONTENDED),
         ({"conditions": conditions(others_s=1.06)}, Flag.CONTENDED),
-        ({"conditions": conditions(others_s=0.06, threads=2)}, Flag.CONTENDED),
+        ({"conditions": conditions(others_s=0.12, threads=2)}, Flag.CONTENDED),
+        ({"conditions": conditions(own_s=1.4)}, Flag.CONTENDED),
         ({"conditions": conditions(involuntary_switches=11)}, Flag.CONTENDED),
         ({"device": "cuda:0", "conditions": conditions(glances=SHARED)}, Flag.CONTENDED),
     ],
@@ -46,7 +47,8 @@ def test_each_condition_sets_its_flag(fields: dict[str, Any], flag: Flag) -> Non
     "fields",
     [
         {"conditions": conditions(others_s=0.9)},  # on the core that we leave idle
-        {"conditions": conditions(steal_s=0.04)},
+        {"conditions": conditions(steal_s=0.08)},  # of two cores, one of which is ours
+        {"conditions": conditions(steal_s=0.4, cores=64)},
         {"device": "cuda:0", "host_ms": 1.0},
         {"device": "cuda:0", "conditions": conditions(glances=(Glance(throttle_reasons=("gpu_idle",)),))},
         {"device": "cuda:0", "conditions": conditions(steal_s=0.5, glances=(Glance(foreign_processes=0),))},

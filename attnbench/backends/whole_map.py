@@ -12,6 +12,10 @@ from attnbench.backends.windows import partition, reverse
 from attnbench.problem import Problem, Scope
 
 
+class WrongShape(ValueError):
+    """A backend's windows came back as something else."""
+
+
 def effective(problem: Problem, backend: type[Backend] | Backend) -> Problem:
     """The problem that the backend computes when given ``problem``: its own pattern, where it has one."""
     return problem if backend.pattern is None else replace(problem, pattern=backend.pattern)
@@ -38,7 +42,12 @@ def prepare_on_map(backend: Backend, problem: Problem, *, device: torch.device, 
     if backend.level is Level.MAP:
         return attend
 
+    windows = (problem.batch * problem.windows, problem.tokens, problem.heads, problem.head_dim)
+
     def on_map(qkv: Tensor) -> Tensor:
-        return reverse(attend(partition(qkv, problem)), problem)
+        out = attend(partition(qkv, problem))
+        if out.shape != windows:
+            raise WrongShape(f"output of shape {tuple(out.shape)} (allowed: {windows})")
+        return reverse(out, problem)
 
     return on_map

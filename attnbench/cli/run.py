@@ -57,6 +57,8 @@ def run(
     _print_table(outcome)
     typer.echo(summary(outcome), err=True)
     typer.echo(outcome.directory, err=True)
+    if outcome.interrupted:
+        typer.echo(f"go on with: attnbench run {suite} --resume {outcome.directory}", err=True)
     if outcome.interrupted or not outcome.measured:
         sys.exit(3)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.registry import load
-from attnbench.backends.whole_map import effective, refusals
+from attnbench.backends.whole_map import WrongShape, effective, refusals
 from attnbench.conditions import Conditions
 from attnbench.execution.failure import describe_error, is_out_of_memory
 from attnbench.execution.messages import Entered, Finished, MeasureCase, Message, Stage
@@ -26,6 +26,7 @@ from attnbench.measure.energy import joules_per_call
 from attnbench.measure.environment import device_works, gpu_uuid, make_current
 from attnbench.measure.nvml import managed_gpu
 from attnbench.measure.profile import profile_call
+from attnbench.measure.state import TorchState
 from attnbench.measure.timing import (
     NotCapturable,
     Sampler,
@@ -35,20 +36,23 @@ from attnbench.measure.timing import (
     sampler,
     turns,
 )
-from attnbench.oracle import Expectation, Outcome
+from attnbench.oracle import Expectation
 from attnbench.problem import Dtype, Mode, Problem
 from attnbench.record import Ceilings, Launch, Record, Spent, Status
 
 _LONGEST_REASON = 2000
+_PRISTINE = TorchState.now()
+"""Before any backend is loaded."""
 
 
 class _Refusal(Exception):
     """Ends a cell with a status and a reason."""
 
-    def __init__(self, status: Status, reason: str) -> None:
+    def __init__(self, status: Status, reason: str, *, spoils: bool = False) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.spoils = spoils
 
 
 @dataclass
@@ -74,7 +78,11 @@ class _Cell:
     record: Record
     clock: _Clock = field(default_factory=_Clock)
     call: Call | None = None
+    timed: Callable[[Tensor], object] | None = None
+    """The call itself, or a graph that holds it."""
     sampler: Sampler | None = None
+    state: TorchState | None = None
+    """torch's switches as this cell left them."""
     expectation: Expectation | None = None
     x: Tensor | None = None
 
@@ -82,13 +90,15 @@ class _Cell:
         """End the cell with what the error means."""
         if isinstance(error, _Refusal):
             status, reason = error.status, error.reason
+        elif isinstance(error, WrongShape):
+            status, reason = Status.WRONG_RESULT, str(error)
         else:
             status = Status.OOM if is_out_of_memory(error) else Status.ERROR
             reason = describe_error(error)
         self.clock.lap("prepare_s")  # what a failing cell took since its last part
         spent = Spent(**self.clock.spent)
         self.record = replace(self.record, status=status, reason=reason[:_LONGEST_REASON] or status, spent=spent)
-        self.call = self.sampler = self.expectation = self.x = None
+        self.call = self.timed = self.sampler = self.expectation = self.x = None
 
 
 class _Spoiled(Exception):
@@ -101,41 +111,74 @@ def measure_case(asked: MeasureCase, send: Callable[[Message], None]) -> None:
     After a failure that may harm others (a broken device context, no memory left) the record says so, and the rest of
     the case is left to another worker.
     """
-    torch.set_num_threads(asked.measure.threads)
+    own = replace(_PRISTINE, threads=asked.measure.threads)
+    own.restore()
     if "torch._dynamo" in sys.modules:
         # What one case compiled must not decide what the next one runs.
         torch._dynamo.reset()  # noqa: SLF001 - its documented name
     device = torch.device(asked.case.device)
     with contextlib.suppress(_Spoiled), torch.inference_mode(asked.case.problem.mode is Mode.FORWARD):
-        _measure(asked, device, send)
+        _measure(asked, device, own, send)
     _free(device)
 
 
-def _measure(asked: MeasureCase, device: torch.device, send: Callable[[Message], None]) -> None:
+@contextlib.contextmanager
+def _at_home(cell: _Cell, own: TorchState) -> Iterator[None]:
+    """Let a cell run with the switches of torch that it set itself, and nobody else with them.
+
+    Raises:
+        _Refusal: It set the number of threads, which is the suite's.
+    """
+    (cell.state or own).restore()
+    try:
+        yield
+    finally:
+        cell.state = TorchState.now()
+        own.restore()
+    if cell.state.threads != own.threads:
+        raise _Refusal(
+            Status.ERROR,
+            f"it set torch's CPU threads to {cell.state.threads} (allowed: {own.threads}, measure.threads)",
+        )
+
+
+def _measure(asked: MeasureCase, device: torch.device, own: TorchState, send: Callable[[Message], None]) -> None:
     running: list[_Cell] = []
-    flush = flush_buffer(device, cache=asked.cache, cache_bytes=asked.cache_bytes)
+    try:
+        flush = flush_buffer(device, cache=asked.cache, cache_bytes=asked.cache_bytes)
+    except Exception as error:
+        for backend, position in zip(asked.backends, asked.positions, strict=True):
+            cell = _Cell(record=_unmeasured(asked, backend, position))
+            cell.fail(_Refusal(Status.OOM, f"no room to overwrite the cache: {describe_error(error)}"))
+            send(Finished(record=cell.record))
+        return
     gpu = managed_gpu(gpu_uuid(device))
     monitor = Monitor(threads=asked.measure.threads, gpu=gpu)
     for backend, position in zip(asked.backends, asked.positions, strict=True):
         cell = _Cell(record=_unmeasured(asked, backend, position))
         try:
-            x, timed = _prepare(cell, asked, send)
-            if gpu is not None and asked.block == 0:
-                cell.record = replace(cell.record, joules=joules_per_call(timed, x, gpu))
-                cell.clock.lap("profile_s")
-            cell.sampler = sampler(timed, x, flush, monitor.glance)
+            with _at_home(cell, own):
+                x, timed = _prepare(cell, asked, send)
+                if gpu is not None and asked.block == 0:
+                    # Seconds of our own making: they count against the long deadline.
+                    send(Entered(backend=backend, stage=Stage.PREPARE))
+                    cell.record = replace(cell.record, joules=joules_per_call(timed, x, gpu))
+                    cell.clock.lap("profile_s")
+                cell.timed = timed
+                cell.sampler = sampler(timed, x, flush, monitor.glance)
             running.append(cell)
         except Exception as error:  # whatever a backend raises costs its own cell alone
             _give_up(cell, error, device, send)
     monitor.start()
-    _sample(running, asked, device, send)
+    _sample(running, asked, own, device, send)
     conditions = monitor.conditions()
     for cell in running:
         if cell.sampler is None:
             continue
         send(Entered(backend=cell.record.backend, stage=Stage.MEASURE))
         try:
-            _finish(cell, conditions)
+            with _at_home(cell, own):
+                _finish(cell, conditions)
         except Exception as error:
             _give_up(cell, error, device, send)
         else:
@@ -149,7 +192,9 @@ def _give_up(cell: _Cell, error: Exception, device: torch.device, send: Callable
         _Spoiled: Nothing that is measured here from now on can be trusted.
     """
     cell.fail(error)
-    spoiled = cell.record.status is Status.OOM or not device_works(device)
+    spoiled = (
+        cell.record.status is Status.OOM or (isinstance(error, _Refusal) and error.spoils) or not device_works(device)
+    )
     send(Finished(record=cell.record, spoiled=spoiled))
     if spoiled:
         raise _Spoiled
@@ -229,24 +274,39 @@ def _prepare(
 
 
 def _captured(call: Call, x: Tensor, expectation: Expectation) -> Callable[[Tensor], object]:
-    """The call as a CUDA graph that gives the right output."""
+    """The call as a CUDA graph that gives what the call gives.
+
+    Raises:
+        _Refusal: No graph can hold it, or what that gives is wrong.
+    """
     try:
         replay = captured(call, x)
     except NotCapturable as error:
-        raise _Refusal(Status.UNSUPPORTED, f"no CUDA graph can hold it (measure.launch: graph): {error}") from None
-    result = replay(x)
-    _synchronize(x.device)
-    if isinstance(result, Tensor) and (reason := expectation.verdict(Outcome(output=result, gradients={})).reason):
+        raise _Refusal(
+            Status.UNSUPPORTED, f"no CUDA graph can hold it (measure.launch: graph): {error}", spoils=True
+        ) from None
+    if reason := _replay_disagreement(call, replay, expectation, x):
         raise _Refusal(Status.WRONG_RESULT, f"right when called, but as a CUDA graph {reason}")
     return replay
 
 
-def _sample(cells: list[_Cell], asked: MeasureCase, device: torch.device, send: Callable[[Message], None]) -> None:
+def _replay_disagreement(call: Call, replay: Callable[[Tensor], object], expectation: Expectation, x: Tensor) -> str:
+    result = replay(x)
+    for tensor in result if isinstance(result, tuple) else (result,):
+        if isinstance(tensor, Tensor):
+            tensor.zero_()  # what stood there before must not pass for what a replay computes
+    replay(x)
+    _synchronize(x.device)
+    return expectation.disagreement(call.named(result))
+
+
+def _sample(
+    cells: list[_Cell], asked: MeasureCase, own: TorchState, device: torch.device, send: Callable[[Message], None]
+) -> None:
     """Sample the cells in turn until each has spent its budget."""
     with no_garbage_collection():
         for cell in cells[:1]:
-            if cell.sampler is not None:
-                cell.sampler.settle()
+            _at_work(cell, lambda sampler: sampler.settle(), own, device, send)
         for order in turns(len(cells)):
             hungry = [
                 cell
@@ -256,14 +316,29 @@ def _sample(cells: list[_Cell], asked: MeasureCase, device: torch.device, send: 
             if not hungry:
                 return
             for cell in hungry:
-                assert cell.sampler is not None
-                expected_s = cell.sampler.expected_s
-                send(Entered(backend=cell.record.backend, stage=Stage.SAMPLE, expected_s=expected_s))
-                try:
-                    cell.sampler.take()
-                except Exception as error:
-                    cell.clock.restart()  # what it waited for others is not its own
-                    _give_up(cell, error, device, send)
+                _at_work(cell, lambda sampler: sampler.take(), own, device, send)
+
+
+def _at_work(
+    cell: _Cell,
+    work: Callable[[Sampler], None],
+    own: TorchState,
+    device: torch.device,
+    send: Callable[[Message], None],
+) -> None:
+    """Let one cell's sampler do something, with the parent knowing whose turn it is.
+
+    Raises:
+        _Spoiled: As ``_give_up`` says.
+    """
+    assert cell.sampler is not None
+    send(Entered(backend=cell.record.backend, stage=Stage.SAMPLE, expected_s=cell.sampler.expected_s))
+    try:
+        with _at_home(cell, own):
+            work(cell.sampler)
+    except Exception as error:
+        cell.clock.restart()  # what it waited for others is not its own
+        _give_up(cell, error, device, send)
 
 
 def _finish(cell: _Cell, conditions: Conditions) -> None:
@@ -281,6 +356,9 @@ def _finish(cell: _Cell, conditions: Conditions) -> None:
     cell.clock.restart()
     if reason := recheck(cell.call, cell.expectation, cell.x):
         raise _Refusal(Status.WRONG_RESULT, reason)
+    replay = None if cell.timed is cell.call else cell.timed
+    if replay is not None and (reason := _replay_disagreement(cell.call, replay, cell.expectation, cell.x)):
+        raise _Refusal(Status.WRONG_RESULT, f"right when called, but after it was timed as a CUDA graph {reason}")
     cell.clock.lap("check_s")
     cell.record = replace(
         cell.record,

@@ -64,7 +64,7 @@ def _load() -> tuple[float, float, tuple[str, ...]]:
         _percent(process)
     psutil.cpu_times_percent(percpu=True)
     times = psutil.cpu_times_percent(interval=_WATCHED_S, percpu=True)
-    mine = [times[core] for core in ours if core < len(times)]
+    mine = [times[core] for core in ours if core < len(times)] or times
     busy = [100.0 - core.idle - getattr(core, "iowait", 0.0) - getattr(core, "steal", 0.0) for core in mine]
     steal = [getattr(core, "steal", 0.0) for core in mine]
     shares = sorted(((_percent(process), process.info["name"] or "?") for process in processes), reverse=True)

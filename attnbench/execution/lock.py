@@ -63,7 +63,9 @@ def device_lock(
             if abandon():
                 raise Abandoned
             time.sleep(_POLL_S)
-        path.chmod(_EVERYONE & ~0o111)
+        with contextlib.suppress(PermissionError):  # another user made it, for everyone
+            path.chmod(_EVERYONE & ~0o111)
+        holder.unlink(missing_ok=True)
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         holder.write_text(
             f"attnbench run {suite} (process {os.getpid()} of {_user()}, since {since})", encoding="utf-8"
@@ -79,15 +81,13 @@ def device_lock(
 
 
 def holder_of(device_id: str) -> str | None:
-    """Which run has the device; None where none has."""
-    path = _path(device_id)
-    if not path.exists():
-        return None
-    try:
-        with FileLock(path, timeout=0):
-            return None
-    except (Timeout, OSError):
-        return _read(path.with_suffix(".holder"))
+    """Which run has the device; None where none has, as far as this user may know."""
+    import psutil
+
+    holder = _path(device_id).with_suffix(".holder")
+    said = _read(holder) if holder.exists() else ""
+    process = re.search(r"process (\d+)", said)
+    return said if process and psutil.pid_exists(int(process[1])) else None
 
 
 def _path(device_id: str) -> Path:

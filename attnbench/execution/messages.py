@@ -108,6 +108,8 @@ class Entered:
     stage: Stage
     expected_s: float | None = None
     """What it should take, where that is known: the deadline follows from it."""
+    spoken_bytes: int = 0
+    """What the worker had printed until then: the rest belongs to whoever is at work now."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,11 +36,13 @@ class WorkerDied(Exception):
 
     Args:
         how: How it ended.
-        out_of_memory: Whether the system killed it because memory ran out.
+        killed: Whether something outside killed it.
+        out_of_memory: Whether that was the system, because memory ran out.
     """
 
-    def __init__(self, how: str, *, out_of_memory: bool) -> None:
+    def __init__(self, how: str, *, killed: bool, out_of_memory: bool) -> None:
         super().__init__(how)
+        self.killed = killed
         self.out_of_memory = out_of_memory
 
 
@@ -70,7 +72,7 @@ class WorkerProcess:
         self._guardian = Guardian(self._mark)
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-c", _BOOT, str(_PACKAGE_ROOT), str(theirs_in), str(theirs_out)],
+                [sys.executable, "-P", "-u", "-c", _BOOT, str(_PACKAGE_ROOT), str(theirs_in), str(theirs_out)],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
@@ -78,6 +80,11 @@ class WorkerProcess:
                 env=environment,
                 start_new_session=True,
             )
+        except OSError:
+            self._guardian.dismiss()
+            for descriptor in (self._to_worker, self._from_worker):
+                os.close(descriptor)
+            raise
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
@@ -92,12 +99,16 @@ class WorkerProcess:
             WorkerDied: It is gone.
         """
         data = encode(message)
-        self._spoken_before = self._output.seek(0, os.SEEK_END)
+        self.listen(self._output.seek(0, os.SEEK_END))
         try:
             while data:
                 data = data[os.write(self._to_worker, data) :]
         except BrokenPipeError:
             raise self._death() from None
+
+    def listen(self, spoken_bytes: int) -> None:
+        """What the worker prints after so many bytes belongs to whoever is at work now."""
+        self._spoken_before = spoken_bytes
 
     def receive(self, *, timeout_s: float, abandon: Callable[[], bool] = lambda: False) -> Message:
         """Wait for the next message.
@@ -116,9 +127,9 @@ class WorkerProcess:
             if abandon():
                 raise Abandoned
             remaining = deadline - time.monotonic()
-            if remaining <= 0:
+            readable, _, _ = select.select([self._from_worker], [], [], max(0.0, min(_POLL_S, remaining)))
+            if not readable and remaining <= 0:  # this process may have been stopped: what came meanwhile came in time
                 raise DeadlinePassed
-            readable, _, _ = select.select([self._from_worker], [], [], min(_POLL_S, remaining))
             if readable:
                 chunk = os.read(self._from_worker, 2**20)
                 if not chunk:
@@ -149,7 +160,8 @@ class WorkerProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
         code = self._process.returncode
-        out_of_memory = code == -signal.SIGKILL and _memory_kills() > self._memory_kills
+        killed = code == -signal.SIGKILL
+        out_of_memory = killed and _memory_kills() > self._memory_kills
         if code is None:
             how = "the worker closed its pipe"
         elif out_of_memory:
@@ -159,7 +171,7 @@ class WorkerProcess:
         else:
             how = f"the worker exited with code {code}"
         said = self._last_words()
-        return WorkerDied(f"{how}: {said}" if said else how, out_of_memory=out_of_memory)
+        return WorkerDied(f"{how}: {said}" if said else how, killed=killed, out_of_memory=out_of_memory)
 
     def _last_words(self) -> str:
         """The last line said since the last request; a fault handler's dump is told by its first."""

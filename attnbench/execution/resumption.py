@@ -48,10 +48,13 @@ def check_suite(directory: Path, suite: Suite) -> None:
         StoredRunError: It is not a run.
         UsageError: The suite is another one: with what differs.
     """
+    if not directory.is_dir():
+        raise StoredRunError(f"--resume {directory}: not a directory that exists; give the directory of a run")
     if not (directory / JOURNAL).is_file():
         raise StoredRunError(f"--resume {directory}: there is no {JOURNAL}; give the directory of a run")
-    if not (directory / SUITE).is_file() or not (directory / ENVIRONMENT).is_file():
-        raise StoredRunError(f"--resume {directory}: it lacks {SUITE} or {ENVIRONMENT}; run anew")
+    for name in (SUITE, ENVIRONMENT):
+        if not (directory / name).is_file():
+            raise StoredRunError(f"--resume {directory}: it lacks {name}; run anew")
     before = load_suite(directory / SUITE, known_backends=registry.names())
     for name in ("name", "device", "backends"):
         _compare(directory, name, getattr(before, name), getattr(suite, name))

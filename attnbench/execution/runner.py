@@ -84,8 +84,14 @@ def run_suite(
         stop = Stop(interruption, observer)
         try:
             described = describe_suite(workers, suite, abandon=stop.now)
-            waiting = observer.waiting if wait else None
-            with device_lock(described.device_id, suite=suite.name, waiting=waiting, abandon=stop.now):
+
+            def waiting(why: str) -> None:
+                workers.close()  # an idle one would still have the device open
+                observer.waiting(why)
+
+            with device_lock(
+                described.device_id, suite=suite.name, waiting=waiting if wait else None, abandon=stop.soon
+            ):
                 outcome = _run(suite, described, workers, observer, stop, output=output, resume=resume)
         except Abandoned:
             raise WorkerError("interrupted before anything was measured") from None
@@ -111,6 +117,7 @@ def _run(
     cells = len(cases) * len(suite.backends)
     progress = Progress()
     if resume is None:
+        check_output(output)  # once more: another run may have used it while this one waited
         directory = run_directory(output, suite=suite.name, machine=environment.machine)
         _start(suite, directory, environment)
     else:
@@ -184,4 +191,4 @@ def _write_environment(directory: Path, environment: Environment) -> None:
         unfinished.write_text(json.dumps(environment.to_json(), indent=2) + "\n", encoding="utf-8")
         unfinished.replace(directory / ENVIRONMENT)
     except OSError as error:
-        raise OutputError(f"{directory / ENVIRONMENT} cannot be written: {error.strerror}") from None
+        raise LostOutputError(f"{directory / ENVIRONMENT} cannot be written: {error.strerror}") from None

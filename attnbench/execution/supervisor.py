@@ -117,7 +117,8 @@ class Supervisor:
         """The record of every backend of a case, whatever becomes of the worker.
 
         Where the worker dies, hangs or can no longer be trusted, the backend at work then is blamed and the others are
-        asked for again. Where memory ran out, the backend is tried once more with a worker to itself.
+        asked for again. Where memory ran out, the backend is tried once more with a worker to itself; where somebody
+        killed the worker, once more.
 
         Args:
             asked: The case.
@@ -131,15 +132,17 @@ class Supervisor:
         """
         together = dict(zip(asked.backends, asked.positions, strict=True))
         alone: dict[str, int] = {}
+        excused: set[str] = set()
         while together or alone:
             if not together:
                 self.close()  # with nobody else's leftovers
             waiting = together or dict([next(iter(alone.items()))])
             again = replace(asked, backends=tuple(waiting), positions=tuple(waiting.values()))
-            for record in self._attempt(again, unmeasured, entered, abandon):
+            had_company = len(waiting) > 1 or self._process is not None
+            for record in self._attempt(again, unmeasured, entered, abandon, excused):
                 position = waiting.pop(record.backend)
-                if record.status is Status.OOM and len(again.backends) > 1:
-                    alone[record.backend] = position  # others may have taken the memory
+                if record.status is Status.OOM and had_company:
+                    alone[record.backend] = position  # others, or earlier cases, may have taken the memory
                     continue
                 alone.pop(record.backend, None)
                 yield record
@@ -150,16 +153,19 @@ class Supervisor:
         unmeasured: Callable[[str], Record],
         entered: Callable[[Entered], None],
         abandon: Callable[[], bool],
+        excused: set[str],
     ) -> Iterator[Record]:
         """Records until all are there or the worker had to be replaced."""
         process = self._ready(abandon)
         now = Entered(backend=asked.backends[0], stage=Stage.REFERENCE)
         deadline = time.monotonic() + _limit(now, asked.measure)
         missing = list(asked.backends)
+        heard = False
         try:
             process.send(asked)
             while missing:
                 answer = process.receive(timeout_s=deadline - time.monotonic(), abandon=abandon)
+                heard = True
                 if isinstance(answer, Finished):
                     missing.remove(answer.record.backend)
                     yield answer.record
@@ -167,18 +173,22 @@ class Supervisor:
                         self.close()
                         return
                 elif isinstance(answer, Entered):
+                    if answer.backend != now.backend:
+                        process.listen(answer.spoken_bytes)
                     now = answer
                     entered(now)
                 deadline = time.monotonic() + _limit(now, asked.measure)
-        except DeadlinePassed:
+        except (DeadlinePassed, WorkerDied) as end:
             self.close()
-            reason = f"stage {now.stage} took longer than {_limit(now, asked.measure):.3g} s ({_key(now)})"
-            yield replace(unmeasured(_guilty(now, missing)), status=Status.TIMEOUT, reason=reason)
-        except WorkerDied as death:
-            self.close()
-            reason = f"in stage {now.stage}, {death}"
-            status = Status.OOM if death.out_of_memory else Status.CRASHED
-            yield replace(unmeasured(_guilty(now, missing)), status=status, reason=reason)
+            guilty = _guilty(now, missing)
+            if _is_excused(end, heard=heard, guilty=guilty, excused=excused):
+                return
+            if isinstance(end, DeadlinePassed):
+                reason = f"stage {now.stage} took longer than {_limit(now, asked.measure):.3g} s ({_key(now)})"
+                yield replace(unmeasured(guilty), status=Status.TIMEOUT, reason=reason)
+            else:
+                status = Status.OOM if end.out_of_memory else Status.CRASHED
+                yield replace(unmeasured(guilty), status=status, reason=f"in stage {now.stage}, {end}")
         except BaseException:
             self.close()
             raise
@@ -233,6 +243,22 @@ class _Unanswered(WorkerError):
 def _guilty(now: Entered, missing: Sequence[str]) -> str:
     """Whom to blame: the backend at work, or the next one where that has its record already."""
     return now.backend if now.backend in missing else missing[0]
+
+
+def _is_excused(end: DeadlinePassed | WorkerDied, *, heard: bool, guilty: str, excused: set[str]) -> bool:
+    """Whether nobody is to blame yet: once each, what was at work is asked for again.
+
+    A worker that never began died of what earlier cases left. One that was killed was killed by somebody else.
+    """
+    if not heard:
+        reprieve = ""
+    elif isinstance(end, WorkerDied) and end.killed and not end.out_of_memory:
+        reprieve = guilty
+    else:
+        return False
+    known = reprieve in excused
+    excused.add(reprieve)
+    return not known
 
 
 def _limit(now: Entered, measure: Measure) -> float:

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from attnbench.execution.messages import (
     BackendAnswer,
     Describe,
     Described,
+    Entered,
     Explain,
     Explained,
     MeasureCase,
@@ -51,6 +53,8 @@ def main(inbox: int, outbox: int) -> None:
     sys.path.append(str(Path.cwd()))
 
     def send(message: Message) -> None:
+        if isinstance(message, Entered):
+            message = replace(message, spoken_bytes=os.fstat(1).st_size)
         data = encode(message)
         while data:
             data = data[os.write(outbox, data) :]

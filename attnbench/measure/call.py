@@ -11,7 +11,7 @@ from torch import Tensor
 from attnbench.backends.base import Backend
 from attnbench.backends.whole_map import prepare_on_map
 from attnbench.layer import LocallyGroupedAttention
-from attnbench.oracle import BIAS_TABLE, INPUT, Inputs, Outcome
+from attnbench.oracle import BIAS_TABLE, INPUT, OUTPUT, Inputs, Outcome
 from attnbench.problem import Mode, Problem, Scope
 
 
@@ -68,6 +68,12 @@ class Call:
             return self._forward(x)
         output = self._forward(x)
         return torch.autograd.grad(output, [x, *self._parameters.values()], self._output_gradient)
+
+    def named(self, result: Any) -> dict[str, Tensor]:
+        """What a call returned, by the names that the reference uses: the output, or the gradients."""
+        if not self.backward:
+            return {OUTPUT: result}
+        return dict(zip([INPUT, *self._parameters], result, strict=True))
 
     def output(self, x: Tensor) -> Tensor:
         """The output of one call alone."""

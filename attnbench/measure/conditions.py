@@ -81,6 +81,7 @@ class Monitor:
             wall_s=after.wall_s - before.wall_s,
             load_before=self._load_before,
             load_after=os.getloadavg()[0],
+            own_s=own_s,
             steal_s=after.steal_s - before.steal_s,
             others_s=max(0.0, after.busy_s - before.busy_s - own_s),
             involuntary_switches=after.involuntary_switches - before.involuntary_switches,

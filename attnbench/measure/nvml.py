@@ -29,9 +29,15 @@ class ManagedGpu:
         self._library: Any = pynvml
         try:
             pynvml.nvmlInit()
-            self._gpu = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+            self._gpu = self._find(uuid)
         except pynvml.NVMLError as error:
             raise LookupError(f"the GPU's management library says: {error}") from None
+
+    def _find(self, uuid: str) -> Any:
+        try:
+            return self._library.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        except self._library.NVMLError:
+            return self._library.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")  # a part of a GPU has one of its own
 
     def glance(self) -> Glance:
         """What the GPU tells of itself now."""

@@ -29,8 +29,12 @@ _SETTLING_S = 0.5
 _SETTLED = 0.01
 _WARM_UP_CALLS = 2
 _WARM_UP_LOOPS = 3
+_BATCH_MS = 200.0
+"""A batch takes no longer than about this, so that long calls keep to their budget."""
 _SHORT_MS = 1.0
-"""A GPU call shorter than this could wait for its own launch: the queue is filled before a batch of them."""
+_LAUNCH_SHARE = 0.2
+"""A GPU call that is shorter, or spends more of its time in its launch, could wait for its own launch: the queue is
+filled before a batch of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,12 +185,12 @@ class CudaSampler(Sampler):
                 break
 
     def _take(self) -> list[float]:
-        events = [
-            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(_GPU_BATCH)
-        ]
-        if self._once_ms < _SHORT_MS and self.host_ms is not None:
+        batch = max(1, min(_GPU_BATCH, int(_BATCH_MS / max(self._once_ms, 1e-3))))
+        events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(batch)]
+        host_ms = self.host_ms or 0.0
+        if self._once_ms < _SHORT_MS or host_ms > _LAUNCH_SHARE * self._once_ms:
             # Launching a batch, flushes included, takes the host about this long.
-            torch.cuda._sleep(_cycles(2 * _GPU_BATCH * self.host_ms))  # noqa: SLF001 - the only way to fill the queue
+            torch.cuda._sleep(_cycles(2 * batch * host_ms))  # noqa: SLF001 - the only way to fill the queue
         for before, after in events:
             if self._flush is not None:
                 self._flush.zero_()
@@ -213,18 +217,20 @@ def captured(call: Callable[[Tensor], Any], x: Tensor) -> Callable[[Tensor], Any
     """The call as one CUDA graph, which computes from ``x`` whatever it is given.
 
     Raises:
-        NotCapturable: It cannot be captured.
+        NotCapturable: It cannot be captured; this process should capture nothing more.
     """
+    side = torch.cuda.Stream(x.device)
+    side.wait_stream(torch.cuda.current_stream(x.device))
+    with torch.cuda.stream(side):
+        for _ in range(_WARM_UP_CALLS):
+            call(x)
+    torch.cuda.current_stream(x.device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
     try:
-        side = torch.cuda.Stream(x.device)
-        side.wait_stream(torch.cuda.current_stream(x.device))
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UP_CALLS):
-                call(x)
-        torch.cuda.current_stream(x.device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             result = call(x)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise NotCapturable(" ".join(str(error).split())) from None
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from attnbench.problem import Pattern
-from attnbench.record import Flag, Status
+from attnbench.record import Flag, Measure, Status
 from attnbench.report.sheet import enumerate_names
 from attnbench.store import StoredRun
 
@@ -18,8 +18,8 @@ _MEANING = {
     Flag.UNSTABLE: "blocks (of one block: samples) differ so much that the value is known to no better than 10 %",
     Flag.LAUNCH_BOUND: "launching takes longer than running; batch more, or use CUDA graphs (measure.launch: graph)",
     Flag.THROTTLED: "the device lowered its clocks, or a quota stopped the process (attnbench doctor)",
-    Flag.CONTENDED: "other programs or machines used the device at the same time (attnbench doctor)",
-    Flag.FEW_SAMPLES: "fewer than 20 samples, or less than 100 ms of them, in a block (measure.max_time_s)",
+    Flag.CONTENDED: "other programs, machines or threads that a backend left used the device, too (attnbench doctor)",
+    Flag.FEW_SAMPLES: "fewer than 20 samples, or less than 100 ms of them, in a block (raise measure.max_time_s)",
 }
 
 
@@ -42,7 +42,13 @@ def completeness(run: StoredRun) -> list[str]:
         return ["Nothing was measured: the run was cut short."]
     said = []
     if run.cells is not None and len(run.table) < run.cells:
-        said.append(f"{len(run.table)} of {run.cells} cells: the run was cut short.")
+        said.append(f"{len(run.table)} of {run.cells} cells: the run was cut short (go on with --resume).")
+    asked = (run.suite.get("measure") or {}).get("blocks", Measure().blocks)
+    fewer = int((run.table["blocks"] < asked).sum()) if run.cells is not None else 0
+    if fewer:
+        said.append(
+            f"{fewer} cells have fewer than the suite's {asked} blocks: the run was cut short (go on with --resume)."
+        )
     if bool((run.table["blocks"] == 1).any()):
         said.append("One block: small differences may be noise, and no interval says how large (measure.blocks).")
     return said

@@ -51,9 +51,14 @@ def interval(value: float, low: float, high: float) -> str:
 
     >>> interval(3.3719, 2.751, 4.142)
     '2.8 to 4.1'
+    >>> interval(3.0, 0.31, 29.0)
+    '0.3 to 29'
     """
     decimals = _decimals(value, max(high - value, value - low))
-    return f"{_rounded(low, decimals)} to {_rounded(high, decimals)}"
+    lower = _rounded(low, decimals)
+    if float(lower) <= 0:  # no latency and no ratio is nothing
+        lower = significant(low, 1)
+    return f"{lower} to {_rounded(high, decimals)}"
 
 
 def spelled(name: str, value: float, relative_error: float | None = None) -> str:

@@ -62,6 +62,8 @@ FAULTS = {
     "GivesItsInput": ("wrong_result", "output is off by"),
     "WrongResult": ("wrong_result", "output is off by"),
     "WrongShape": ("wrong_result", "output of shape (4, 49, 64) (allowed: (4, 49, 2, 32))"),
+    "LosesAWindow": ("wrong_result", "output of shape (3, 49, 2, 32) (allowed: (4, 49, 2, 32))"),
+    "TakesThreads": ("error", "it set torch's CPU threads to 2 (allowed: 1, measure.threads)"),
     "WrongDtype": ("wrong_result", "output of dtype torch.float64 (allowed: float32)"),
     "NotANumber": ("wrong_result", "output is off by nan"),
     "NotATensor": ("error", "AttributeError: 'NoneType' object has no attribute"),
@@ -158,6 +160,24 @@ def test_a_sample_that_never_ends_is_given_up_long_before_the_cells_deadline(run
     assert found["naive"][0] == "ok"
     assert found["HangsInSample"][0] == "timeout"
     assert found["HangsInSample"][1].startswith("stage sample took longer than 10 s (20 x what it took before")
+
+
+def test_switches_that_a_backend_sets_are_its_own(run: object, tmp_path: Path) -> None:
+    names = ("naive", "faults:SwitchesKernels", "faults:NotesSwitches", "sdpa")
+    frame = run(*names, measure=QUICK.replace("blocks: 1", "blocks: 2"))  # type: ignore[operator]
+    assert set(frame["status"]) == {"ok"}
+    assert set((tmp_path / "switches").read_text().splitlines()) == {"(True, torch.float32, 1)"}
+
+
+def test_a_thread_left_at_work_is_seen_in_every_cell_it_disturbs(run: object) -> None:
+    frame = run("naive", "faults:LeavesAThread", measure=QUICK.replace("0.01", "0.3"))  # type: ignore[operator]
+    assert set(frame["status"]) == {"ok"}
+    assert frame["flags"].str.contains("contended").all()
+
+
+def test_what_another_backend_printed_is_not_in_a_reason(run: object) -> None:
+    found = by_backend(run("faults:Prints", "faults:Exits", "naive"))  # type: ignore[operator]
+    assert found["Exits"] == ("crashed", "in stage prepare, the worker exited with code 7")
 
 
 def test_a_wrong_gradient_is_found_in_training(run: object) -> None:
@@ -351,7 +371,7 @@ def test_one_interrupt_finishes_the_case_and_writes_the_tables(tmp_path: Path) -
     assert process.returncode == 3, stderr
     assert "stopping after the case at work; once more stops at once" in stderr
     assert "interrupted: 4 of 6 cells" in stderr
-    assert "4 of 6 cells: the run was cut short." in stdout
+    assert "4 of 6 cells: the run was cut short (go on with --resume)." in stdout
     frame = attnbench.load(tmp_path / "out")
     assert sorted(frame["status"]) == ["ok", "ok", "unavailable", "unavailable"]
     assert (tmp_path / "out" / "table.parquet").exists()

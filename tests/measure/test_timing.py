@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -172,16 +174,59 @@ def test_short_calls_are_sampled_until_they_hold_a_tenth_of_a_second(clock: Cloc
     assert len(found.samples_ms) == pytest.approx(2000, abs=2)
 
 
-def test_what_no_graph_can_hold_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
-        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+class FakeGraphs:
+    """torch.cuda's streams and graphs, as far as capturing goes."""
 
-    monkeypatch.setattr(torch.cuda, "Stream", fails)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
+        self.replays = 0
+
+        @contextmanager
+        def graph(_: object) -> Iterator[None]:
+            yield
+            if error is not None:
+                raise error
+
+        monkeypatch.setattr(torch.cuda, "Stream", lambda _: Mock())
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Mock())
+        monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: Mock(replay=self._replay))
+        monkeypatch.setattr(torch.cuda, "graph", graph)
+
+    def _replay(self) -> None:
+        self.replays += 1
+
+
+def test_a_captured_call_is_replayed_and_called_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Tensor] = []
+    graphs = FakeGraphs(monkeypatch)
+    replay = captured(calls.append, X)
+    warm_up = len(calls)
+    replay(X)
+    replay(X)
+    assert (graphs.replays, len(calls)) == (2, warm_up)
+
+
+def test_what_no_graph_can_hold_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGraphs(monkeypatch, RuntimeError("operation not permitted\nwhen stream is capturing"))
     with pytest.raises(NotCapturable, match=r"^operation not permitted when stream is capturing$"):
         captured(lambda x: x, X)
 
 
-@pytest.mark.parametrize(("latency_ms", "hidden"), [(0.02, True), (0.5, True), (5.0, False)])
+def test_running_out_of_memory_while_capturing_is_no_matter_of_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeGraphs(monkeypatch, torch.OutOfMemoryError("no room"))
+    with pytest.raises(torch.OutOfMemoryError):
+        captured(lambda x: x, X)
+
+
+def test_long_calls_are_not_taken_by_twenty(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    FakeCuda(monkeypatch, clock)
+    taken = CudaSampler(clock.call(1000.0), X, None)
+    while taken.wants_more(2.0):
+        taken.take()
+    assert len(taken.timing.samples_ms) == 3
+
+
+@pytest.mark.parametrize(("latency_ms", "hidden"), [(0.02, True), (0.5, True), (5.0, True)])
 @pytest.mark.parametrize("flush", [None, torch.ones(8, dtype=torch.int8)])
 def test_launches_of_a_short_call_are_hidden_behind_a_full_queue(
     monkeypatch: pytest.MonkeyPatch, clock: Clock, flush: Tensor | None, latency_ms: float, *, hidden: bool
