@@ -15,7 +15,7 @@ from syrupy.assertion import SnapshotAssertion
 from tests.conftest import TESTS, Cli
 from tests.test_suite import GOOD
 
-COMMANDS = ("run", "show", "backends", "schema")
+COMMANDS = ("run", "show", "compare", "backends", "doctor", "schema")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -6,6 +6,7 @@ import typer
 
 from attnbench.cli.backends import backends
 from attnbench.cli.boundary import command
+from attnbench.cli.compare import compare
 from attnbench.cli.doctor import doctor
 from attnbench.cli.run import run
 from attnbench.cli.schema import schema
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for body in (run, show, backends, doctor, schema):
+for body in (run, show, compare, backends, doctor, schema):
     app.command()(command(body))
 
 

@@ -1,0 +1,95 @@
+"""What a comparison says of a cell, and of a whole table: plain data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from attnbench.stats import Estimate
+
+
+class Verdict(StrEnum):
+    """What became of a cell from base to candidate: exactly one of these, the worst first."""
+
+    BROKEN = "broken"
+    """It was measured in the base and cannot be in the candidate."""
+    REGRESSED = "regressed"
+    """Slower, beyond doubt and beyond what is tolerated; or it takes more memory."""
+    SUSPECT = "suspect"
+    """It looks slower, and is not confirmed."""
+    KERNEL_CHANGED = "kernel_changed"
+    """No slower, but another kernel ran."""
+    INCONCLUSIVE = "inconclusive"
+    """Too scattered to tell."""
+    GONE = "gone"
+    """Not in the candidate at all."""
+    NEW = "new"
+    """Not in the base, or never measured there."""
+    FIXED = "fixed"
+    """It could not be measured in the base and can be in the candidate."""
+    IMPROVED = "improved"
+    """Faster, as surely as ``regressed`` is slower."""
+    STABLE = "stable"
+    """Its interval lies within what is tolerated."""
+
+    @property
+    def fails(self) -> bool:
+        """Whether it is a reason to stop."""
+        return self in (Verdict.BROKEN, Verdict.REGRESSED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellVerdict:
+    """One cell in both."""
+
+    case: str
+    backend: str
+    verdict: Verdict
+    reason: str = ""
+    """One sentence, where the verdict does not speak for itself."""
+    ratio: Estimate | None = None
+    """Latency of the candidate over that of the base, with its 95 % interval where there is one."""
+    chance: float | None = None
+    """Of so large a change where nothing changed: p, adjusted for the number of cells."""
+    base_ms: float | None = None
+    candidate_ms: float | None = None
+    base_peak_bytes: int | None = None
+    candidate_peak_bytes: int | None = None
+    base_kernel: str = ""
+    candidate_kernel: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A whole table compared."""
+
+    base: str
+    candidate: str
+    method: str
+    """How it was decided, in one sentence."""
+    cells: tuple[CellVerdict, ...]
+    fail_above: float
+    """The smallest ratio that counts as a regression."""
+    detectable: float | None
+    """The smallest ratio that the median cell's scatter lets this comparison see; None where it is not known."""
+    differences: tuple[str, ...] = ()
+    """What differs between the environments."""
+    unlike: tuple[str, ...] = field(default=())
+    """Fields of the fingerprint that differ, where it was compared anyway."""
+
+    @property
+    def counts(self) -> dict[Verdict, int]:
+        """Cells by verdict."""
+        found = Counter(cell.verdict for cell in self.cells)
+        return {verdict: found[verdict] for verdict in Verdict if found[verdict]}
+
+    @property
+    def compared(self) -> int:
+        """Cells that are in both."""
+        return sum(cell.verdict not in (Verdict.NEW, Verdict.GONE) for cell in self.cells)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any cell is a reason to stop."""
+        return any(cell.verdict.fails for cell in self.cells)

@@ -1,0 +1,226 @@
+"""Stored runs compared: every verdict, what may be compared, and how the command ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnbench.comparison.runs import compare
+from attnbench.comparison.verdict import Comparison, Verdict
+from attnbench.errors import NotComparableError, UsageError
+from attnbench.journal import Journal
+from attnbench.record import Ceilings, Record, Status
+from attnbench.report import terminal
+from attnbench.report.verdicts import verdicts
+from attnbench.store import find_runs, read_run
+from tests.conftest import Cli
+from tests.samples import environment, failed, problem, record
+
+FUSED = "_scaled_dot_product_flash_attention_for_cpu"
+MATH = "_scaled_dot_product_attention_math"
+
+
+def store(directory: Path, records: Sequence[Record], *, speed: float = 1.0, **fields: Any) -> Path:
+    """A run whose machine is ``speed`` times as fast."""
+    directory.mkdir(parents=True)
+    with Journal(directory) as journal:
+        for position, one in enumerate(records):
+            journal.append(replace(one, position=position))
+    ceilings = {"float32": Ceilings(bytes_per_s=1e10 * speed, flops_per_s=1e11 * speed)}
+    known = replace(
+        environment(), **{"ceilings": ceilings, "started_at": f"2026-01-01T00:00:00 {directory.name}", **fields}
+    )
+    (directory / "environment.json").write_text(json.dumps(known.to_json()))
+    (directory / "suite.yaml").write_text("name: sample\nbackends: [naive]\n")
+    return directory
+
+
+def history(tmp_path: Path, runs: int = 8) -> list[Path]:
+    noise = random.Random(0)
+    return [
+        store(
+            tmp_path / "base" / f"{run}",
+            [
+                record("sdpa", f"case {cell}", latency_ms=2.0 * noise.gauss(1, 0.01) / speed, kernel=FUSED)
+                for cell in range(12)
+            ],
+            speed=speed,
+        )
+        for run in range(runs)
+        for speed in (noise.choice([1.0, 1.3]),)
+    ]
+
+
+def candidate(tmp_path: Path, *, slower: float = 1.0, name: str = "candidate", **fields: Any) -> Path:
+    cells = [
+        record("sdpa", f"case {cell}", latency_ms=2.0 * (slower if cell == 3 else 1.0), kernel=FUSED)
+        for cell in range(12)
+    ]
+    return store(tmp_path / name, cells, **fields)
+
+
+def compared(base: Sequence[Path], new: Path, **options: Any) -> Comparison:
+    return compare([read_run(path) for path in base], read_run(new), **options)
+
+
+def only(comparison: Comparison) -> tuple[Verdict, str]:
+    (cell,) = comparison.cells
+    return cell.verdict, cell.reason
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "verdict", "reason"),
+    [
+        (record(), record(latency_ms=2.1), Verdict.INCONCLUSIVE, ""),
+        (record(), record(latency_ms=2.3), Verdict.SUSPECT, ""),
+        (record(), failed("naive", Status.OOM, "no room"), Verdict.BROKEN, "oom: no room"),
+        (failed("naive", Status.OOM, "no room"), record(), Verdict.FIXED, "was oom: no room"),
+        (failed("naive", Status.OOM, "a"), failed("naive", Status.ERROR, "b"), Verdict.STABLE, "error: b"),
+        (record(kernel=FUSED), record(kernel=MATH), Verdict.KERNEL_CHANGED, f"kernel {FUSED} -> {MATH}"),
+        (record(kernel="bmm"), record(kernel="copy_"), Verdict.INCONCLUSIVE, ""),
+        (record(), record(peak_bytes=5 * 2**20), Verdict.REGRESSED, "peak memory 3.0 -> 5.0 MiB"),
+        (record(), record(peak_bytes=3 * 2**20 + 9), Verdict.INCONCLUSIVE, ""),
+        (record(peak_bytes=2**40), record(peak_bytes=2**40 + 2**21), Verdict.INCONCLUSIVE, ""),
+    ],
+)  # fmt: skip
+def test_a_cell_beside_a_single_base(
+    tmp_path: Path, before: Record, now: Record, verdict: Verdict, reason: str
+) -> None:
+    others = [record("other")]
+    found = compared([store(tmp_path / "a", [before, *others])], store(tmp_path / "b", [now, *others]))
+    cell = next(cell for cell in found.cells if cell.backend == "naive")
+    assert (cell.verdict, cell.reason) == (verdict, reason)
+    assert found.failed == (verdict in (Verdict.BROKEN, Verdict.REGRESSED))
+
+
+def test_cells_that_are_in_one_run_alone_never_pass(tmp_path: Path) -> None:
+    same = record("other")
+    found = compared([store(tmp_path / "a", [same, record("naive")])], store(tmp_path / "b", [same, record("sdpa")]))
+    assert {cell.backend: cell.verdict for cell in found.cells} == {
+        "naive": Verdict.GONE, "sdpa": Verdict.NEW, "other": Verdict.INCONCLUSIVE,
+    }  # fmt: skip
+    assert found.compared == 1
+
+
+def test_another_problem_of_the_same_name_is_another_cell(tmp_path: Path) -> None:
+    base = store(tmp_path / "a", [record(), record("other")])
+    now = store(tmp_path / "b", [record(problem=problem(heads=4)), record("other")])
+    assert {cell.verdict for cell in compared([base], now).cells} == {Verdict.GONE, Verdict.NEW, Verdict.INCONCLUSIVE}
+
+
+def test_beside_a_history_a_slow_cell_is_named_and_the_others_are_stable(tmp_path: Path) -> None:
+    found = compared(history(tmp_path), candidate(tmp_path, slower=1.2))
+    assert (found.cells[0].verdict, found.cells[0].case) == (Verdict.REGRESSED, "case 3")
+    assert {cell.verdict for cell in found.cells[1:]} <= {Verdict.STABLE, Verdict.INCONCLUSIVE}
+    assert found.cells[0].ratio is not None
+    assert found.cells[0].ratio.value == pytest.approx(1.2, rel=0.05)
+    assert found.detectable is not None
+    assert 1.05 <= found.detectable < 1.12
+
+
+def test_a_machine_that_is_slower_as_a_whole_is_no_regression(tmp_path: Path) -> None:
+    runs = history(tmp_path)
+    cells = [record("sdpa", f"case {cell}", latency_ms=4.0, kernel=FUSED) for cell in range(12)]
+    assert not compared(runs, store(tmp_path / "slow", cells, speed=0.5)).failed
+    assert compared(runs, store(tmp_path / "slower", cells)).failed
+
+
+def test_the_margin_is_the_users(tmp_path: Path) -> None:
+    runs = history(tmp_path)
+    assert not compared(runs, candidate(tmp_path, slower=1.2), fail_above=0.3).failed
+    assert compared(runs, candidate(tmp_path, slower=1.4, name="slow"), fail_above=0.3).failed
+
+
+def test_runs_of_unlike_machines_are_refused_by_field(tmp_path: Path) -> None:
+    base, now = store(tmp_path / "a", [record()]), store(tmp_path / "b", [record()], cores=64)
+    with pytest.raises(NotComparableError, match="not measured alike: cores 2 -> 64; measure both on one machine"):
+        compared([base], now)
+    found = compared([base], now, anyway=True)
+    assert found.unlike == ("cores 2 -> 64",)
+    assert "though not measured alike: cores 2 -> 64" in terminal.render(verdicts(found), width=200)
+
+
+def test_what_changed_in_the_environment_is_said(tmp_path: Path) -> None:
+    packages = {"torch": "2.14.0", "xformers": "0.0.36"}
+    base = store(tmp_path / "a", [record()])
+    now = store(tmp_path / "b", [record()], torch="2.14.0", packages=packages)
+    assert compared([base], now).differences == ("torch 2.13.0 -> 2.14.0", "xformers absent -> 0.0.36")
+
+
+def test_a_run_beside_itself_says_nothing(tmp_path: Path) -> None:
+    base = store(tmp_path / "a", [record()])
+    with pytest.raises(UsageError, match="is given twice"):
+        compared([base], base)
+
+
+def test_disjoint_runs_are_never_fine(tmp_path: Path) -> None:
+    with pytest.raises(NotComparableError, match="have no cell in common"):
+        compared([store(tmp_path / "a", [record("naive")])], store(tmp_path / "b", [record("sdpa")]))
+
+
+def test_a_directory_of_runs_is_its_runs_oldest_first_but_the_candidate(tmp_path: Path) -> None:
+    runs = history(tmp_path, runs=3)
+    assert [run.path for run in find_runs(tmp_path / "base")] == runs
+    assert [run.path for run in find_runs(tmp_path / "base", but=runs[1])] == [runs[0], runs[2]]
+    assert [run.path for run in find_runs(runs[0])] == [runs[0]]
+
+
+def test_the_command_ends_as_the_verdicts_say(tmp_path: Path, cli: Cli) -> None:
+    history(tmp_path)
+    candidate(tmp_path, slower=1.2)
+    candidate(tmp_path, name="same")
+    slow = cli("compare", "base", "candidate", check=1)
+    assert slow.stdout.splitlines()[0] == "candidate against 8 runs"
+    assert "12 cells: 1 regressed" in slow.stdout
+    assert "case 3" in slow.stdout
+    assert "case 4" not in slow.stdout
+    same = cli("compare", "base", "same", check=0)
+    assert "12 stable" in same.stdout or "inconclusive" in same.stdout
+    assert "case 4" in cli("compare", "base", "same", "--all", check=0).stdout
+    one = cli("compare", "base/0", "same", "--strict", check=5)
+    assert "no change of latency is confirmed" in " ".join(one.stdout.split())
+
+
+def test_verdicts_as_csv_and_json(tmp_path: Path, cli: Cli) -> None:
+    history(tmp_path)
+    candidate(tmp_path, slower=1.2)
+    rows = list(csv.DictReader(io.StringIO(cli("compare", "base", "candidate", "--format", "csv", check=1).stdout)))
+    assert (rows[0]["case"], rows[0]["verdict"]) == ("case 3", "regressed")
+    assert float(rows[0]["ratio_low"]) > 1.05
+    found = json.loads(cli("compare", "base", "candidate", "--format", "json", check=1).stdout)
+    assert found["failed"] is True
+    assert len(found["cells"]) == 12
+    assert set(asdict(compared(history(tmp_path / "again"), candidate(tmp_path / "again")))) < set(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("only",), 2, "give at least one base run and the candidate"),
+        (("nowhere", "only"), 2, "nowhere does not exist"),
+        (("only", "nowhere"), 2, "nowhere does not exist"),
+        (("only", "only"), 2, "is given twice"),
+        (("empty", "only"), 2, "empty holds no run"),
+        (("cut", "only"), 2, "holds nothing"),
+        (("only", "other"), 4, "have no cell in common"),
+        (("only", "unlike"), 4, "cores 2 -> 64"),
+        (("only", "only", "--fail-above", "0"), 2, "--fail-above 0: not a slowdown"),
+    ],
+)
+def test_mistakes_get_one_sentence(tmp_path: Path, cli: Cli, arguments: tuple[str, ...], code: int, said: str) -> None:
+    store(tmp_path / "only", [record()])
+    store(tmp_path / "other", [record("other")])
+    store(tmp_path / "unlike", [record()], cores=64)
+    store(tmp_path / "cut", [])
+    (tmp_path / "empty").mkdir()
+    stderr = cli("compare", *arguments, check=code).stderr
+    assert said in stderr
+    assert len(stderr.splitlines()) == 1
