@@ -33,6 +33,19 @@ class SuiteError(UsageError):
     """A suite that cannot be run, with the file and the line at fault."""
 
 
+class RefusedError(UsageError):
+    """Something in a suite that this machine cannot do.
+
+    Args:
+        message: What, and what is allowed.
+        key: The suite's key at fault.
+    """
+
+    def __init__(self, message: str, key: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 class BackendError(UsageError):
     """A backend's name or module path that leads nowhere."""
 

@@ -291,6 +291,8 @@ class Expectation:
             error = _error(tensor, self._exact[name])
             if not error <= self.bounds[name]:  # also where it is not a number
                 what = name if name == OUTPUT else f"gradient of {name}"
+                if math.isnan(error):
+                    return f"{what} holds NaN, which the float64 reference does not"
                 return f"{what} is off by {error:.3g} (allowed: {self.bounds[name]:.3g}) from the float64 reference"
         return ""
 

@@ -134,7 +134,7 @@ def test_one_wrong_element_is_found(expectation: Expectation) -> None:
 def test_not_a_number_never_passes(expectation: Expectation) -> None:
     outcome = exact_outcome(expectation)
     outcome.output[0, 0, 0, 0, 0] = math.nan
-    assert "output is off by nan" in expectation.verdict(outcome).reason
+    assert "output holds NaN" in expectation.verdict(outcome).reason
 
 
 @pytest.mark.parametrize("name", [INPUT, BIAS_TABLE])

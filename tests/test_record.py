@@ -34,7 +34,7 @@ MESSAGES: list[Message] = [
         device_id="cpu",
         gpu=GpuSettings(mig=False, now=Glance(power_w=70.0)),
     ),
-    Refused(message="device cuda: no"),
+    Refused(message="launch graph: no", key=("measure", "launch")),
     Explain(backend="naive", device_type="cpu", problems=(problem(), problem(bias="relative"))),
     Explained(reasons=("", "bias relative (allowed: none)")),
     MeasureCase(

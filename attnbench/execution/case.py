@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,8 +13,9 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.registry import load
-from attnbench.backends.whole_map import WrongShape, effective, refusals
+from attnbench.backends.whole_map import effective, refusals
 from attnbench.conditions import Conditions
+from attnbench.execution.cell import Cell, Clock, Refusal, Spoiled
 from attnbench.execution.failure import describe_error, is_out_of_memory
 from attnbench.execution.messages import Entered, Finished, MeasureCase, Message, Stage
 from attnbench.measure.call import Call
@@ -40,69 +40,8 @@ from attnbench.oracle import Expectation
 from attnbench.problem import Dtype, Mode, Problem
 from attnbench.record import Ceilings, Launch, Record, Spent, Status
 
-_LONGEST_REASON = 2000
 _PRISTINE = TorchState.now()
 """Before any backend is loaded."""
-
-
-class _Refusal(Exception):
-    """Ends a cell with a status and a reason."""
-
-    def __init__(self, status: Status, reason: str, *, spoils: bool = False) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.spoils = spoils
-
-
-@dataclass
-class _Clock:
-    """Adds up the seconds spent in each part of a cell."""
-
-    spent: dict[str, float] = field(default_factory=dict)
-    _since: float = field(default_factory=time.perf_counter)
-
-    def restart(self) -> None:
-        self._since = time.perf_counter()
-
-    def lap(self, part: str) -> None:
-        now = time.perf_counter()
-        self.spent[part] = self.spent.get(part, 0.0) + now - self._since
-        self._since = now
-
-
-@dataclass(kw_only=True)
-class _Cell:
-    """A cell at work: what is known of it so far."""
-
-    record: Record
-    clock: _Clock = field(default_factory=_Clock)
-    call: Call | None = None
-    timed: Callable[[Tensor], object] | None = None
-    """The call itself, or a graph that holds it."""
-    sampler: Sampler | None = None
-    state: TorchState | None = None
-    """torch's switches as this cell left them."""
-    expectation: Expectation | None = None
-    x: Tensor | None = None
-
-    def fail(self, error: BaseException) -> None:
-        """End the cell with what the error means."""
-        if isinstance(error, _Refusal):
-            status, reason = error.status, error.reason
-        elif isinstance(error, WrongShape):
-            status, reason = Status.WRONG_RESULT, str(error)
-        else:
-            status = Status.OOM if is_out_of_memory(error) else Status.ERROR
-            reason = describe_error(error)
-        self.clock.lap("prepare_s")  # what a failing cell took since its last part
-        spent = Spent(**self.clock.spent)
-        self.record = replace(self.record, status=status, reason=reason[:_LONGEST_REASON] or status, spent=spent)
-        self.call = self.timed = self.sampler = self.expectation = self.x = None
-
-
-class _Spoiled(Exception):
-    """This process may no longer be able to measure anything right."""
 
 
 def measure_case(asked: MeasureCase, send: Callable[[Message], None]) -> None:
@@ -117,17 +56,17 @@ def measure_case(asked: MeasureCase, send: Callable[[Message], None]) -> None:
         # What one case compiled must not decide what the next one runs.
         torch._dynamo.reset()  # noqa: SLF001 - its documented name
     device = torch.device(asked.case.device)
-    with contextlib.suppress(_Spoiled), torch.inference_mode(asked.case.problem.mode is Mode.FORWARD):
+    with contextlib.suppress(Spoiled), torch.inference_mode(asked.case.problem.mode is Mode.FORWARD):
         _measure(asked, device, own, send)
     _free(device)
 
 
 @contextlib.contextmanager
-def _at_home(cell: _Cell, own: TorchState) -> Iterator[None]:
+def _at_home(cell: Cell, own: TorchState) -> Iterator[None]:
     """Let a cell run with the switches of torch that it set itself, and nobody else with them.
 
     Raises:
-        _Refusal: It set the number of threads, which is the suite's.
+        Refusal: It set the number of threads, which is the suite's.
     """
     (cell.state or own).restore()
     try:
@@ -136,26 +75,30 @@ def _at_home(cell: _Cell, own: TorchState) -> Iterator[None]:
         cell.state = TorchState.now()
         own.restore()
     if cell.state.threads != own.threads:
-        raise _Refusal(
+        raise Refusal(
             Status.ERROR,
             f"it set torch's CPU threads to {cell.state.threads} (allowed: {own.threads}, measure.threads)",
         )
 
 
 def _measure(asked: MeasureCase, device: torch.device, own: TorchState, send: Callable[[Message], None]) -> None:
-    running: list[_Cell] = []
+    running: list[Cell] = []
     try:
         flush = flush_buffer(device, cache=asked.cache, cache_bytes=asked.cache_bytes)
     except Exception as error:
         for backend, position in zip(asked.backends, asked.positions, strict=True):
-            cell = _Cell(record=_unmeasured(asked, backend, position))
-            cell.fail(_Refusal(Status.OOM, f"no room to overwrite the cache: {describe_error(error)}"))
+            cell = Cell(record=_unmeasured(asked, backend, position))
+            cell.fail(Refusal(Status.OOM, f"no room to overwrite the cache: {describe_error(error)}"))
             send(Finished(record=cell.record))
         return
     gpu = managed_gpu(gpu_uuid(device))
     monitor = Monitor(threads=asked.measure.threads, gpu=gpu)
+    clock = Clock()
+    ceilings = _ceilings(str(device), asked.case.problem.dtype, asked.cache_bytes)
+    clock.lap("ceilings_s")
     for backend, position in zip(asked.backends, asked.positions, strict=True):
-        cell = _Cell(record=_unmeasured(asked, backend, position))
+        cell = Cell(record=_unmeasured(asked, backend, position), clock=clock)
+        clock = Clock()
         try:
             with _at_home(cell, own):
                 x, timed = _prepare(cell, asked, send)
@@ -164,7 +107,7 @@ def _measure(asked: MeasureCase, device: torch.device, own: TorchState, send: Ca
                     send(Entered(backend=backend, stage=Stage.PREPARE))
                     cell.record = replace(cell.record, joules=joules_per_call(timed, x, gpu))
                     cell.clock.lap("profile_s")
-                cell.timed = timed
+                cell.timed, cell.record = timed, replace(cell.record, ceilings=ceilings)
                 cell.sampler = sampler(timed, x, flush, monitor.glance)
             running.append(cell)
         except Exception as error:  # whatever a backend raises costs its own cell alone
@@ -185,19 +128,19 @@ def _measure(asked: MeasureCase, device: torch.device, own: TorchState, send: Ca
             send(Finished(record=cell.record))
 
 
-def _give_up(cell: _Cell, error: Exception, device: torch.device, send: Callable[[Message], None]) -> None:
+def _give_up(cell: Cell, error: Exception, device: torch.device, send: Callable[[Message], None]) -> None:
     """Send a failed cell's record.
 
     Raises:
-        _Spoiled: Nothing that is measured here from now on can be trusted.
+        Spoiled: Nothing that is measured here from now on can be trusted.
     """
     cell.fail(error)
     spoiled = (
-        cell.record.status is Status.OOM or (isinstance(error, _Refusal) and error.spoils) or not device_works(device)
+        cell.record.status is Status.OOM or (isinstance(error, Refusal) and error.spoils) or not device_works(device)
     )
     send(Finished(record=cell.record, spoiled=spoiled))
     if spoiled:
-        raise _Spoiled
+        raise Spoiled
     _free(device)
 
 
@@ -215,7 +158,7 @@ def _unmeasured(asked: MeasureCase, backend: str, position: int) -> Record:
 
 
 def _prepare(
-    cell: _Cell, asked: MeasureCase, send: Callable[[Message], None]
+    cell: Cell, asked: MeasureCase, send: Callable[[Message], None]
 ) -> tuple[Tensor, Callable[[Tensor], object]]:
     """Everything before the first sample.
 
@@ -223,7 +166,7 @@ def _prepare(
         The input, and what is to be timed on it.
 
     Raises:
-        _Refusal: The cell ends here.
+        Refusal: The cell ends here.
     """
     name, clock, device = cell.record.backend, cell.clock, torch.device(asked.case.device)
     send(Entered(backend=name, stage=Stage.REFERENCE))
@@ -232,13 +175,13 @@ def _prepare(
     cell.record = replace(cell.record, problem=problem)
     make_current(device)
     if reasons := refusals(backend, problem, device.type):
-        raise _Refusal(Status.UNSUPPORTED, "; ".join(filter(None, reasons)) or "it gave no reason")
+        raise Refusal(Status.UNSUPPORTED, "; ".join(filter(None, reasons)) or "it gave no reason")
     try:
         with torch.inference_mode(mode=False):
             expectation = cell.expectation = _expectation(problem, str(device), asked.seed, asked.shelf)
     except Exception as error:
         status = Status.OOM if is_out_of_memory(error) else Status.ERROR
-        raise _Refusal(status, f"the reference cannot be computed here: {describe_error(error)}") from None
+        raise Refusal(status, f"the reference cannot be computed here: {describe_error(error)}") from None
     clock.lap("check_s")
 
     send(Entered(backend=name, stage=Stage.PREPARE))
@@ -252,11 +195,9 @@ def _prepare(
     send(Entered(backend=name, stage=Stage.MEASURE))
     verdict = check(call, expectation, x, outcome)
     if verdict.reason:
-        raise _Refusal(Status.WRONG_RESULT, verdict.reason)
+        raise Refusal(Status.WRONG_RESULT, verdict.reason)
     del outcome
     clock.lap("check_s")
-    ceilings = _ceilings(str(device), problem.dtype, asked.cache_bytes)
-    clock.lap("ceilings_s")
     profile = profile_call(call, x)
     clock.lap("profile_s")
     cell.record = replace(
@@ -264,7 +205,6 @@ def _prepare(
         peak_bytes=profile.peak_bytes,
         max_error=verdict.max_error,
         kernel=profile.kernel,
-        ceilings=ceilings,
     )
     if asked.measure.launch is Launch.EAGER:
         return x, call
@@ -277,16 +217,16 @@ def _captured(call: Call, x: Tensor, expectation: Expectation) -> Callable[[Tens
     """The call as a CUDA graph that gives what the call gives.
 
     Raises:
-        _Refusal: No graph can hold it, or what that gives is wrong.
+        Refusal: No graph can hold it, or what that gives is wrong.
     """
     try:
         replay = captured(call, x)
     except NotCapturable as error:
-        raise _Refusal(
+        raise Refusal(
             Status.UNSUPPORTED, f"no CUDA graph can hold it (measure.launch: graph): {error}", spoils=True
         ) from None
     if reason := _replay_disagreement(call, replay, expectation, x):
-        raise _Refusal(Status.WRONG_RESULT, f"right when called, but as a CUDA graph {reason}")
+        raise Refusal(Status.WRONG_RESULT, f"right when called, but as a CUDA graph {reason}")
     return replay
 
 
@@ -301,7 +241,7 @@ def _replay_disagreement(call: Call, replay: Callable[[Tensor], object], expecta
 
 
 def _sample(
-    cells: list[_Cell], asked: MeasureCase, own: TorchState, device: torch.device, send: Callable[[Message], None]
+    cells: list[Cell], asked: MeasureCase, own: TorchState, device: torch.device, send: Callable[[Message], None]
 ) -> None:
     """Sample the cells in turn until each has spent its budget."""
     with no_garbage_collection():
@@ -320,7 +260,7 @@ def _sample(
 
 
 def _at_work(
-    cell: _Cell,
+    cell: Cell,
     work: Callable[[Sampler], None],
     own: TorchState,
     device: torch.device,
@@ -329,7 +269,7 @@ def _at_work(
     """Let one cell's sampler do something, with the parent knowing whose turn it is.
 
     Raises:
-        _Spoiled: As ``_give_up`` says.
+        Spoiled: As ``_give_up`` says.
     """
     assert cell.sampler is not None
     send(Entered(backend=cell.record.backend, stage=Stage.SAMPLE, expected_s=cell.sampler.expected_s))
@@ -341,11 +281,11 @@ def _at_work(
         _give_up(cell, error, device, send)
 
 
-def _finish(cell: _Cell, conditions: Conditions) -> None:
+def _finish(cell: Cell, conditions: Conditions) -> None:
     """Check once more what was timed, and fill in the record.
 
     Raises:
-        _Refusal: It is no longer right.
+        Refusal: It is no longer right.
     """
     assert cell.sampler is not None
     assert cell.call is not None
@@ -355,10 +295,10 @@ def _finish(cell: _Cell, conditions: Conditions) -> None:
     cell.clock.spent["warm_up_s"], cell.clock.spent["timed_s"] = timing.warm_up_s, timing.timed_s
     cell.clock.restart()
     if reason := recheck(cell.call, cell.expectation, cell.x):
-        raise _Refusal(Status.WRONG_RESULT, reason)
+        raise Refusal(Status.WRONG_RESULT, reason)
     replay = None if cell.timed is cell.call else cell.timed
     if replay is not None and (reason := _replay_disagreement(cell.call, replay, cell.expectation, cell.x)):
-        raise _Refusal(Status.WRONG_RESULT, f"right when called, but after it was timed as a CUDA graph {reason}")
+        raise Refusal(Status.WRONG_RESULT, f"right when called, but after it was timed as a CUDA graph {reason}")
     cell.clock.lap("check_s")
     cell.record = replace(
         cell.record,

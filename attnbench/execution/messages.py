@@ -65,6 +65,8 @@ class Refused:
     """A worker's answer where what was asked for cannot be: one sentence."""
 
     message: str
+    key: tuple[str, ...] = ("device",)
+    """The suite's key at fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,7 @@ def decode(line: bytes) -> Message:
                 }
             )
         case "Refused":
-            return Refused(**fields)
+            return Refused(message=fields["message"], key=tuple(fields["key"]))
         case "Explain":
             return Explain(
                 **{**fields, "problems": tuple(Problem.from_json(problem) for problem in fields["problems"])}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnbench.backends import registry
-from attnbench.errors import LostOutputError, OutputError, SuiteError, UsageError, WorkerError
+from attnbench.errors import LostOutputError, OutputError, RefusedError, SuiteError, WorkerError
 from attnbench.execution import resumption
 from attnbench.execution.directory import check_output, create, run_directory
 from attnbench.execution.interruption import Interruption
@@ -168,8 +168,8 @@ def describe_suite(workers: Supervisor, suite: Suite, *, abandon: Callable[[], b
         described = workers.describe(
             device=suite.device, backends=suite.backends, measure=suite.measure, abandon=abandon
         )
-    except UsageError as error:
-        raise SuiteError(f"{suite.where('device')}: {error}") from None
+    except RefusedError as error:
+        raise SuiteError(f"{suite.where(*error.key)}: {error}") from None
     for index, backend in enumerate(described.backends):
         if backend.invalid:
             raise SuiteError(f"{suite.where('backends', index)}: {backend.invalid}")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from attnbench.errors import UsageError, WorkerError
+from attnbench.errors import RefusedError, WorkerError
 from attnbench.execution.messages import (
     BackendAnswer,
     Describe,
@@ -61,7 +61,7 @@ class Supervisor:
             abandon: Asked a few times a second whether to give up.
 
         Raises:
-            UsageError: There is no such device.
+            RefusedError: There is no such device, or it cannot do what is asked.
             Abandoned: ``abandon`` said so.
             WorkerError: The worker does not start or does not answer.
         """
@@ -85,7 +85,7 @@ class Supervisor:
     def _describe(self, asked: Describe, abandon: Callable[[], bool]) -> Described:
         answer = self._ask(asked, abandon)
         if isinstance(answer, Refused):
-            raise UsageError(answer.message)
+            raise RefusedError(answer.message, answer.key)
         if not isinstance(answer, Described):
             raise WorkerError(f"the worker answered {type(answer).__name__} when asked to describe itself")
         return answer

@@ -95,7 +95,8 @@ def _describe(asked: Describe) -> Message:
     except AttnbenchError as error:
         return Refused(message=str(error))
     if asked.measure.launch is Launch.GRAPH and device.type != "cuda":
-        return Refused(message=f"measure.launch graph: there are no CUDA graphs on {device} (allowed: eager)")
+        message = f"measure.launch graph: there are no CUDA graphs on {device} (allowed: eager)"
+        return Refused(message=message, key=("measure", "launch"))
     make_current(device)
     gpu = managed_gpu(gpu_uuid(device))
     backends = tuple(_introduce(name, device.type) for name in asked.backends)

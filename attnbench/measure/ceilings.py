@@ -38,7 +38,9 @@ def measure_ceilings(device: torch.device, dtype: Dtype, *, cache_bytes: int) ->
 def _copy_bytes_per_s(device: torch.device, cache_bytes: int) -> float:
     least = _GPU_COPY_BYTES if device.type == "cuda" else _CPU_COPY_BYTES
     size = max(least, 4 * cache_bytes)
-    source = torch.full((size // 4,), 1.5, device=device)  # copying takes as long whatever the values are
+    source = torch.full(
+        (size // 4,), 1.5, dtype=torch.float32, device=device
+    )  # copying takes as long whatever the values are
     target = torch.empty_like(source)
     seconds = _fastest_s(lambda: target.copy_(source), device)
     return 2 * source.numel() * source.element_size() / seconds
@@ -47,7 +49,7 @@ def _copy_bytes_per_s(device: torch.device, cache_bytes: int) -> float:
 def _matmul_flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
     side = _GPU_SIDE if device.type == "cuda" else _CPU_SIDE
     # Random values: on zeros a GPU saves power and runs faster than it ever will on data.
-    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    left, right = (torch.randn(side, side, dtype=torch.float32, device=device).to(dtype) for _ in range(2))
     product = torch.empty_like(left)
     seconds = _fastest_s(lambda: torch.mm(left, right, out=product), device)
     return 2 * side**3 / seconds

@@ -43,6 +43,9 @@ def completeness(run: StoredRun) -> list[str]:
     said = []
     if run.cells is not None and len(run.table) < run.cells:
         said.append(f"{len(run.table)} of {run.cells} cells: the run was cut short (go on with --resume).")
+    threads, cores = (run.environment.get(name, 1) for name in ("threads", "cores"))
+    if threads > cores:
+        said.append(f"{threads} CPU threads on {cores} cores wait for one another (measure.threads).")
     asked = (run.suite.get("measure") or {}).get("blocks", Measure().blocks)
     fewer = int((run.table["blocks"] < asked).sum()) if run.cells is not None else 0
     if fewer:

@@ -65,7 +65,7 @@ FAULTS = {
     "LosesAWindow": ("wrong_result", "output of shape (3, 49, 2, 32) (allowed: (4, 49, 2, 32))"),
     "TakesThreads": ("error", "it set torch's CPU threads to 2 (allowed: 1, measure.threads)"),
     "WrongDtype": ("wrong_result", "output of dtype torch.float64 (allowed: float32)"),
-    "NotANumber": ("wrong_result", "output is off by nan"),
+    "NotANumber": ("wrong_result", "output holds NaN, which the float64 reference does not"),
     "NotATensor": ("error", "AttributeError: 'NoneType' object has no attribute"),
     "WrongLater": ("wrong_result", "right when it was checked, but after it was timed output is off by"),
     "RemembersFirst": ("wrong_result", "for a second input, output is off by"),
@@ -160,6 +160,13 @@ def test_a_sample_that_never_ends_is_given_up_long_before_the_cells_deadline(run
     assert found["naive"][0] == "ok"
     assert found["HangsInSample"][0] == "timeout"
     assert found["HangsInSample"][1].startswith("stage sample took longer than 10 s (20 x what it took before")
+
+
+def test_graphs_on_a_cpu_are_a_mistake_in_the_suite_with_its_line(cli: Cli, tmp_path: Path) -> None:
+    graphs = QUICK.replace("blocks: 1", "launch: graph")
+    (tmp_path / "s.yaml").write_text(f"name: s\ndevice: cpu\nbackends: [naive]\ncases:\n  - {CASE}\n{graphs}")
+    stderr = cli("run", "s.yaml", check=2).stderr
+    assert stderr == "attnbench: s.yaml:6: measure.launch graph: there are no CUDA graphs on cpu (allowed: eager)\n"
 
 
 def test_switches_that_a_backend_sets_are_its_own(run: object, tmp_path: Path) -> None:
