@@ -20,7 +20,7 @@ from attnbench.execution.failure import describe_error, is_out_of_memory
 from attnbench.execution.messages import Entered, Finished, MeasureCase, Message, Stage
 from attnbench.measure.call import Call
 from attnbench.measure.ceilings import measure_ceilings
-from attnbench.measure.check import check, recheck
+from attnbench.measure.check import check, check_replay, recheck
 from attnbench.measure.conditions import Monitor
 from attnbench.measure.energy import joules_per_call
 from attnbench.measure.environment import device_works, gpu_uuid, make_current
@@ -225,19 +225,9 @@ def _captured(call: Call, x: Tensor, expectation: Expectation) -> Callable[[Tens
         raise Refusal(
             Status.UNSUPPORTED, f"no CUDA graph can hold it (measure.launch: graph): {error}", spoils=True
         ) from None
-    if reason := _replay_disagreement(call, replay, expectation, x):
+    if reason := check_replay(call, replay, expectation, x):
         raise Refusal(Status.WRONG_RESULT, f"right when called, but as a CUDA graph {reason}")
     return replay
-
-
-def _replay_disagreement(call: Call, replay: Callable[[Tensor], object], expectation: Expectation, x: Tensor) -> str:
-    result = replay(x)
-    for tensor in result if isinstance(result, tuple) else (result,):
-        if isinstance(tensor, Tensor):
-            tensor.zero_()  # what stood there before must not pass for what a replay computes
-    replay(x)
-    _synchronize(x.device)
-    return expectation.disagreement(call.named(result))
 
 
 def _sample(
@@ -297,7 +287,7 @@ def _finish(cell: Cell, conditions: Conditions) -> None:
     if reason := recheck(cell.call, cell.expectation, cell.x):
         raise Refusal(Status.WRONG_RESULT, reason)
     replay = None if cell.timed is cell.call else cell.timed
-    if replay is not None and (reason := _replay_disagreement(cell.call, replay, cell.expectation, cell.x)):
+    if replay is not None and (reason := check_replay(cell.call, replay, cell.expectation, cell.x)):
         raise Refusal(Status.WRONG_RESULT, f"right when called, but after it was timed as a CUDA graph {reason}")
     cell.clock.lap("check_s")
     cell.record = replace(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,25 @@ def recheck(call: Call, expectation: Expectation, x: Tensor) -> str:
     if reason := expectation.verdict(call.outcome(x)).reason:
         return f"right when it was checked, but after it was timed {reason}"
     return ""
+
+
+def check_replay(call: Call, replay: Callable[[Tensor], object], expectation: Expectation, x: Tensor) -> str:
+    """What is wrong with what a CUDA graph of a call gives; empty where nothing is.
+
+    Args:
+        call: What was captured.
+        replay: Runs the graph; it gives the same tensors every time, with new values in them.
+        expectation: What it must give.
+        x: The input that was captured.
+    """
+    result = replay(x)
+    for tensor in result if isinstance(result, tuple) else (result,):
+        if isinstance(tensor, Tensor):
+            tensor.zero_()  # what stood there before must not pass for what a replay computes
+    replay(x)
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
+    return expectation.disagreement(call.named(result))
 
 
 def _modified(expectation: Expectation, x: Tensor) -> str:
