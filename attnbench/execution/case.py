@@ -246,7 +246,7 @@ def _sample(
             if not hungry:
                 return
             for cell in hungry:
-                _at_work(cell, lambda sampler: sampler.take(), own, device, send)
+                _at_work(cell, lambda sampler: sampler.take_turn(asked.measure.max_time_s), own, device, send)
 
 
 def _at_work(

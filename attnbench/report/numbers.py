@@ -13,6 +13,8 @@ from attnbench.table import COLUMNS
 NOTHING = "-"
 """What stands where there is no number."""
 _MOST_DIGITS = 4
+_HOPELESS = 10
+"""An end this many times away from the value says nothing that its digits would."""
 
 
 def missing(value: Any) -> bool:
@@ -53,7 +55,11 @@ def interval(value: float, low: float, high: float) -> str:
     '2.8 to 4.1'
     >>> interval(3.0, 0.31, 29.0)
     '0.3 to 29'
+    >>> interval(6.0, 1e-7, 2.6e8)
+    'wider than 10x'
     """
+    if high > _HOPELESS * value or low * _HOPELESS < value:
+        return f"wider than {_HOPELESS}x"
     decimals = _decimals(value, max(high - value, value - low))
     lower = _rounded(low, decimals)
     if float(lower) <= 0:  # no latency and no ratio is nothing

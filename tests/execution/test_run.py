@@ -99,7 +99,7 @@ def test_every_fault_costs_its_own_cell_and_no_other(run: object) -> None:
 
 def test_the_backends_of_a_case_are_sampled_in_turn(run: object, tmp_path: Path) -> None:
     names = ("faults:NotesTurn", "tests.faults:NotesTurn", "faults:DiesInThirdSample", "naive")
-    measure = QUICK.replace("0.01", "0.2")
+    measure = QUICK.replace("0.01", "0.8")
     frame = run(*names, measure=measure)  # type: ignore[operator]
     assert dict(zip(frame["backend"], frame["status"], strict=True)) == {
         "faults:NotesTurn": "ok",

@@ -86,6 +86,15 @@ def test_three_samples_are_taken_however_slow_the_call(clock: Clock) -> None:
     assert len(found.samples_ms) == 3
 
 
+def test_a_turn_is_short_and_keeps_to_the_budget(clock: Clock) -> None:
+    taken = CpuSampler(clock.call(1.0), X, None)
+    taken.take_turn(10.0)
+    assert len(taken.timing.samples_ms) == 5
+    taken.take_turn(0.07)
+    assert len(taken.timing.samples_ms) == 7
+    assert taken.expected_s < 0.1
+
+
 def test_a_cold_call_is_timed_alone_after_the_cache_was_overwritten(clock: Clock) -> None:
     found = sampled(clock.call(0.1), torch.ones(8), max_time_s=0.01)
     assert found.calls_per_sample == 1
