@@ -5,8 +5,8 @@ with 24 cells and two anchors (a copy and a matrix product) of 15 samples. A tab
 a false alarm is a table in which any cell is called slower or faster. For detection one cell of the candidate is
 multiplied, and counts as seen where it is called slower.
 
-Beside our rules stand those of tools that compare two processes, restated from their documentation with its default
-settings; they see every cell's 15 samples of one process each:
+Beside our rules stand those of tools that compare two processes, restated with their default settings as far as they
+are known to us and not run themselves; they see every cell's 15 samples of one process each:
 
 * pytest-benchmark, ``--benchmark-compare-fail=min:5%`` and ``mean:5%``: the statistic grew by more than 5 %.
 * google/benchmark, ``compare.py``: Mann-Whitney's U test of the repetitions, p < 0.05.
