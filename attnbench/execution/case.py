@@ -93,12 +93,13 @@ def _measure(asked: MeasureCase, device: torch.device, own: TorchState, send: Ca
         return
     gpu = managed_gpu(gpu_uuid(device))
     monitor = Monitor(threads=asked.measure.threads, gpu=gpu)
-    clock = Clock()
+    shared = Clock()
     ceilings = _ceilings(str(device), asked.case.problem.dtype, asked.cache_bytes)
-    clock.lap("ceilings_s")
+    shared.lap("ceilings_s")
     for backend, position in zip(asked.backends, asked.positions, strict=True):
-        cell = Cell(record=_unmeasured(asked, backend, position), clock=clock)
-        clock = Clock()
+        cell = Cell(record=_unmeasured(asked, backend, position))
+        cell.clock.spent |= shared.spent  # the first one pays for what all of them use
+        shared.spent.clear()
         try:
             with _at_home(cell, own):
                 x, timed = _prepare(cell, asked, send)

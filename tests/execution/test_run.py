@@ -222,6 +222,7 @@ def test_a_run_where_nothing_could_be_measured_ends_with_3(run: object) -> None:
 
 
 def test_a_run_leaves_everything_that_was_measured(run: object, tmp_path: Path) -> None:
+    began = time.monotonic()
     frame = run("naive", "swin", measure=QUICK.replace("blocks: 1", "blocks: 2"))  # type: ignore[operator]
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
@@ -242,6 +243,9 @@ def test_a_run_leaves_everything_that_was_measured(run: object, tmp_path: Path) 
     assert described["ceilings"]["float32"]["bytes_per_s"] > 1e8
     assert (frame["ceiling_fraction"] > 0).all()
     assert "blocks: 2" in (out / "suite.yaml").read_text()
+    spent = sum(sum(vars(record.spent).values()) for record in records)
+    assert 0 < spent < time.monotonic() - began, "no second is counted twice"
+    assert sum(record.spent.ceilings_s > 0.01 for record in records) == 2, "once in every block"
     assert read_run(out).baseline == "naive"
 
 
