@@ -55,12 +55,13 @@ def compare(
     ours = _rows(candidate)
     history = len(base) >= rules.FEWEST_RUNS
     margin = fail_above if fail_above is not None else rules.HISTORY_MARGIN
-    judged = _judge_history(base, rows, candidate, ours, margin) if history else {}
+    past, now = _histories(base, rows, candidate, ours) if history else ({}, {})
+    judged = rules.judge_history(past, now, fail_above=margin) if past else {}
     cells = []
     for key in {**{key: None for one in rows for key in one}, **dict.fromkeys(ours)}:
-        past = [one[key] for one in rows if key in one]
-        judgment = judged.get(key) or _judge_single(past, ours.get(key))
-        cells.append(_verdict(key, past, ours.get(key), judgment))
+        earlier = [one[key] for one in rows if key in one]
+        judgment = judged.get(key) or _judge_single(earlier, ours.get(key))
+        cells.append(_verdict(key, earlier, ours.get(key), judgment))
     if all(cell.verdict in (Verdict.NEW, Verdict.GONE) for cell in cells):
         raise NotComparableError(
             f"nothing can be compared: {base[-1].path} and {candidate.path} have no cell in common "
@@ -78,7 +79,7 @@ def compare(
         ),
         cells=tuple(sorted(cells, key=_badness)),
         fail_above=1 + margin,
-        detectable=_detectable(base, rows, candidate, margin) if history else None,
+        detectable=rules.detectable_in_history(past, fail_above=margin) if past else None,
         differences=tuple(differences(base[-1].environment, candidate.environment)),
         unlike=tuple(unlike),
     )
@@ -149,24 +150,6 @@ def _histories(
     shared = [key for key, row in ours.items() if _ok(row) and all(_ok(one.get(key)) for one in rows)]
     past = {key: [_anchored(run, one[key]) for run, one in zip(base, rows, strict=True)] for key in shared}
     return past, {key: _anchored(candidate, ours[key]) for key in shared}
-
-
-def _judge_history(
-    base: Sequence[StoredRun],
-    rows: Sequence[Mapping[Cell, Row]],
-    candidate: StoredRun,
-    ours: Mapping[Cell, Row],
-    margin: float,
-) -> dict[Cell, Judgment]:
-    past, now = _histories(base, rows, candidate, ours)
-    return rules.judge_history(past, now, fail_above=margin) if past else {}
-
-
-def _detectable(
-    base: Sequence[StoredRun], rows: Sequence[Mapping[Cell, Row]], candidate: StoredRun, margin: float
-) -> float | None:
-    past, _ = _histories(base, rows, candidate, _rows(candidate))
-    return rules.detectable_in_history(past, fail_above=margin) if past else None
 
 
 def _judge_single(past: Sequence[Row], now: Row | None) -> Judgment | None:
