@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pandas as pd
 
 from attnbench.errors import LostOutputError, StoredRunError
 from attnbench.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
 from attnbench.record import SCHEMA_VERSION, Environment, Status
-from attnbench.table import ADDED, COLUMNS, Blocks, Cells, typed
+from attnbench.table import ADDED, COLUMNS, Cells, typed
 
 PARQUET = "table.parquet"
 CSV = "table.csv"
+PAIRS = "pairs.json"
+"""Beside the two runs of an A/B comparison: what they are."""
+_RUN_FILES = (JOURNAL, PARQUET, CSV)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +35,6 @@ class StoredRun:
     """The content of suite.yaml; empty where there is none."""
     cells: int | None
     """Cells the suite asked for; None where only a table was kept."""
-    blocks: Blocks = field(default_factory=dict)
-    """What was found block by block; empty where only a table was kept."""
 
     @property
     def question(self) -> str:
@@ -51,7 +53,7 @@ def load(directory: str | Path) -> pd.DataFrame:
     """One row per cell of a stored run, with the columns of ``COLUMNS``.
 
     Args:
-        directory: A run directory, or one that holds at least ``table.csv``.
+        directory: A run directory, one that holds at least ``table.csv``, or a table's file.
 
     Raises:
         StoredRunError: It is not a run, is damaged, or was written by a newer version.
@@ -68,23 +70,30 @@ def read_run(directory: str | Path) -> StoredRun:
     path = Path(directory)
     if not path.exists():
         raise StoredRunError(f"{path} does not exist; give a run directory such as results/SUITE/MACHINE/TIME-ID")
+    if path.suffix in (".parquet", ".csv") and path.is_file():
+        return _read_kept_table(path)
     if not path.is_dir():
-        raise StoredRunError(f"{path} is a file; give the run directory that holds {JOURNAL}")
+        raise StoredRunError(f"{path} is a file; give the run directory that holds {JOURNAL}, or a table kept of one")
     environment = _read_environment(path)
     suite = _read_suite(path)
     if (path / JOURNAL).exists():
-        # The journal is the truth; tables are for other readers, and for runs kept without one.
-        cells = Cells()
-        for record in read_journal(path):
-            cells.add(record)
-        frame, expected, blocks = cells.table(suite=str(suite.get("name", ""))), cells.expected, cells.blocks()
+        # The journal is the truth; a table made from exactly this one says the same sooner.
+        frame, expected = _read_made_table(path) or _read_from_journal(path, suite=str(suite.get("name", "")))
     else:
-        frame, expected, blocks = _read_table(path), None, {}
-    return StoredRun(path=path, table=frame, environment=environment, suite=suite, cells=expected, blocks=blocks)
+        frame, expected = _read_table(path), None
+    return StoredRun(path=path, table=frame, environment=environment, suite=suite, cells=expected)
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a path is a run itself, or a table kept of one, and not a directory of runs."""
+    found = Path(path)
+    return not found.is_dir() or any((found / name).exists() for name in _RUN_FILES)
 
 
 def find_runs(directory: str | Path, *, but: str | Path | None = None) -> list[StoredRun]:
     """A run, or every run below a directory, oldest first.
+
+    The two sides of an A/B comparison are not among them: the one may be a build that was turned down.
 
     Args:
         directory: A run directory, or one that holds some.
@@ -94,14 +103,48 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> list[S
         StoredRunError: There is none, or one of them is damaged.
     """
     path = Path(directory)
-    if not path.is_dir() or any((path / name).exists() for name in (JOURNAL, PARQUET, CSV)):
+    if is_run(path):
         return [read_run(path)]
-    places = {file.parent for name in (JOURNAL, PARQUET, CSV) for file in path.glob(f"**/{name}")}
+    places = {file.parent for name in _RUN_FILES for file in path.glob(f"**/{name}")}
     left_out = None if but is None else Path(but).resolve()
-    runs = [read_run(place) for place in sorted(places) if place.resolve() != left_out]
+    runs = [
+        read_run(place)
+        for place in sorted(places)
+        if place.resolve() != left_out and not (place.parent / PAIRS).exists()
+    ]
     if not runs:
         raise StoredRunError(f"{path} holds no run; give run directories, or a directory of them")
     return sorted(runs, key=lambda run: str(run.environment.get("started_at", "")))
+
+
+def _read_from_journal(path: Path, *, suite: str) -> tuple[pd.DataFrame, int | None]:
+    cells = Cells()
+    for record in read_journal(path):
+        cells.add(record)
+    return cells.table(suite=suite), cells.expected
+
+
+def _read_made_table(path: Path) -> tuple[pd.DataFrame, int | None] | None:
+    """The Parquet table and the cells of the whole suite, where this version made it from the journal beside it."""
+    try:
+        frame = pd.read_parquet(path / PARQUET)
+    except (OSError, ValueError, TypeError):  # none, or damaged: there is the journal
+        return None
+    made_from, frame.attrs = frame.attrs, {}
+    if {name: value for name, value in made_from.items() if name != "cells"} != _made_from(path):
+        return None
+    return typed(frame), made_from["cells"]
+
+
+def _made_from(path: Path) -> dict[Any, Any]:
+    """What a table says of its origin, so that it is known to be up to date."""
+    from attnbench import __version__
+
+    checksum = 0
+    with (path / JOURNAL).open("rb") as file:
+        while chunk := file.read(2**22):
+            checksum = crc32(chunk, checksum)
+    return {"attnbench": __version__, "journal_crc32": checksum}
 
 
 def _read_environment(path: Path) -> dict[str, Any]:
@@ -139,15 +182,28 @@ def _read_suite(path: Path) -> dict[str, Any]:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    for name, read in ((PARQUET, pd.read_parquet), (CSV, pd.read_csv)):
+    for name in (PARQUET, CSV):
         if (path / name).exists():
-            try:
-                return _checked(read(path / name), path / name)
-            except (ValueError, TypeError, OSError) as error:
-                raise StoredRunError(f"{path / name}: not a table: {' '.join(str(error).split())}") from None
+            return _read_table_file(path / name)
     newest = max(path.glob(f"**/{JOURNAL}"), default=None, key=lambda found: found.stat().st_mtime)
     hint = f"; did you mean {newest.parent}?" if newest else ""
     raise StoredRunError(f"{path} is not a run: it holds neither {JOURNAL} nor {CSV}{hint}")
+
+
+def _read_kept_table(file: Path) -> StoredRun:
+    """A table's file by itself, with the environment that lies beside it, if one does."""
+    frame = _read_table_file(file)
+    return StoredRun(
+        path=file, table=frame, environment=_read_environment(file.parent), suite=_read_suite(file.parent), cells=None
+    )
+
+
+def _read_table_file(file: Path) -> pd.DataFrame:
+    read = pd.read_parquet if file.suffix == ".parquet" else pd.read_csv
+    try:
+        return _checked(read(file), file)
+    except (ValueError, TypeError, OSError) as error:
+        raise StoredRunError(f"{file}: not a table: {' '.join(str(error).split())}") from None
 
 
 def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -172,8 +228,11 @@ def write_tables(directory: Path) -> StoredRun:
         LostOutputError: They cannot be written; the journal stays.
     """
     run = read_run(directory)
+    table = run.table.copy()
+    table.attrs = _made_from(directory)
+    table.attrs["cells"] = run.cells
     try:
-        for name, write in ((PARQUET, run.table.to_parquet), (CSV, run.table.to_csv)):
+        for name, write in ((PARQUET, table.to_parquet), (CSV, table.to_csv)):
             unfinished = directory / f".{name}.unfinished"
             write(unfinished, index=False)
             unfinished.replace(directory / name)

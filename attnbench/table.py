@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -45,16 +45,25 @@ COLUMNS: dict[str, str] = {
     "samples": _COUNT,
     "prepare_s": _NUMBER,
     "joules_per_image": _NUMBER,
+    "block_latencies_ms": _TEXT,
 }
 """Columns of a table and their pandas types; units stand in the names."""
-ADDED = ("joules_per_image",)
-"""Columns that tables of schema 1 lack."""
+ADDED = ("joules_per_image", "block_latencies_ms")
+"""Columns that older tables lack."""
 
 
 PROBLEM = tuple(field.name for field in fields(Problem))
 """The columns that together are a problem."""
-Blocks = dict[tuple[str, str], dict[int, float]]
-"""By case and backend, then by block: what stands for the block, in milliseconds."""
+
+
+def blocks_of(row: Mapping[Any, Any]) -> dict[int, float]:
+    """By block, what stands for it, in milliseconds; empty where a cell is not ok or the table does not tell.
+
+    >>> blocks_of({"block_latencies_ms": "0:3.25 1:3.5"})
+    {0: 3.25, 1: 3.5}
+    """
+    pairs = (pair.split(":") for pair in row["block_latencies_ms"].split())
+    return {int(block): float(latency_ms) for block, latency_ms in pairs}
 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -95,10 +104,6 @@ class Cells:
         ordered = sorted(self._cells.values(), key=lambda cell: cell.position)
         return typed(pd.DataFrame([cell.row(suite) for cell in ordered]))
 
-    def blocks(self) -> Blocks:
-        """The statistic of every block, of the cells that are ok."""
-        return {key: cell.latencies for key, cell in self._cells.items() if cell.latencies}
-
 
 class _Cell:
     """What becomes of a cell's records: statistics alone are kept, so that memory does not grow with samples."""
@@ -112,13 +117,6 @@ class _Cell:
     def position(self) -> int:
         """The cell's place in the suite."""
         return self._first.position
-
-    @property
-    def latencies(self) -> dict[int, float]:
-        """By block, in milliseconds; empty where the cell is not ok."""
-        if self._shown.status is not Status.OK:
-            return {}
-        return {number: block.statistic_ms for number, block in self._blocks.items()}
 
     def add(self, record: Record) -> None:
         """Take in one more block. A block measured twice counts as it was measured last; a failure is final."""
@@ -175,6 +173,9 @@ class _Cell:
             "samples": sum(block.samples for block in blocks),
             "prepare_s": percentile([block.prepare_s for block in blocks], 50),
             "joules_per_image": percentile(joules, 50) / problem.batch if joules else None,
+            "block_latencies_ms": " ".join(
+                f"{number}:{block.statistic_ms!r}" for number, block in self._blocks.items()
+            ),
         }
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import attnbench
+from attnbench import store
 from attnbench.errors import LostOutputError, StoredRunError
 from attnbench.journal import JOURNAL, Journal, read_journal
 from attnbench.record import Ceilings, Record, Status
@@ -85,6 +86,51 @@ def test_tables_are_rebuilt_from_the_journal_to_the_last_digit(stored: Path) -> 
     pd.testing.assert_frame_equal(frame, attnbench.load(stored))
     (stored / PARQUET).unlink()
     pd.testing.assert_frame_equal(frame, attnbench.load(stored))
+
+
+def test_a_table_made_from_the_journal_is_read_instead_of_it(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = write_tables(stored)
+
+    def forbidden(_: Path) -> Iterator[Record]:
+        raise AssertionError("the journal was read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "read_journal", forbidden)
+        again = read_run(stored)
+    pd.testing.assert_frame_equal(again.table, made.table)
+    assert again.cells == made.cells
+    assert not again.table.attrs
+
+
+@pytest.mark.parametrize("change", ["journal", "version", "table"])
+def test_a_table_that_is_not_of_this_journal_and_version_is_passed_over(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    write_tables(stored)
+    late = record("late", position=99)
+    with Journal(stored) as journal:
+        journal.append(late)
+    if change != "journal":
+        write_tables(stored)
+        lines = (stored / JOURNAL).read_text().splitlines()
+        assert (stored / JOURNAL).stat().st_size
+        assert "late" in lines[-1]
+    if change == "version":
+        monkeypatch.setattr(attnbench, "__version__", "99.0")
+        monkeypatch.setattr(store, "typed", lambda _: pytest.fail("another version's table was taken"))
+    if change == "table":
+        (stored / PARQUET).write_bytes(b"PAR1 damaged")
+    assert "late" in set(read_run(stored).table["backend"])
+
+
+def test_a_table_by_itself_is_read_with_the_environment_beside_it(stored: Path, tmp_path: Path) -> None:
+    write_tables(stored)
+    for name in (PARQUET, CSV):
+        run = read_run(stored / name)
+        assert len(run.table) == len(sample_records())
+        assert run.environment["device_name"] == "Test Machine"
+    (tmp_path / CSV).write_bytes((stored / CSV).read_bytes())
+    assert read_run(tmp_path / CSV).environment == {}
 
 
 def test_a_torn_last_line_is_passed_over(stored: Path) -> None:

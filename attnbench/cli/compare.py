@@ -31,20 +31,22 @@ def compare(
     """Judge a run by earlier ones: a verdict per cell, worst first. Ends with 1 where a cell got worse or broke."""
     from attnbench.cli.show import print_sheet
     from attnbench.comparison.runs import compare as compare_runs
+    from attnbench.comparison.runs import gather
     from attnbench.comparison.verdict import Verdict
     from attnbench.errors import UsageError
     from attnbench.report import data
     from attnbench.report.verdicts import verdicts
-    from attnbench.store import find_runs, read_run
+    from attnbench.store import read_run
 
     *base, candidate = runs
     if not base:
         raise UsageError("give at least one base run and the candidate: attnbench compare BASE... CANDIDATE")
     if fail_above is not None and fail_above <= 0:
         raise UsageError(f"--fail-above {fail_above:g}: not a slowdown (allowed: more than 0, in percent)")
-    found = [run for path in base for run in find_runs(path, but=candidate)]
+    now = read_run(candidate)
+    gathered = gather(base, now)
     margin = None if fail_above is None else fail_above / 100
-    comparison = compare_runs(found, read_run(candidate), fail_above=margin, anyway=anyway)
+    comparison = compare_runs(gathered.runs, now, fail_above=margin, anyway=anyway, remarks=gathered.remarks)
     if output_format in (Format.CSV, Format.JSON):
         from attnbench.cli.boundary import write
 

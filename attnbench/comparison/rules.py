@@ -20,6 +20,8 @@ Key = TypeVar("Key")
 SCREEN_PAIRS, CONFIRM_PAIRS = 5, 10
 FEWEST_RUNS = 6
 """Base runs that make a history."""
+FEWEST_PROCESSES = 3
+"""Fresh processes of a candidate that must agree before a history calls it changed."""
 PAIRED_MARGIN, HISTORY_MARGIN = 0.03, 0.05
 """Slowdowns that fail by default."""
 SINGLE_MARGIN = 0.10
@@ -28,6 +30,11 @@ _CHANCE = 0.01
 """Of any false alarm in a whole table."""
 _NULL = math.log(1.01)
 """A change that nobody minds: what a regression must be larger than beyond doubt."""
+_AGREEMENT = 0.5
+"""Part of the margin that every single process of a candidate must show: one slow process is no regression."""
+_BORROWED = 1.0
+"""Degrees of freedom that a cell may borrow from the others of its runs, over its own: what slows a run slows many of
+its cells, so they are not worth their number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,8 @@ class Judgment:
     verdict: Verdict
     ratio: Estimate
     chance: float | None = None
+    detectable: float | None = None
+    """The smallest ratio that would have been called a regression in every other case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +66,22 @@ class _Scatter:
     degrees: float
 
     @classmethod
-    def of(cls, values: Sequence[float], prior: Prior, *, more: float = 0.0) -> _Scatter:
-        """Of the mean of ``values``; ``more`` adds that many times the variance, for a single further observation."""
-        degrees = len(values) - 1
-        variance, total = prior.moderate(statistics.variance(values), degrees)
-        return cls(mean=statistics.fmean(values), error=math.sqrt(variance * (1 / len(values) + more)), degrees=total)
+    def of(cls, values: Sequence[float], prior: Prior, *, floor: float = 0.0) -> _Scatter:
+        """Of the mean of ``values``, whose variance is at least ``floor``."""
+        variance, total = prior.moderate(statistics.variance(values), len(values) - 1)
+        error = math.sqrt(max(variance, floor) / len(values))
+        return cls(mean=statistics.fmean(values), error=error, degrees=total)
+
+    @classmethod
+    def beside(cls, now: float, past: Sequence[float], prior: Prior) -> _Scatter:
+        """Of one further value above the mean of ``past`` ones."""
+        degrees = len(past) - 1
+        variance, total = prior.moderate(statistics.variance(past), degrees)
+        return cls(
+            mean=now - statistics.fmean(past),
+            error=math.sqrt(variance * (1 + 1 / len(past))),
+            degrees=min(total, (1 + _BORROWED) * degrees),
+        )
 
     def chance_above(self, null: float) -> float:
         """P of the one-sided test that the mean is above ``null``."""
@@ -73,27 +93,30 @@ class _Scatter:
         return _Scatter(mean=-self.mean, error=self.error, degrees=self.degrees).chance_above(-null)
 
     def ratio(self) -> Estimate:
-        half_width = self.half_width
+        half_width = quantile(0.975, self.degrees) * self.error
         return Estimate(
             value=math.exp(self.mean), low=math.exp(self.mean - half_width), high=math.exp(self.mean + half_width)
         )
 
-    @property
-    def half_width(self) -> float:
-        return quantile(0.975, self.degrees) * self.error
+    def detectable(self, *, cells: int, fail_above: float) -> float:
+        """The smallest ratio that is confirmed among so many cells in every other case."""
+        needed = _NULL + quantile(1 - _CHANCE / cells, self.degrees) * self.error
+        return math.exp(max(needed, math.log1p(fail_above)))
 
 
-def screen(pairs: Mapping[Key, Sequence[float]]) -> Screening[Key]:
+def screen(pairs: Mapping[Key, Sequence[float]], *, floors: Mapping[Key, float] | None = None) -> Screening[Key]:
     """The first stage of alternated pairs: which cells look changed.
 
     Args:
-        pairs: By cell, log(candidate / base) of every pair.
+        pairs: By cell, log(candidate / base) of every pair; two or more.
+        floors: By cell, the variance of a pair where nothing changed, as far as it is known: no cell is taken to
+            scatter less.
     """
     prior = _prior(pairs)
     suspects = [
         cell
         for cell, values in pairs.items()
-        if _looks_changed(_Scatter.of(values, prior), _SCREEN_CHANCE, _SCREEN_MARGIN)
+        if _looks_changed(_Scatter.of(values, prior, floor=_floor(floors, cell)), _SCREEN_CHANCE, _SCREEN_MARGIN)
     ]
     return Screening(suspects=tuple(suspects), prior=prior)
 
@@ -103,6 +126,7 @@ def judge_pairs(
     second: Mapping[Key, Sequence[float]],
     *,
     fail_above: float = PAIRED_MARGIN,
+    floors: Mapping[Key, float] | None = None,
 ) -> dict[Key, Judgment]:
     """Both stages of alternated pairs.
 
@@ -110,67 +134,134 @@ def judge_pairs(
         first: By cell, log(candidate / base) of every pair of the first stage.
         second: The same of the fresh pairs of the cells that the first stage left open.
         fail_above: The slowdown that fails.
+        floors: As for ``screen``.
     """
-    prior = screen(first).prior
-    confirmed = _confirm({cell: _Scatter.of(values, prior) for cell, values in second.items()}, fail_above)
+    if not first:
+        return {}
+    prior = screen(first, floors=floors).prior
+    confirmed = _confirm(
+        {cell: _Scatter.of(values, prior, floor=_floor(floors, cell)) for cell, values in second.items()}, fail_above
+    )
+    narrower = math.sqrt(SCREEN_PAIRS / CONFIRM_PAIRS)
     found = {}
     for cell, values in first.items():
-        if cell in confirmed:
-            found[cell] = confirmed[cell]
-            continue
-        scatter = _Scatter.of(values, prior)
-        suspect = _looks_changed(scatter, _SCREEN_CHANCE, _SCREEN_MARGIN) and scatter.mean > 0
-        found[cell] = Judgment(
-            verdict=Verdict.SUSPECT if suspect else _calm(scatter.ratio(), PAIRED_MARGIN), ratio=scatter.ratio()
-        )
+        scatter = _Scatter.of(values, prior, floor=_floor(floors, cell))
+        judgment = confirmed.get(cell)
+        if judgment is None:
+            suspect = _looks_changed(scatter, _SCREEN_CHANCE, _SCREEN_MARGIN) and scatter.mean > 0
+            verdict = Verdict.SUSPECT if suspect else _calm(scatter.ratio(), fail_above)
+            judgment = Judgment(verdict=verdict, ratio=scatter.ratio())
+        fresh = replace(scatter, error=scatter.error * narrower)
+        found[cell] = replace(judgment, detectable=fresh.detectable(cells=len(first), fail_above=fail_above))
     return found
 
 
 def judge_history(
-    base: Mapping[Key, Sequence[float]], candidate: Mapping[Key, float], *, fail_above: float = HISTORY_MARGIN
+    base: Mapping[Key, Sequence[float]],
+    candidate: Mapping[Key, Sequence[float]],
+    *,
+    fail_above: float = HISTORY_MARGIN,
 ) -> dict[Key, Judgment]:
     """A candidate beside runs of the past.
 
+    Nothing is confirmed beyond ``suspect`` where the candidate has fewer than ``FEWEST_PROCESSES`` processes, or where
+    one of them does not show half of ``fail_above``.
+
     Args:
         base: By cell, the logarithm of its value over the run's own anchors, of every base run.
-        candidate: The same of the candidate.
+        candidate: By cell, the same of every process of the candidate.
         fail_above: The slowdown that fails.
     """
+    if not base:
+        return {}
     prior = _prior(base)
-    scatters = {}
-    for cell, values in base.items():
-        past = _Scatter.of(values, prior, more=1.0)
-        scatters[cell] = _Scatter(mean=candidate[cell] - past.mean, error=past.error, degrees=past.degrees)
-    return _confirm(scatters, fail_above)
+    scatters = {cell: _Scatter.beside(statistics.fmean(candidate[cell]), past, prior) for cell, past in base.items()}
+    least = _AGREEMENT * math.log1p(fail_above)
+    found = {}
+    for cell, judgment in _confirm(scatters, fail_above).items():
+        above = [value - statistics.fmean(base[cell]) for value in candidate[cell]]
+        agreed = len(above) >= FEWEST_PROCESSES and (min(above) >= least or max(above) <= -least)
+        found[cell] = replace(
+            judgment,
+            verdict=judgment.verdict if agreed else _UNCONFIRMED.get(judgment.verdict, judgment.verdict),
+            detectable=scatters[cell].detectable(cells=len(base), fail_above=fail_above),
+        )
+    return found
 
 
-def judge_single(ratio: Estimate) -> Judgment:
-    """A candidate beside a single stored base: how far runs scatter is not known, so nothing is ever confirmed."""
-    suspect = ratio.value > 1 + SINGLE_MARGIN
-    return Judgment(verdict=Verdict.SUSPECT if suspect else Verdict.INCONCLUSIVE, ratio=ratio)
+def judge_single(
+    ratios: Mapping[Key, float],
+    *,
+    spreads: Mapping[Key, tuple[float, float]] | None = None,
+    fail_above: float = HISTORY_MARGIN,
+) -> dict[Key, Judgment]:
+    """A candidate beside too few base runs to know how far runs scatter: nothing is ever confirmed.
+
+    Where nobody knows at all, more than ``SINGLE_MARGIN`` is suspect. Where an A/A measurement tells how far processes
+    scatter within an hour, what that does not explain is suspect: days scatter further.
+
+    Args:
+        ratios: By cell, log(candidate / base).
+        spreads: By cell, the standard error of that by the A/A measurement, and its degrees of freedom.
+        fail_above: The slowdown that would fail if it could be confirmed.
+    """
+    known = {cell: spread for cell, spread in (spreads or {}).items() if cell in ratios}
+    found = {
+        cell: Judgment(
+            verdict=Verdict.SUSPECT if mean > math.log1p(SINGLE_MARGIN) else Verdict.INCONCLUSIVE,
+            ratio=Estimate(value=math.exp(mean), low=None, high=None),
+        )
+        for cell, mean in ratios.items()
+        if cell not in known
+    }
+    scatters = {
+        cell: _Scatter(mean=ratios[cell], error=error, degrees=degrees) for cell, (error, degrees) in known.items()
+    }
+    for cell, judgment in _confirm(scatters, fail_above).items():
+        found[cell] = replace(
+            judgment,
+            verdict=_UNCONFIRMED.get(judgment.verdict, judgment.verdict),
+            detectable=scatters[cell].detectable(cells=len(scatters), fail_above=fail_above),
+        )
+    return found
 
 
-def detectable_in_history(base: Mapping[Key, Sequence[float]], *, fail_above: float = HISTORY_MARGIN) -> float:
-    """The smallest ratio that ``judge_history`` would call a regression, in every other case, of the median cell."""
-    prior = _prior(base)
-    return _detectable([_Scatter.of(values, prior, more=1.0) for values in base.values()], fail_above)
+def spread_of(values: Mapping[Key, Sequence[float]]) -> dict[Key, tuple[float, float]]:
+    """By cell, the variance of its values drawn towards the table's, and the degrees of freedom it is worth."""
+    if not values:
+        return {}
+    prior = _prior(values)
+    found = {}
+    for cell, logs in values.items():
+        variance, degrees = prior.moderate(statistics.variance(logs), len(logs) - 1)
+        found[cell] = variance, min(degrees, (1 + _BORROWED) * (len(logs) - 1))
+    return found
 
 
-def detectable_in_pairs(pairs: Mapping[Key, Sequence[float]], *, fail_above: float = PAIRED_MARGIN) -> float:
-    """The smallest ratio that both stages would confirm, in every other case, of the median cell."""
+def detectable_in_pairs(pairs: Mapping[Key, Sequence[float]], *, fail_above: float = PAIRED_MARGIN) -> dict[Key, float]:
+    """By cell, the smallest ratio that both stages would confirm in every other case."""
+    if not pairs:
+        return {}
     prior = _prior(pairs)
-    scatters = [_Scatter.of(values, prior) for values in pairs.values()]
-    narrower = math.sqrt(SCREEN_PAIRS / CONFIRM_PAIRS)
-    return _detectable([replace(scatter, error=scatter.error * narrower) for scatter in scatters], fail_above)
+    found = {}
+    for cell, values in pairs.items():
+        scatter = _Scatter.of(values, prior)
+        fresh = replace(scatter, error=scatter.error * math.sqrt(len(values) / CONFIRM_PAIRS))
+        found[cell] = fresh.detectable(cells=len(pairs), fail_above=fail_above)
+    return found
 
 
-def _detectable(scatters: Sequence[_Scatter], fail_above: float) -> float:
-    needed = [_NULL + quantile(1 - _CHANCE / len(scatters), scatter.degrees) * scatter.error for scatter in scatters]
-    return math.exp(max(statistics.median(needed), math.log1p(fail_above)))
+_UNCONFIRMED = {Verdict.REGRESSED: Verdict.SUSPECT, Verdict.IMPROVED: Verdict.INCONCLUSIVE}
+
+
+def _floor(floors: Mapping[Key, float] | None, cell: Key) -> float:
+    return (floors or {}).get(cell, 0.0)
 
 
 def _prior(values: Mapping[Key, Sequence[float]]) -> Prior:
-    return fit_prior([statistics.variance(one) for one in values.values()], len(next(iter(values.values()))) - 1)
+    """Of the cells that have as many values as any: one that was cut short says too little."""
+    most = max(map(len, values.values()))
+    return fit_prior([statistics.variance(one) for one in values.values() if len(one) == most], most - 1)
 
 
 def _looks_changed(scatter: _Scatter, chance: float, margin: float) -> bool:

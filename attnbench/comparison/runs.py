@@ -1,105 +1,175 @@
-"""Stored runs brought together: which cells are the same, what may be compared at all, and by which rule."""
+"""Stored runs brought together: which of them may be compared, and by which rule."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
-
-import pandas as pd
+from dataclasses import dataclass
+from pathlib import Path
 
 from attnbench.comparison import rules
+from attnbench.comparison.cells import Cell, Row, is_ok, median_detectable, rows_of, verdict_of, worst_first
+from attnbench.comparison.environments import differences, unlike
+from attnbench.comparison.noise import Noise
 from attnbench.comparison.rules import Judgment
-from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
+from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.errors import NotComparableError, UsageError
-from attnbench.record import Status
-from attnbench.stats import Estimate
-from attnbench.store import StoredRun
-from attnbench.table import PROBLEM
+from attnbench.store import StoredRun, find_runs, is_run
+from attnbench.table import blocks_of
 
-Cell = tuple[Any, ...]
-"""Case, backend and problem: equal where two runs measured the same."""
-Row = Mapping[Any, Any]
-_MEMORY_FACTOR, _MEMORY_BYTES = 1.01, 2**20
-_MEBIBYTE = 2**20
-_FUSED = "_scaled_dot_product_"
-_ORDER = list(Verdict)
-_VERSIONS = ("torch", "cuda", "driver", "python", "commit")
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """Base runs, and those that were left out."""
+
+    runs: tuple[StoredRun, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def gather(paths: Sequence[Path], candidate: StoredRun) -> Gathered:
+    """The base runs that paths name. Of a directory of runs, those of the candidate's suite and fingerprint.
+
+    Raises:
+        StoredRunError: There is no run, or one is damaged.
+        NotComparableError: A directory holds runs, and none that may be compared.
+    """
+    runs: list[StoredRun] = []
+    remarks = []
+    for path in paths:
+        found = find_runs(path, but=candidate.path)
+        if is_run(path):
+            runs += found
+            continue
+        alike = [run for run in found if _names(run) & _names(candidate)]
+        alike = [run for run in alike if not unlike(run.environment, candidate.environment)]
+        if not alike:
+            other = [run for run in found if _names(run) & _names(candidate)] or found
+            fields = "; ".join(unlike(other[-1].environment, candidate.environment))
+            raise NotComparableError(
+                f"{path} holds no run that {candidate.path} can be compared with: the newest was not measured alike "
+                f"({fields or f'{_named(other[-1])}, not {_named(candidate)}'})"
+            )
+        runs += alike
+        if left := len(found) - len(alike):
+            remarks.append(f"{left} runs in {path} are of other suites or machines and were left out.")
+    return Gathered(runs=tuple(runs), remarks=tuple(remarks))
 
 
 def compare(
-    base: Sequence[StoredRun], candidate: StoredRun, *, fail_above: float | None = None, anyway: bool = False
+    base: Sequence[StoredRun],
+    candidate: StoredRun,
+    *,
+    fail_above: float | None = None,
+    anyway: bool = False,
+    noise: Noise | None = None,
+    remarks: Sequence[str] = (),
 ) -> Comparison:
     """Compare a run with one or several earlier ones.
 
     Args:
-        base: With six or more the candidate is judged by how far they scatter, with fewer nothing is confirmed.
+        base: Oldest first. A cell that six or more have is judged by how far they scatter; of others nothing is
+            confirmed.
         candidate: The newer run.
         fail_above: The slowdown that fails, such as 0.05.
-        anyway: Whether to compare runs of unequal fingerprints; the comparison then says which fields differ.
+        anyway: Whether to compare runs of unequal fingerprints, or one that was cut short; the comparison says so.
+        noise: How far processes scatter on this machine, for cells without a history.
+        remarks: What its reader must know besides.
 
     Raises:
         UsageError: A run is given twice, or holds nothing.
-        NotComparableError: Fingerprints differ, or no cell is in both.
+        NotComparableError: Fingerprints differ, the candidate was cut short, or no cell was measured in both.
     """
     _check_distinct([*base, candidate])
-    unlike = _unlike(base, candidate)
-    if unlike and not anyway:
-        raise NotComparableError(
-            f"{base[-1].path} and {candidate.path} were not measured alike: {'; '.join(unlike)}; "
-            "measure both on one machine, or add --anyway"
-        )
-    rows = [_rows(run) for run in base]
-    ours = _rows(candidate)
-    history = len(base) >= rules.FEWEST_RUNS
+    differ = list(dict.fromkeys(field for run in base for field in unlike(run.environment, candidate.environment)))
+    said = list(remarks)
+    _check_alike(base[-1], candidate, differ, anyway=anyway)
+    missing = 0 if candidate.cells is None else candidate.cells - len(candidate.table)
+    if missing > 0:
+        said.append(f"The candidate was cut short: {missing} of its cells were not measured.")
+    rows, ours = [rows_of(run.table) for run in base], rows_of(candidate.table)
     margin = fail_above if fail_above is not None else rules.HISTORY_MARGIN
-    past, now = _histories(base, rows, candidate, ours) if history else ({}, {})
-    judged = rules.judge_history(past, now, fail_above=margin) if past else {}
-    cells = []
-    for key in {**{key: None for one in rows for key in one}, **dict.fromkeys(ours)}:
-        earlier = [one[key] for one in rows if key in one]
-        judgment = judged.get(key) or _judge_single(earlier, ours.get(key))
-        cells.append(_verdict(key, earlier, ours.get(key), judgment))
-    if all(cell.verdict in (Verdict.NEW, Verdict.GONE) for cell in cells):
+    judgments, histories = _judge(base, rows, candidate, ours, margin, noise)
+    keys = {**{key: None for one in rows for key in one}, **dict.fromkeys(ours)}
+    cells = worst_first(
+        [verdict_of(key, [one[key] for one in rows if key in one], ours.get(key), judgments.get(key)) for key in keys]
+    )
+    comparison = Comparison(
+        suite=str(candidate.suite.get("name") or ", ".join(sorted(_names(candidate)))),
+        device=str(candidate.environment.get("device_name", "")),
+        base=str(base[0].path) if len(base) == 1 else _count(len(base)),
+        candidate=str(candidate.path),
+        method=_method(len(base), histories, len(judgments), noise),
+        cells=cells,
+        fail_above=1 + margin,
+        detectable=median_detectable(cells),
+        differences=tuple(differences(base[-1].environment, candidate.environment)),
+        unlike=tuple(differ),
+        remarks=tuple(said),
+    )
+    if not comparison.compared:
+        common = any(cell.verdict not in (Verdict.NEW, Verdict.GONE) for cell in cells)
+        why = "were measured in neither or in one alone" if common else "have no cell in common"
         raise NotComparableError(
-            f"nothing can be compared: {base[-1].path} and {candidate.path} have no cell in common "
+            f"nothing can be compared: the cells of {base[-1].path} and {candidate.path} {why} "
             f"({_named(base[-1])} and {_named(candidate)})"
         )
-    count = f"{len(base)} run{'s' if len(base) > 1 else ''}"
-    return Comparison(
-        base=str(base[0].path) if len(base) == 1 else count,
-        candidate=str(candidate.path),
-        method=(
-            f"beside {count}, by how far they scatter, each divided by its own copy and matmul anchors"
-            if history
-            else f"beside {count}: how far runs scatter is not known, so no change of latency is confirmed "
-            f"(give {rules.FEWEST_RUNS} or more)"
-        ),
-        cells=tuple(sorted(cells, key=_badness)),
-        fail_above=1 + margin,
-        detectable=rules.detectable_in_history(past, fail_above=margin) if past else None,
-        differences=tuple(differences(base[-1].environment, candidate.environment)),
-        unlike=tuple(unlike),
-    )
+    return comparison
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What changed between two environments, in words."""
-    found = [
-        f"{name} {before.get(name)} -> {after.get(name)}"
-        for name in _VERSIONS
-        if before and after and before.get(name) != after.get(name)
-    ]
-    for name in ("packages", "flags"):
-        old, new = before.get(name, {}), after.get(name, {})
-        found += [
-            f"{key} {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
-            for key in sorted({*old, *new})
-            if old.get(key) != new.get(key) and key not in _VERSIONS
-        ]
-    return found
+def _judge(
+    base: Sequence[StoredRun],
+    rows: Sequence[Mapping[Cell, Row]],
+    candidate: StoredRun,
+    ours: Mapping[Cell, Row],
+    margin: float,
+    noise: Noise | None,
+) -> tuple[dict[Cell, Judgment], int]:
+    """What the latencies say of every cell that was measured in both, and how many cells have a history."""
+    past: dict[Cell, list[float]] = {}
+    now: dict[Cell, list[float]] = {}
+    ratios: dict[Cell, float] = {}
+    processes: dict[Cell, tuple[int, int]] = {}
+    for key, row in ours.items():
+        before = [(run, one[key]) for run, one in zip(base, rows, strict=True) if is_ok(one.get(key))]
+        if not before or not is_ok(row):
+            continue
+        if len(before) >= rules.FEWEST_RUNS:
+            past[key] = [_anchored(run, earlier, earlier["latency_ms"]) for run, earlier in before]
+            blocks = list(blocks_of(row).values()) or [row["latency_ms"]]
+            now[key] = [_anchored(candidate, row, latency_ms) for latency_ms in blocks]
+        elif noise is not None:
+            earlier_ms = statistics.fmean(_anchored(run, earlier, earlier["latency_ms"]) for run, earlier in before)
+            ratios[key] = _anchored(candidate, row, row["latency_ms"]) - earlier_ms
+            processes[key] = int(row["blocks"]), sum(int(earlier["blocks"]) for _, earlier in before)
+        else:
+            earlier_ms = statistics.fmean(math.log(earlier["latency_ms"]) for _, earlier in before)
+            ratios[key] = math.log(row["latency_ms"]) - earlier_ms
+    spreads = noise.errors(processes) if noise is not None else None
+    found = rules.judge_history(past, now, fail_above=margin)
+    return {**found, **rules.judge_single(ratios, spreads=spreads, fail_above=margin)}, len(past)
+
+
+def _anchored(run: StoredRun, row: Row, latency_ms: float) -> float:
+    """The logarithm of a latency over the run's own anchors, where it has them."""
+    ceilings = run.environment.get("ceilings", {}).get(row["dtype"])
+    anchor = -(math.log(ceilings["bytes_per_s"]) + math.log(ceilings["flops_per_s"])) / 2 if ceilings else 0.0
+    return math.log(latency_ms) - anchor
+
+
+def _check_alike(base: StoredRun, candidate: StoredRun, differ: Sequence[str], *, anyway: bool) -> None:
+    if anyway:
+        return
+    if differ:
+        raise NotComparableError(
+            f"{base.path} and {candidate.path} were not measured alike: {'; '.join(differ)}; "
+            "measure both on one machine, or add --anyway"
+        )
+    if candidate.cells is not None and len(candidate.table) < candidate.cells:
+        raise NotComparableError(
+            f"{candidate.path} was cut short: it has {len(candidate.table)} of {candidate.cells} cells; "
+            f"go on with attnbench run SUITE --resume {candidate.path}, or add --anyway"
+        )
 
 
 def _check_distinct(runs: Sequence[StoredRun]) -> None:
@@ -113,112 +183,30 @@ def _check_distinct(runs: Sequence[StoredRun]) -> None:
         seen.add(place)
 
 
-def _unlike(base: Sequence[StoredRun], candidate: StoredRun) -> list[str]:
-    """Fields of the fingerprint that differ; runs kept without an environment have none."""
-    new = candidate.environment.get("fingerprint", {})
-    found: dict[str, str] = {}
-    for run in base:
-        old = run.environment.get("fingerprint", {})
-        for name in old.keys() & new.keys():
-            if old[name] != new[name]:
-                found[name] = f"{name} {old[name]} -> {new[name]}"
-    return list(found.values())
+def _method(runs: int, histories: int, judged: int, noise: Noise | None) -> str:
+    parts = []
+    if histories:
+        parts.append(f"beside {_count(runs)}, by how far they scatter, each divided by its own copy and matmul anchors")
+    if judged > histories and noise is not None:
+        parts.append(
+            f"beside {_count(runs)}, by how far processes scatter in the A/A measurement {noise.path}: "
+            "a change of latency is suspected, never confirmed"
+        )
+    elif judged > histories:
+        parts.append(
+            f"beside {_count(runs)}: how far runs scatter is not known, so no change of latency is confirmed "
+            f"(give {rules.FEWEST_RUNS} or more, measure attnbench noise, or gate by attnbench ab)"
+        )
+    return "; other cells ".join(parts) or f"beside {_count(runs)}"
 
 
-def _rows(run: StoredRun) -> dict[Cell, Row]:
-    rows = run.table.to_dict("records")
-    return {(row["case"], row["backend"], *(row[name] for name in PROBLEM)): row for row in rows}
+def _count(runs: int) -> str:
+    return f"{runs} run{'s' if runs > 1 else ''}"
 
 
-def _ok(row: Row | None) -> bool:
-    return row is not None and row["status"] == Status.OK
-
-
-def _anchored(run: StoredRun, row: Row) -> float:
-    """The logarithm of a latency over the run's own anchors, where it has them."""
-    ceilings = run.environment.get("ceilings", {}).get(row["dtype"])
-    anchor = 0.0
-    if ceilings:
-        anchor = -(math.log(ceilings["bytes_per_s"]) + math.log(ceilings["flops_per_s"])) / 2
-    return math.log(row["latency_ms"]) - anchor
-
-
-def _histories(
-    base: Sequence[StoredRun], rows: Sequence[Mapping[Cell, Row]], candidate: StoredRun, ours: Mapping[Cell, Row]
-) -> tuple[dict[Cell, list[float]], dict[Cell, float]]:
-    """Cells that every base run and the candidate measured, anchored."""
-    shared = [key for key, row in ours.items() if _ok(row) and all(_ok(one.get(key)) for one in rows)]
-    past = {key: [_anchored(run, one[key]) for run, one in zip(base, rows, strict=True)] for key in shared}
-    return past, {key: _anchored(candidate, ours[key]) for key in shared}
-
-
-def _judge_single(past: Sequence[Row], now: Row | None) -> Judgment | None:
-    before = [row["latency_ms"] for row in past if _ok(row)]
-    if not before or now is None or not _ok(now):
-        return None
-    return rules.judge_single(
-        Estimate(value=now["latency_ms"] / math.exp(statistics.fmean(map(math.log, before))), low=None, high=None)
-    )
-
-
-def _verdict(key: Cell, past: Sequence[Row], now: Row | None, judgment: Judgment | None) -> CellVerdict:
-    before = [row for row in past if _ok(row)]
-    newest = next(iter([*reversed(before), *reversed(past)]), None)
-    cell = CellVerdict(
-        case=key[0],
-        backend=key[1],
-        verdict=Verdict.STABLE,
-        base_ms=math.exp(statistics.fmean(math.log(row["latency_ms"]) for row in before)) if before else None,
-        candidate_ms=now["latency_ms"] if now is not None and _ok(now) else None,
-        base_peak_bytes=_number(newest, "peak_bytes"),
-        candidate_peak_bytes=_number(now, "peak_bytes"),
-        base_kernel="" if newest is None else newest["kernel"],
-        candidate_kernel=now["kernel"] if now is not None else "",
-    )
-    if now is None:
-        return replace(cell, verdict=Verdict.GONE, reason="not in the candidate")
-    if not past:
-        return replace(cell, verdict=Verdict.NEW, reason="not in the base")
-    if not _ok(now):
-        # What failed in the base, too, is none of the candidate's doing.
-        status = f"{now['status']}: {now['reason']}"
-        return replace(cell, verdict=Verdict.BROKEN if before else Verdict.STABLE, reason=status)
-    if judgment is None:
-        return replace(cell, verdict=Verdict.FIXED, reason=f"was {past[-1]['status']}: {past[-1]['reason']}")
-    return with_memory_and_kernel(replace(cell, verdict=judgment.verdict, ratio=judgment.ratio, chance=judgment.chance))
-
-
-def with_memory_and_kernel(cell: CellVerdict) -> CellVerdict:
-    """A verdict on latency, and what memory and kernel have to say: memory repeats to the byte, so it needs no test."""
-    before, now = cell.base_peak_bytes, cell.candidate_peak_bytes
-    if before is not None and now is not None and now > max(_MEMORY_FACTOR * before, before + _MEMORY_BYTES):
-        grown = f"peak memory {before / _MEBIBYTE:.1f} -> {now / _MEBIBYTE:.1f} MiB"
-        return replace(cell, verdict=Verdict.REGRESSED, reason=grown)
-    if _changed(cell.base_kernel, cell.candidate_kernel):
-        calm = cell.verdict in (Verdict.STABLE, Verdict.INCONCLUSIVE)
-        reason = f"kernel {cell.base_kernel} -> {cell.candidate_kernel}"
-        return replace(cell, verdict=Verdict.KERNEL_CHANGED if calm else cell.verdict, reason=reason)
-    return cell
-
-
-def _changed(before: str, now: str) -> bool:
-    """Whether torch dispatched to another attention kernel.
-
-    Where no fused operator ran, ``kernel`` is whichever of several took longest, and that is a matter of chance.
-    """
-    if not any(kernel.startswith(_FUSED) for kernel in (before, now)):
-        return False
-    return bool(before and now) and before != now
-
-
-def _number(row: Row | None, name: str) -> int | None:
-    value = pd.NA if row is None else row[name]
-    return None if pd.isna(value) else int(value)
+def _names(run: StoredRun) -> set[str]:
+    return set(map(str, run.table["suite"].unique()))
 
 
 def _named(run: StoredRun) -> str:
-    return f"suite {', '.join(map(str, run.table['suite'].unique()))}"
-
-
-def _badness(cell: CellVerdict) -> tuple[int, float]:
-    return _ORDER.index(cell.verdict), -(cell.ratio.value if cell.ratio else 0.0)
+    return f"suite {', '.join(sorted(_names(run)))}"

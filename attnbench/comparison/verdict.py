@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from attnbench.record import Status
 from attnbench.stats import Estimate
 
 
@@ -25,13 +26,13 @@ class Verdict(StrEnum):
     GONE = "gone"
     """Not in the candidate at all."""
     NEW = "new"
-    """Not in the base, or never measured there."""
+    """Not in the base at all."""
     FIXED = "fixed"
     """It could not be measured in the base and can be in the candidate."""
     IMPROVED = "improved"
     """Faster, as surely as ``regressed`` is slower."""
     STABLE = "stable"
-    """Its interval lies within what is tolerated."""
+    """Its interval lies within what is tolerated; or it could be measured in neither."""
 
     @property
     def fails(self) -> bool:
@@ -52,6 +53,11 @@ class CellVerdict:
     """Latency of the candidate over that of the base, with its 95 % interval where there is one."""
     chance: float | None = None
     """Of so large a change where nothing changed: p, adjusted for the number of cells."""
+    detectable: float | None = None
+    """The smallest ratio that would have been called a regression in every other case; None where it is not known."""
+    base_status: Status | None = None
+    """How the cell ended there; None where it is not in it."""
+    candidate_status: Status | None = None
     base_ms: float | None = None
     candidate_ms: float | None = None
     base_peak_bytes: int | None = None
@@ -59,11 +65,19 @@ class CellVerdict:
     base_kernel: str = ""
     candidate_kernel: str = ""
 
+    @property
+    def idle(self) -> bool:
+        """Whether it is in both and could be measured in neither."""
+        return self.verdict is Verdict.STABLE and self.ratio is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """A whole table compared."""
 
+    suite: str
+    device: str
+    """The device's name."""
     base: str
     candidate: str
     method: str
@@ -72,22 +86,29 @@ class Comparison:
     fail_above: float
     """The smallest ratio that counts as a regression."""
     detectable: float | None
-    """The smallest ratio that the median cell's scatter lets this comparison see; None where it is not known."""
+    """``detectable`` of the median cell; None where it is not known."""
     differences: tuple[str, ...] = ()
     """What differs between the environments."""
     unlike: tuple[str, ...] = field(default=())
     """Fields of the fingerprint that differ, where it was compared anyway."""
+    remarks: tuple[str, ...] = ()
+    """What else a reader must know, sentence by sentence."""
 
     @property
     def counts(self) -> dict[Verdict, int]:
-        """Cells by verdict."""
-        found = Counter(cell.verdict for cell in self.cells)
+        """Cells by verdict, without those that could be measured in neither."""
+        found = Counter(cell.verdict for cell in self.cells if not cell.idle)
         return {verdict: found[verdict] for verdict in Verdict if found[verdict]}
 
     @property
+    def idle(self) -> int:
+        """Cells that could be measured in neither."""
+        return sum(cell.idle for cell in self.cells)
+
+    @property
     def compared(self) -> int:
-        """Cells that are in both."""
-        return sum(cell.verdict not in (Verdict.NEW, Verdict.GONE) for cell in self.cells)
+        """Cells that were measured in both, or broke."""
+        return sum(cell.ratio is not None or cell.verdict is Verdict.BROKEN for cell in self.cells)
 
     @property
     def failed(self) -> bool:

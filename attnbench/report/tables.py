@@ -14,7 +14,7 @@ from attnbench.report.numbers import NOTHING, interval, known, missing, relative
 from attnbench.report.sheet import Column, Grid, Sheet
 from attnbench.stats import Estimate, paired_ratio
 from attnbench.store import StoredRun
-from attnbench.table import ADDED, PROBLEM, Blocks
+from attnbench.table import ADDED, PROBLEM, blocks_of
 
 Row = Mapping[Any, Any]
 """One row of a run's table, by column."""
@@ -72,7 +72,8 @@ class _Layout:
     """What all grids of a sheet share."""
 
     baseline: str | None
-    blocks: Blocks
+    paired: bool
+    """Whether the latencies of blocks are known."""
     intervals: bool
     flags: bool
     giga: bool
@@ -85,7 +86,7 @@ class _Layout:
         fastest = frame["tflops"].max()
         return cls(
             baseline=baseline,
-            blocks=run.blocks,
+            paired=bool((frame["block_latencies_ms"] != "").any()),
             intervals=bool((frame["blocks"].fillna(0) > 1).any()),
             flags=bool((frame["flags"] != "").any()),
             giga=not missing(fastest) and float(fastest) < 1,
@@ -96,9 +97,8 @@ class _Layout:
         """How many times as fast as the baseline, paired by block where blocks are known."""
         if reference is None or reference["backend"] == row["backend"]:
             return None
-        ours, theirs = (self.blocks.get((one["case"], one["backend"]), {}) for one in (row, reference))
         plain = Estimate(value=reference["latency_ms"] / row["latency_ms"], low=None, high=None)
-        return paired_ratio(theirs, ours) or plain
+        return paired_ratio(blocks_of(reference), blocks_of(row)) or plain
 
 
 def _grid(case: str, cells: pd.DataFrame, layout: _Layout) -> Grid:
@@ -123,7 +123,7 @@ def _grid(case: str, cells: pd.DataFrame, layout: _Layout) -> Grid:
         columns.append(described("pattern"))
     if layout.intervals:
         columns.append(column("95 % interval", 2, lambda row: _interval(_estimate(row))))
-        if layout.baseline and layout.blocks:
+        if layout.baseline and layout.paired:
             columns.append(column(f"95 % of vs {layout.baseline}", 5, lambda row: _interval(speed_up(row))))
     if layout.flags:
         columns.append(column("flags", 3, lambda row: row["flags"], numeric=False))

@@ -32,11 +32,14 @@ def summary(comparison: Comparison) -> str:
     """One sentence: what was found, and the smallest change that could have been."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
     sees = (
-        f"it could have seen a slowdown of {100 * (comparison.detectable - 1):.1f} % in the median cell"
+        f"in the median cell it could have seen a slowdown of {100 * (comparison.detectable - 1):.1f} %"
         if comparison.detectable is not None
         else "what it could have seen is not known"
     )
-    return f"{len(comparison.cells)} cells: {counts}; {sees}, and {100 * (comparison.fail_above - 1):.3g} % fails."
+    idle = f"; {comparison.idle} more could be measured in neither" if comparison.idle else ""
+    cells = len(comparison.cells) - comparison.idle
+    fails = f"{100 * (comparison.fail_above - 1):.3g} % fails"
+    return f"{cells} cell{'' if cells == 1 else 's'}: {counts}{idle}; {sees}, and {fails}."
 
 
 def _grid(cells: list[CellVerdict]) -> Grid:
@@ -61,7 +64,7 @@ def _grid(cells: list[CellVerdict]) -> Grid:
 
 
 def _notes(comparison: Comparison, *, hidden: int) -> list[str]:
-    said = [f"Judged {comparison.method}."]
+    said = [f"Judged {comparison.method}.", *comparison.remarks]
     if hidden:
         said.append(f"{hidden} stable cells are not listed (--all).")
     if comparison.unlike:

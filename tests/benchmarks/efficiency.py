@@ -34,6 +34,7 @@ from attnbench.execution.runner import run_suite
 from attnbench.execution.session import Outcome
 from attnbench.stats import estimate
 from attnbench.suite import Suite, load_suite
+from attnbench.table import blocks_of
 
 CELLS = """\
 name: efficiency
@@ -124,8 +125,10 @@ def print_comparison(suite: Suite, seconds: float) -> None:
     their_s += time.monotonic() - began
 
     assert outcome.stored is not None
-    widths = [half_width(list(found.values())) for found in outcome.stored.blocks.values()]
-    their_widths = [half_width([replicate[cell] for replicate in theirs]) for cell in outcome.stored.blocks]
+    cells = {(row["case"], row["backend"]): blocks_of(row) for row in outcome.stored.table.to_dict("records")}
+    blocks_by_cell = {cell: found for cell, found in cells.items() if found}
+    widths = [half_width(list(found.values())) for found in blocks_by_cell.values()]
+    their_widths = [half_width([replicate[cell] for replicate in theirs]) for cell in blocks_by_cell]
     width, their_width = statistics.median(widths), statistics.median(their_widths)
     needed = replicates_for(width, had=blocks, had_width=their_width)
     rows = {

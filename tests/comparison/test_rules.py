@@ -14,7 +14,6 @@ from attnbench.comparison.rules import (
     CONFIRM_PAIRS,
     SCREEN_PAIRS,
     Judgment,
-    detectable_in_history,
     detectable_in_pairs,
     judge_history,
     judge_pairs,
@@ -22,7 +21,6 @@ from attnbench.comparison.rules import (
     screen,
 )
 from attnbench.comparison.verdict import Verdict
-from attnbench.stats import Estimate
 
 CELLS = 24
 CHANGED = (Verdict.REGRESSED, Verdict.IMPROVED)
@@ -61,7 +59,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         spreads = 0.02 * np.sqrt(6 / generator.chisquare(6, CELLS))
         runs = spreads * generator.normal(size=(9, CELLS))
         judged = judge_history(
-            {cell: runs[:8, cell].tolist() for cell in range(CELLS)}, dict(enumerate(runs[8].tolist()))
+            {cell: runs[:8, cell].tolist() for cell in range(CELLS)},
+            {cell: [float(runs[8, cell])] for cell in range(CELLS)},
         )
         covered += [one.ratio.holds(1.0) for one in judged.values()]
     assert 0.93 <= sum(covered) / len(covered) <= 0.97
@@ -101,9 +100,9 @@ def test_the_order_of_cells_and_pairs_does_not_matter(found: list[list[float]]) 
 @given(tables, st.floats(0, 0.3))
 def test_a_larger_slowdown_is_never_less_of_a_regression(found: list[list[float]], more: float) -> None:
     base = {cell: [*logs, 0.0] for cell, logs in enumerate(found)}
-    now = dict.fromkeys(base, 0.1)
+    now = {cell: [0.1, 0.09, 0.11] for cell in base}
     before = judge_history(base, now)[0]
-    after = judge_history(base, {**now, 0: 0.1 + more})[0]
+    after = judge_history(base, {**now, 0: [one + more for one in now[0]]})[0]
     if before.verdict is Verdict.REGRESSED:
         assert after.verdict is Verdict.REGRESSED
 
@@ -112,30 +111,76 @@ def test_a_larger_slowdown_is_never_less_of_a_regression(found: list[list[float]
 @given(tables, st.floats(-3, 3))
 def test_a_history_on_another_scale_says_the_same(found: list[list[float]], scale: float) -> None:
     base = {cell: [*logs, 0.0] for cell, logs in enumerate(found)}
-    now = {cell: 0.02 * cell for cell in base}
+    now = {cell: [0.02 * cell] * 3 for cell in base}
     plain = judge_history(base, now)
     scaled = judge_history(
         {cell: [one + scale for one in logs] for cell, logs in base.items()},
-        {cell: one + scale for cell, one in now.items()},
+        {cell: [one + scale for one in logs] for cell, logs in now.items()},
     )
     for cell, judgment in plain.items():
         assert scaled[cell].ratio.value == pytest.approx(judgment.ratio.value)
 
 
 def test_nothing_is_confirmed_beside_a_single_base() -> None:
-    assert judge_single(Estimate(value=1.5, low=None, high=None)).verdict is Verdict.SUSPECT
-    assert judge_single(Estimate(value=1.09, low=None, high=None)).verdict is Verdict.INCONCLUSIVE
+    judged = judge_single({"slow": math.log(1.5), "near": math.log(1.09)})
+    assert (judged["slow"].verdict, judged["near"].verdict) == (Verdict.SUSPECT, Verdict.INCONCLUSIVE)
+    assert judged["slow"].ratio.low is None
+
+
+def test_beside_a_single_base_an_a_a_measurement_tells_what_is_calm_and_what_is_suspect() -> None:
+    spreads = dict.fromkeys(("slow", "fast", "same"), (0.005, 30.0)) | {"wild": (0.1, 30.0)}
+    ratios = {"slow": 0.08, "fast": -0.08, "same": 0.001, "wild": 0.08, "unknown": 0.08}
+    judged = judge_single(ratios, spreads=spreads)
+    assert {cell: judgment.verdict for cell, judgment in judged.items()} == {
+        "slow": Verdict.SUSPECT,
+        "fast": Verdict.INCONCLUSIVE,
+        "same": Verdict.STABLE,
+        "wild": Verdict.INCONCLUSIVE,
+        "unknown": Verdict.INCONCLUSIVE,
+    }
+    assert judged["wild"].detectable is not None
+    assert judged["slow"].detectable is not None
+    assert judged["wild"].detectable > judged["slow"].detectable
+
+
+def _past(spread: float = 0.01) -> dict[int, list[float]]:
+    return dict(enumerate((spread * np.random.default_rng(0).normal(size=(CELLS, 8))).tolist()))
+
+
+def test_a_history_confirms_what_every_process_of_the_candidate_shows_and_nothing_else() -> None:
+    calm = {cell: [0.0, 0.0, 0.0] for cell in range(CELLS)}
+    slow = {
+        "three processes": ([0.2, 0.19, 0.21], Verdict.REGRESSED),
+        "two processes": ([0.2, 0.2], Verdict.SUSPECT),
+        "one that is not slow": ([0.3, 0.3, 0.01], Verdict.SUSPECT),
+        "faster": ([-0.2, -0.19, -0.21], Verdict.IMPROVED),
+        "one that is not faster": ([-0.3, -0.3, -0.01], Verdict.INCONCLUSIVE),
+    }
+    for name, (processes, verdict) in slow.items():
+        assert judge_history(_past(), {**calm, 0: processes})[0].verdict is verdict, name
+
+
+def test_a_cell_that_is_known_to_scatter_is_never_taken_for_a_quiet_one() -> None:
+    pairs = {cell: [0.05, 0.051, 0.049, 0.05, 0.052] for cell in range(4)}
+    assert screen(pairs).suspects == (0, 1, 2, 3)
+    assert screen(pairs, floors={0: 0.2**2}).suspects == (1, 2, 3)
+    assert judge_pairs(pairs, {}, floors={0: 0.2**2})[0].verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_cell_with_fewer_pairs_than_the_others_leaves_them_as_they_were() -> None:
+    pairs = {cell: [0.01 * cell, 0.02, -0.01, 0.0, 0.01] for cell in range(4)}
+    assert screen({**pairs, 9: [5.0, -5.0]}).prior == screen(pairs).prior
 
 
 def test_what_could_have_been_seen_grows_with_the_scatter() -> None:
-    generator = np.random.default_rng(0)
-    noise = generator.normal(size=(CELLS, 8))
-    found = [
-        detect({cell: (spread * noise[cell]).tolist() for cell in range(CELLS)})
-        for detect in (detectable_in_history, detectable_in_pairs)
-        for spread in (0.001, 0.02, 0.1)
-    ]
-    assert found[:3] == sorted(found[:3])
-    assert found[3:] == sorted(found[3:])
-    assert found[0] == pytest.approx(1.05)
-    assert found[3] == pytest.approx(1.03)
+    noise = np.random.default_rng(0).normal(size=(CELLS, 8))
+    in_pairs, in_history = [], []
+    for spread in (0.001, 0.02, 0.1):
+        logs = {cell: (spread * noise[cell]).tolist() for cell in range(CELLS)}
+        in_pairs.append(float(np.median(list(detectable_in_pairs(logs).values()))))
+        judged = judge_history(logs, {cell: [0.0] for cell in logs})
+        in_history.append(float(np.median([judgment.detectable or 0 for judgment in judged.values()])))
+    assert in_pairs == sorted(in_pairs)
+    assert in_history == sorted(in_history)
+    assert in_pairs[0] == pytest.approx(1.03)
+    assert in_history[0] == pytest.approx(1.05)

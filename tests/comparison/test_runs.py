@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from attnbench.comparison.runs import compare
+from attnbench.comparison.cells import rows_of
+from attnbench.comparison.noise import Noise, Scatter
+from attnbench.comparison.runs import compare, gather
 from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.errors import NotComparableError, UsageError
 from attnbench.journal import Journal
@@ -59,10 +61,11 @@ def history(tmp_path: Path, runs: int = 8) -> list[Path]:
     ]
 
 
-def candidate(tmp_path: Path, *, slower: float = 1.0, name: str = "candidate", **fields: Any) -> Path:
+def candidate(tmp_path: Path, *, slower: float = 1.0, name: str = "candidate", blocks: int = 3, **fields: Any) -> Path:
     cells = [
-        record("sdpa", f"case {cell}", latency_ms=2.0 * (slower if cell == 3 else 1.0), kernel=FUSED)
+        record("sdpa", f"case {cell}", latency_ms=2.0 * (slower if cell == 3 else 1.0), kernel=FUSED, block=block)
         for cell in range(12)
+        for block in range(blocks)
     ]
     return store(tmp_path / name, cells, **fields)
 
@@ -128,7 +131,11 @@ def test_beside_a_history_a_slow_cell_is_named_and_the_others_are_stable(tmp_pat
 
 def test_a_machine_that_is_slower_as_a_whole_is_no_regression(tmp_path: Path) -> None:
     runs = history(tmp_path)
-    cells = [record("sdpa", f"case {cell}", latency_ms=4.0, kernel=FUSED) for cell in range(12)]
+    cells = [
+        record("sdpa", f"case {cell}", latency_ms=4.0, kernel=FUSED, block=block)
+        for cell in range(12)
+        for block in range(3)
+    ]
     assert not compared(runs, store(tmp_path / "slow", cells, speed=0.5)).failed
     assert compared(runs, store(tmp_path / "slower", cells)).failed
 
@@ -171,6 +178,81 @@ def test_a_directory_of_runs_is_its_runs_oldest_first_but_the_candidate(tmp_path
     assert [run.path for run in find_runs(tmp_path / "base")] == runs
     assert [run.path for run in find_runs(tmp_path / "base", but=runs[1])] == [runs[0], runs[2]]
     assert [run.path for run in find_runs(runs[0])] == [runs[0]]
+
+
+def test_of_a_directory_of_runs_those_that_may_be_compared_are_taken(tmp_path: Path) -> None:
+    history(tmp_path, runs=6)
+    store(tmp_path / "base" / "other machine", [record()], cores=64)
+    other = store(tmp_path / "base" / "other suite", [record()])
+    (other / "suite.yaml").write_text("name: other\n")
+    side = store(tmp_path / "base" / "ab" / "candidate", [record()])
+    (side.parent / "pairs.json").write_text("{}")
+    now = read_run(candidate(tmp_path))
+    gathered = gather([tmp_path / "base"], now)
+    assert len(gathered.runs) == 6
+    assert gathered.remarks == (f"2 runs in {tmp_path / 'base'} are of other suites or machines and were left out.",)
+    assert "left out" in terminal.render(verdicts(compare(gathered.runs, now, remarks=gathered.remarks)), width=200)
+
+
+@pytest.mark.parametrize(
+    ("fields", "suite", "said"),
+    [({"cores": 64}, "sample", "cores 64 -> 2"), ({}, "other", "suite other, not suite sample")],
+)
+def test_a_directory_without_a_run_to_compare_with_says_what_its_newest_lacks(
+    tmp_path: Path, fields: dict[str, Any], suite: str, said: str
+) -> None:
+    run = store(tmp_path / "base" / "one", [record()], **fields)
+    (run / "suite.yaml").write_text(f"name: {suite}\n")
+    with pytest.raises(NotComparableError, match=r"holds no run that .* can be compared with") as caught:
+        gather([tmp_path / "base"], read_run(candidate(tmp_path)))
+    assert said in str(caught.value)
+
+
+def test_a_candidate_that_was_cut_short_is_refused_and_never_passes(tmp_path: Path) -> None:
+    base = store(tmp_path / "a", [record(), record("sdpa")])
+    now = store(tmp_path / "b", [record(cells=2)])
+    with pytest.raises(NotComparableError, match=r"cut short: it has 1 of 2 cells; go on with .* --resume"):
+        compared([base], now)
+    found = compared([base], now, anyway=True)
+    assert found.remarks == ("The candidate was cut short: 1 of its cells were not measured.",)
+    assert Verdict.GONE in found.counts
+
+
+def test_where_every_cell_fails_on_both_sides_nothing_was_compared(tmp_path: Path) -> None:
+    one = failed("naive", Status.UNAVAILABLE, "no kernels")
+    with pytest.raises(NotComparableError, match=r"nothing can be compared: .* were measured in neither"):
+        compared([store(tmp_path / "a", [one])], store(tmp_path / "b", [one]))
+    found = compared([store(tmp_path / "c", [one, record("sdpa")])], store(tmp_path / "d", [one, record("sdpa")]))
+    assert (found.idle, found.counts) == (1, {Verdict.INCONCLUSIVE: 1})
+
+
+def test_a_cell_that_only_some_base_runs_have_is_judged_by_those(tmp_path: Path) -> None:
+    runs = history(tmp_path)
+    older = store(tmp_path / "base" / "0 older", [record("sdpa", "case 3", kernel=FUSED)])
+    found = compared([older, *runs], candidate(tmp_path, slower=1.2))
+    assert (found.cells[0].verdict, found.cells[0].case) == (Verdict.REGRESSED, "case 3")
+    assert not any(cell.verdict is Verdict.SUSPECT for cell in found.cells)
+
+
+def test_beside_one_run_the_noise_of_the_machine_tells_calm_from_suspect(tmp_path: Path) -> None:
+    scatter = random.Random(1)
+    base, now = candidate(tmp_path, name="base"), candidate(tmp_path, slower=1.15)
+    cells = rows_of(read_run(now).table)
+    noise = Noise(
+        path="noise", suite="sample", device="cpu", started_at="", fingerprint={},
+        cells={
+            cell: Scatter(
+                pairs=tuple(scatter.gauss(0, 0.005) for _ in range(10)),
+                processes=tuple(scatter.gauss(0, 0.005) for _ in range(20)),
+            )
+            for cell in cells
+        },
+    )  # fmt: skip
+    found = compared([base], now, noise=noise)
+    assert found.counts == {Verdict.SUSPECT: 1, Verdict.STABLE: 11}
+    assert found.detectable is not None
+    assert "by how far processes scatter in the A/A measurement noise" in found.method
+    assert not found.failed
 
 
 def test_the_command_ends_as_the_verdicts_say(tmp_path: Path, cli: Cli) -> None:

@@ -1,0 +1,126 @@
+"""How far a machine scatters where nothing changed: what an A/A measurement leaves behind for later comparisons."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnbench.comparison import rules
+from attnbench.comparison.cells import Cell
+from attnbench.errors import StoredRunError
+from attnbench.table import PROBLEM
+
+NOISE = "noise.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """One cell, measured in pairs of processes that do the same."""
+
+    pairs: tuple[float, ...]
+    """log(second / first) of every pair."""
+    processes: tuple[float, ...]
+    """The logarithm of every process's latency over its own anchors, in the order they ran."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """An A/A measurement of a suite on a machine."""
+
+    path: str
+    suite: str
+    device: str
+    started_at: str
+    fingerprint: Mapping[str, Any]
+    cells: Mapping[Cell, Scatter]
+
+    def floors(self) -> dict[Cell, float]:
+        """By cell, the variance of a pair."""
+        return {cell: variance for cell, (variance, _) in rules.spread_of(self._paired()).items()}
+
+    def errors(self, processes: Mapping[Cell, tuple[int, int]]) -> dict[Cell, tuple[float, float]]:
+        """By cell, the standard error of the difference between two means of processes, and its degrees of freedom.
+
+        Args:
+            processes: By cell, of how many processes each of the two is the mean.
+        """
+        spreads = rules.spread_of({cell: found.processes for cell, found in self.cells.items()})
+        return {
+            cell: (math.sqrt(spreads[cell][0] * sum(1 / count for count in counts)), spreads[cell][1])
+            for cell, counts in processes.items()
+            if cell in spreads
+        }
+
+    def detectable(self, *, fail_above: float = rules.PAIRED_MARGIN) -> dict[Cell, float]:
+        """By cell, the smallest slowdown that ``ab`` would confirm here in every other case."""
+        return rules.detectable_in_pairs(self._paired(), fail_above=fail_above)
+
+    def _paired(self) -> dict[Cell, tuple[float, ...]]:
+        return {cell: found.pairs for cell, found in self.cells.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, with the schema's version."""
+        cells = [
+            {
+                "case": cell[0],
+                "backend": cell[1],
+                "problem": dict(zip(PROBLEM, cell[2:], strict=True)),
+                "pairs": list(found.pairs),
+                "processes": list(found.processes),
+            }
+            for cell, found in self.cells.items()
+        ]
+        known = {name: getattr(self, name) for name in ("suite", "device", "started_at")}
+        return {"schema_version": VERSION, **known, "fingerprint": dict(self.fingerprint), "cells": cells}
+
+
+def read_noise(path: Path) -> Noise:
+    """What an A/A measurement left behind.
+
+    Args:
+        path: ``noise.json``, or the directory that holds it.
+
+    Raises:
+        StoredRunError: There is none, it is damaged, or a newer version wrote it.
+    """
+    file = path / NOISE if path.is_dir() else path
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        version = int(data["schema_version"])
+    except OSError as error:
+        raise StoredRunError(f"{file} cannot be read: {error.strerror}; give what attnbench noise wrote") from None
+    except (ValueError, KeyError, TypeError):
+        raise StoredRunError(f"{file}:1: not an A/A measurement; the file is damaged") from None
+    if version > VERSION:
+        raise StoredRunError(
+            f"{file}: written by a newer attnbench (noise schema {version}, this one reads up to {VERSION}); upgrade"
+        )
+    try:
+        cells = {
+            (cell["case"], cell["backend"], *(cell["problem"][name] for name in PROBLEM)): Scatter(
+                pairs=tuple(map(float, cell["pairs"])), processes=tuple(map(float, cell["processes"]))
+            )
+            for cell in data["cells"]
+        }
+        known = {name: str(data[name]) for name in ("suite", "device", "started_at")}
+        return Noise(path=str(file.parent), fingerprint=dict(data["fingerprint"]), cells=cells, **known)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoredRunError(f"{file}: not an A/A measurement: {error}; the file is damaged") from None
+
+
+def find_noise(directories: Iterable[Path], fingerprint: Mapping[str, Any]) -> Noise | None:
+    """The newest A/A measurement of that fingerprint below some directories; damaged ones are passed over."""
+    found = []
+    for file in {file for directory in directories for file in directory.glob(f"**/{NOISE}")}:
+        try:
+            noise = read_noise(file)
+        except StoredRunError:
+            continue
+        if noise.fingerprint == fingerprint:
+            found.append(noise)
+    return max(found, key=lambda noise: noise.started_at, default=None)
