@@ -18,6 +18,8 @@ JOURNAL = "journal.jsonl"
 ENVIRONMENT = "environment.json"
 SUITE = "suite.yaml"
 """Files of a run directory that are written while it is measured."""
+RESULTS = Path("results")
+"""Where run directories lie, below the directory that one works in."""
 
 
 class Journal:

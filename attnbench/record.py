@@ -267,3 +267,10 @@ class Environment:
         ceilings = {dtype: Ceilings(**found) for dtype, found in fields.get("ceilings", {}).items()}
         launch = Launch(fields.get("launch", Launch.EAGER))
         return cls(**{**fields, "cache": Cache(fields["cache"]), "launch": launch, "ceilings": ceilings})
+
+
+def unlike(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Fields in which two fingerprints differ, in words; those that only one of them has are passed over."""
+    return [
+        f"{name} {before[name]} -> {after[name]}" for name in before if name in after and before[name] != after[name]
+    ]

@@ -13,13 +13,14 @@ import pandas as pd
 
 from attnbench.errors import LostOutputError, StoredRunError
 from attnbench.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
+from attnbench.pairing import Pairing
 from attnbench.record import SCHEMA_VERSION, Environment, Status
 from attnbench.table import ADDED, COLUMNS, Cells, typed
 
 PARQUET = "table.parquet"
 CSV = "table.csv"
-PAIRS = "pairs.json"
-"""Beside the two runs of an A/B comparison: what they are."""
+UNFINISHED = ".unfinished"
+"""How the names of directories end that are being written or removed."""
 _RUN_FILES = (JOURNAL, PARQUET, CSV)
 
 
@@ -110,11 +111,26 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> list[S
     runs = [
         read_run(place)
         for place in sorted(places)
-        if place.resolve() != left_out and not (place.parent / PAIRS).exists()
+        if place.resolve() != left_out
+        and not place.name.endswith(UNFINISHED)
+        and not (place.parent / Pairing.FILE).exists()
     ]
     if not runs:
         raise StoredRunError(f"{path} holds no run; give run directories, or a directory of them")
     return sorted(runs, key=lambda run: str(run.environment.get("started_at", "")))
+
+
+def recovered(directory: Path) -> set[tuple[str, str]]:
+    """Case and backend of the cells that failed once and were measured when they were tried again."""
+    failed, found = set(), set()
+    for record in read_journal(directory):
+        key = record.case, record.backend
+        if record.status is not Status.OK:
+            failed.add(key)
+            found.discard(key)
+        elif key in failed:
+            found.add(key)
+    return found
 
 
 def _read_from_journal(path: Path, *, suite: str) -> tuple[pd.DataFrame, int | None]:

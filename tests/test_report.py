@@ -271,3 +271,22 @@ def test_flags_are_explained_below_the_table(stored: Path) -> None:
         in text
     )
     assert 'throttled, swin, in "stage 1 shifted [layer]": the device lowered its clocks' in text
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_a_long_table_shows_what_a_short_one_does(width: int) -> None:
+    def page(rows: int) -> list[str]:
+        columns = (
+            Column(header="case", cells=("[窓] 7",) * rows, numeric=False),
+            Column(header="ratio", cells=("1.25",) * rows),
+            Column(header="why", cells=("it took longer than it should have, by far, and nobody knows why",) * rows,
+                   numeric=False, wraps=True),
+        )  # fmt: skip
+        text = terminal.render(Sheet(heading="h", grids=(Grid(title="t", columns=columns),), notes=("n",)), width=width)
+        return text.splitlines()
+
+    short, long = page(2), page(1001)
+    assert max(map(len, long)) <= width
+    once = [line.rstrip() for line in short if line.strip() and "─" not in line]
+    assert set(once) == {line for line in long if line.strip() and "─" not in line}
+    assert sum("窓" in line for line in long) == 1001

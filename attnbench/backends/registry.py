@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import tomllib
+from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 GROUP = "attnbench.backends"
 """The entry-point group in which packages name their backends."""
+_PACKAGE = "attnbench"
 
 
 def names() -> list[str]:
@@ -66,21 +68,26 @@ def _backend_class(name: str, found: object, path: str) -> type[Backend]:
 @cache
 def _entry_points() -> dict[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = {}
-    for entry_point in (*_own_entry_points(), *entry_points(group=GROUP)):
+    others = (point for point in entry_points(group=GROUP) if not _is_ours(point))
+    for entry_point in (*_own_entry_points(), *others):
         found.setdefault(entry_point.name, []).append(entry_point)
     return found
 
 
-def _own_entry_points() -> list[EntryPoint]:
-    # A checkout on the Python path, not installed, has no metadata; its pyproject.toml says the same.
-    try:
-        distribution("attnbench")
-    except PackageNotFoundError:
-        pass
-    else:
-        return []
-    pyproject = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    if not pyproject.is_file():
-        return []
-    declared = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["entry-points"][GROUP]
-    return [EntryPoint(name=name, value=value, group=GROUP) for name, value in declared.items()]
+def _own_entry_points() -> Iterable[EntryPoint]:
+    """Those of the package that this module belongs to.
+
+    A worker in another environment runs this package, too, and may find none installed there, or an older one: what
+    lies beside the package counts. In a checkout that is its pyproject.toml; installed, its metadata.
+    """
+    root = Path(__file__).resolve().parents[2]
+    pyproject = root / "pyproject.toml"
+    if pyproject.is_file():
+        declared = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["entry-points"][GROUP]
+        return [EntryPoint(name=name, value=value, group=GROUP) for name, value in declared.items()]
+    beside = next(iter(distributions(name=_PACKAGE, path=[str(root)])), None)
+    return beside.entry_points.select(group=GROUP) if beside else []
+
+
+def _is_ours(entry_point: EntryPoint) -> bool:
+    return entry_point.dist is not None and entry_point.dist.name == _PACKAGE

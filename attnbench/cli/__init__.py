@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from attnbench.cli import baseline as baseline_commands
+from attnbench.cli.ab import ab
 from attnbench.cli.backends import backends
 from attnbench.cli.boundary import command
 from attnbench.cli.compare import compare
 from attnbench.cli.doctor import doctor
+from attnbench.cli.noise import noise
 from attnbench.cli.run import run
 from attnbench.cli.schema import schema
 from attnbench.cli.show import show
@@ -20,7 +23,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for body in (run, show, compare, backends, doctor, schema):
+baseline = typer.Typer(
+    help="Keep runs as named baselines, in files that can live in git or in a CI cache.", no_args_is_help=True
+)
+baseline.command("save")(command(baseline_commands.save))
+baseline.command("list")(command(baseline_commands.list_baselines))
+baseline.command("check")(command(baseline_commands.check))
+app.add_typer(baseline, name="baseline")
+for body in (run, show, compare, ab, noise, backends, doctor, schema):
     app.command()(command(body))
 
 

@@ -27,7 +27,7 @@ def backends(
 ) -> None:
     """List the backends: which are available here and which are not, and why."""
     from attnbench.backends import registry
-    from attnbench.cli.show import print_sheet
+    from attnbench.cli.page import print_sheet
     from attnbench.execution.supervisor import Supervisor
     from attnbench.record import Measure
     from attnbench.suite import load_suite

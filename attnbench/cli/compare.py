@@ -2,58 +2,75 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from attnbench.cli.show import Format
-
-_REGRESSED, _INCONCLUSIVE = 1, 5
+from attnbench.cli.conclusion import (
+    Everything,
+    Exports,
+    FailAbove,
+    Strict,
+    conclude,
+    read_exports,
+    read_margin,
+)
+from attnbench.cli.page import Format, Rendering
 
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="One or more base runs, or a directory of them; the candidate last.")
+        list[Path],
+        typer.Argument(
+            help="One or more base runs, tables kept of runs, or directories of them; the candidate last. Or what "
+            "attnbench ab wrote, alone."
+        ),
     ],
     *,
-    fail_above: Annotated[
-        float | None, typer.Option(metavar="PERCENT", help="The slowdown that fails; by default 5.")
+    noise: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="An A/A measurement, where there is no history; by default the newest."),
     ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="End with 5 where a cell is inconclusive or suspect.")
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Compare runs of unlike machines or settings, or one that was cut short.")
     ] = False,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Compare runs of unlike machines or settings.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="List stable cells, too.")] = False,
-    output_format: Annotated[Format, typer.Option("--format", help="How to render it.")] = Format.RICH,
+    fail_above: FailAbove = None,
+    strict: Strict = False,
+    everything: Everything = False,
+    export: Exports = [],  # noqa: B006 - typer wants a list
+    output_format: Rendering = Format.RICH,
 ) -> None:
-    """Judge a run by earlier ones: a verdict per cell, worst first. Ends with 1 where a cell got worse or broke."""
-    from attnbench.cli.show import print_sheet
+    """Judge a run by earlier ones: a verdict per cell, worst first. Ends with 1 where a cell got worse or broke.
+
+    Six base runs make a history, by which a change of 5 % (--fail-above) can be confirmed. Beside fewer nothing is.
+    """
+    from attnbench.comparison.noise import usable_noise
     from attnbench.comparison.runs import compare as compare_runs
     from attnbench.comparison.runs import gather
-    from attnbench.comparison.verdict import Verdict
     from attnbench.errors import UsageError
-    from attnbench.report import data
-    from attnbench.report.verdicts import verdicts
     from attnbench.store import read_run
 
-    *base, candidate = runs
+    margin, exports = read_margin(fail_above), read_exports(export)
+    *base, last = runs
     if not base:
-        raise UsageError("give at least one base run and the candidate: attnbench compare BASE... CANDIDATE")
-    if fail_above is not None and fail_above <= 0:
-        raise UsageError(f"--fail-above {fail_above:g}: not a slowdown (allowed: more than 0, in percent)")
-    now = read_run(candidate)
-    gathered = gather(base, now)
-    margin = None if fail_above is None else fail_above / 100
-    comparison = compare_runs(gathered.runs, now, fail_above=margin, anyway=anyway, remarks=gathered.remarks)
-    if output_format in (Format.CSV, Format.JSON):
-        from attnbench.cli.boundary import write
+        from attnbench.comparison.pairs import judge, read_pairs
+        from attnbench.pairing import Pairing
 
-        write(data.verdicts_csv(comparison) if output_format is Format.CSV else data.verdicts_json(comparison))
+        if not (last / Pairing.FILE).exists():
+            raise UsageError("give at least one base run and the candidate: attnbench compare BASE... CANDIDATE")
+        stored = read_pairs(last)
+        candidate = stored.candidate
+        comparison = judge(stored, fail_above=margin, noise=usable_noise(noise, candidate.environment))
     else:
-        print_sheet(verdicts(comparison, everything=everything), output_format)
-    if comparison.failed:
-        sys.exit(_REGRESSED)
-    if strict and not {Verdict.INCONCLUSIVE, Verdict.SUSPECT}.isdisjoint(comparison.counts):
-        sys.exit(_INCONCLUSIVE)
+        candidate = read_run(last)
+        gathered = gather(base, candidate)
+        comparison = compare_runs(
+            gathered.runs,
+            candidate,
+            fail_above=margin,
+            anyway=anyway,
+            noise=usable_noise(noise, candidate.environment),
+            remarks=gathered.remarks,
+        )
+    conclude(comparison, candidate, output_format=output_format, everything=everything, exports=exports, strict=strict)

@@ -13,7 +13,7 @@ def doctor(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads you mean to measure with.")] = 1,
 ) -> None:
     """Tell what this machine is, what would make its numbers bad, and what to do about it."""
-    from attnbench.cli.show import print_sheet
+    from attnbench.cli.page import print_sheet
     from attnbench.execution.examination import examine
     from attnbench.report.checkup import checkup
 

@@ -76,6 +76,9 @@ class _Bar(Observer):
     def _say(self, line: str) -> None:
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def announced(self, what: str) -> None:
+        self._say(what)
+
     def waiting(self, why: str) -> None:
         self._say(why)
 
@@ -114,6 +117,9 @@ class _Log(Observer):
         self._records: list[Record] = []
         self._missing: Counter[tuple[int, str]] = Counter()
         self._pattern = Pattern.GROUPED
+
+    def announced(self, what: str) -> None:
+        typer.echo(what, err=True)
 
     def waiting(self, why: str) -> None:
         typer.echo(why, err=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnbench.cli.boundary import write
+from attnbench.cli.conclusion import Exports, read_exports, write_exports
 
 if TYPE_CHECKING:
     from attnbench.execution.session import Outcome
@@ -33,6 +34,7 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="One block: fast, and no interval.")] = False,
     rigorous: Annotated[bool, typer.Option("--rigorous", help="Ten blocks: narrow intervals.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait where another run has the device.")] = False,
+    export: Exports = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cases and stop.")] = False,
 ) -> None:
     """Measure every case of a suite on every backend. The table goes to stdout, everything else to stderr."""
@@ -52,9 +54,12 @@ def run(
     from attnbench.cli.progress import observer, summary
     from attnbench.execution.runner import run_suite
 
+    exports = read_exports(export)
     with observer() as watching:
         outcome = run_suite(loaded, output=output, resume=resume, wait=wait, observer=watching)
     _print_table(outcome)
+    if outcome.stored is not None:
+        write_exports(exports, run=outcome.stored)
     typer.echo(summary(outcome), err=True)
     typer.echo(outcome.directory, err=True)
     if outcome.interrupted:
@@ -64,7 +69,7 @@ def run(
 
 
 def _print_table(outcome: Outcome) -> None:
-    from attnbench.cli.show import print_sheet
+    from attnbench.cli.page import print_sheet
     from attnbench.report.tables import sheet
 
     if outcome.stored is not None:

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from attnbench.cli.boundary import write
-
-if TYPE_CHECKING:
-    from attnbench.report.sheet import Sheet
-
-_WIDTH_OF_A_PIPE = 120
-
-
-class Format(StrEnum):
-    """How to render."""
-
-    RICH = "rich"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    JSON = "json"
+from attnbench.cli.conclusion import Exports, read_exports, write_exports
+from attnbench.cli.page import Format, Rendering, print_sheet
 
 
 def show(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     *,
-    output_format: Annotated[Format, typer.Option("--format", help="How to render it.")] = Format.RICH,
+    output_format: Rendering = Format.RICH,
     baseline: Annotated[
         str | None, typer.Option(metavar="B", help="The backend speed-ups refer to; by default the suite's.")
     ] = None,
@@ -39,16 +24,19 @@ def show(
     metric: Annotated[
         str | None, typer.Option(help="Pivot: the table's column to show; by default latency_ms.")
     ] = None,
+    export: Exports = [],  # noqa: B006 - typer wants a list
 ) -> None:
     """Render a stored run, or pivot it over two axes of its sweep (--rows resolution --columns window)."""
     from attnbench.errors import UsageError
     from attnbench.store import read_run
 
+    exports = read_exports(export)
     stored = read_run(run)
     if (rows is None) != (columns is None):
         raise UsageError("--rows and --columns go together; give both")
     if metric is not None and rows is None:
         raise UsageError("--metric goes with --rows and --columns; give all three")
+    write_exports(exports, run=stored)
     if output_format in (Format.CSV, Format.JSON):
         if rows is not None:
             raise UsageError(f"--format {output_format} holds every cell already; pivot as rich or markdown")
@@ -68,14 +56,3 @@ def show(
         known = ", ".join(stored.table["backend"].unique())
         raise UsageError(f"--baseline {baseline}: not in this run (allowed: {known})")
     print_sheet(sheet(stored, baseline=baseline), output_format)
-
-
-def print_sheet(sheet: Sheet, output_format: Format = Format.RICH) -> None:
-    """Write a sheet to stdout, as wide as the terminal is, or as COLUMNS says."""
-    from attnbench.report import markdown, terminal
-
-    if output_format is Format.MARKDOWN:
-        write(markdown.render(sheet))
-        return
-    width = shutil.get_terminal_size(fallback=(_WIDTH_OF_A_PIPE, 24)).columns
-    write(terminal.render(sheet, width=width, color=sys.stdout.isatty()))

@@ -66,9 +66,11 @@ def verdict_of(key: Cell, past: Sequence[Row], now: Row | None, judgment: Judgme
         # What failed in the base, too, is none of the candidate's doing.
         status = f"{now['status']}: {now['reason']}"
         return replace(cell, verdict=Verdict.BROKEN if before else Verdict.STABLE, reason=status)
-    if judgment is None:
-        return replace(cell, verdict=Verdict.FIXED, reason=f"was {past[-1]['status']}: {past[-1]['reason']}")
-    return judged(cell, judgment)
+    if judgment is not None:
+        return judged(cell, judgment)
+    if before:
+        return replace(cell, verdict=Verdict.INCONCLUSIVE, reason="too little was measured to judge by")
+    return replace(cell, verdict=Verdict.FIXED, reason=f"was {past[-1]['status']}: {past[-1]['reason']}")
 
 
 def judged(cell: CellVerdict, judgment: Judgment) -> CellVerdict:

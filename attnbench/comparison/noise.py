@@ -11,7 +11,9 @@ from typing import Any
 
 from attnbench.comparison import rules
 from attnbench.comparison.cells import Cell
-from attnbench.errors import StoredRunError
+from attnbench.errors import NotComparableError, StoredRunError
+from attnbench.journal import RESULTS
+from attnbench.record import unlike
 from attnbench.table import PROBLEM
 
 NOISE = "noise.json"
@@ -124,3 +126,19 @@ def find_noise(directories: Iterable[Path], fingerprint: Mapping[str, Any]) -> N
         if noise.fingerprint == fingerprint:
             found.append(noise)
     return max(found, key=lambda noise: noise.started_at, default=None)
+
+
+def usable_noise(given: Path | None, environment: Mapping[str, Any]) -> Noise | None:
+    """The A/A measurement that was named, or else the newest of this machine under ``results``; None where none is.
+
+    Raises:
+        StoredRunError: The one that was named is none.
+        NotComparableError: It is of another machine.
+    """
+    fingerprint = environment.get("fingerprint", {})
+    if given is None:
+        return find_noise([RESULTS], fingerprint)
+    noise = read_noise(given)
+    if fields := unlike(noise.fingerprint, fingerprint):
+        raise NotComparableError(f"the A/A measurement {given} was not measured alike: {'; '.join(fields)}")
+    return noise

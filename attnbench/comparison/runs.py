@@ -10,11 +10,12 @@ from pathlib import Path
 
 from attnbench.comparison import rules
 from attnbench.comparison.cells import Cell, Row, is_ok, median_detectable, rows_of, verdict_of, worst_first
-from attnbench.comparison.environments import differences, unlike
+from attnbench.comparison.environments import differences
 from attnbench.comparison.noise import Noise
 from attnbench.comparison.rules import Judgment
 from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.errors import NotComparableError, UsageError
+from attnbench.record import unlike
 from attnbench.store import StoredRun, find_runs, is_run
 from attnbench.table import blocks_of
 
@@ -42,10 +43,10 @@ def gather(paths: Sequence[Path], candidate: StoredRun) -> Gathered:
             runs += found
             continue
         alike = [run for run in found if _names(run) & _names(candidate)]
-        alike = [run for run in alike if not unlike(run.environment, candidate.environment)]
+        alike = [run for run in alike if not _unlike(run, candidate)]
         if not alike:
             other = [run for run in found if _names(run) & _names(candidate)] or found
-            fields = "; ".join(unlike(other[-1].environment, candidate.environment))
+            fields = "; ".join(_unlike(other[-1], candidate))
             raise NotComparableError(
                 f"{path} holds no run that {candidate.path} can be compared with: the newest was not measured alike "
                 f"({fields or f'{_named(other[-1])}, not {_named(candidate)}'})"
@@ -81,7 +82,7 @@ def compare(
         NotComparableError: Fingerprints differ, the candidate was cut short, or no cell was measured in both.
     """
     _check_distinct([*base, candidate])
-    differ = list(dict.fromkeys(field for run in base for field in unlike(run.environment, candidate.environment)))
+    differ = list(dict.fromkeys(field for run in base for field in _unlike(run, candidate)))
     said = list(remarks)
     _check_alike(base[-1], candidate, differ, anyway=anyway)
     missing = 0 if candidate.cells is None else candidate.cells - len(candidate.table)
@@ -155,6 +156,11 @@ def _anchored(run: StoredRun, row: Row, latency_ms: float) -> float:
     ceilings = run.environment.get("ceilings", {}).get(row["dtype"])
     anchor = -(math.log(ceilings["bytes_per_s"]) + math.log(ceilings["flops_per_s"])) / 2 if ceilings else 0.0
     return math.log(latency_ms) - anchor
+
+
+def _unlike(before: StoredRun, after: StoredRun) -> list[str]:
+    """Fields of the fingerprint that differ; runs kept without an environment have none."""
+    return unlike(*(run.environment.get("fingerprint", {}) for run in (before, after)))
 
 
 def _check_alike(base: StoredRun, candidate: StoredRun, differ: Sequence[str], *, anyway: bool) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from attnbench.errors import OutputError
-
-RESULTS = Path("results")
+from attnbench.errors import LostOutputError, OutputError
+from attnbench.journal import ENVIRONMENT, RESULTS, SUITE
+from attnbench.record import Environment
 
 
 def run_directory(output: Path | None, *, suite: str, machine: str) -> Path:
@@ -49,3 +52,45 @@ def create(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{directory} cannot be made: {error.strerror}; give another --output") from None
+
+
+def start(directory: Path, suite: str, environment: Environment) -> None:
+    """Make a run directory with all that is known before anything is measured.
+
+    Args:
+        directory: Where.
+        suite: The YAML as run.
+        environment: The machine.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    create(directory)
+    try:
+        (directory / SUITE).write_text(suite, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{directory} cannot be written: {error.strerror}; give another --output") from None
+    write_environment(directory, environment)
+
+
+def write_environment(directory: Path, environment: Environment) -> None:
+    """Write ``environment.json``: beside its place, then renamed into it.
+
+    Raises:
+        LostOutputError: It cannot be written.
+    """
+    write_json(directory / ENVIRONMENT, environment.to_json())
+
+
+def write_json(file: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON file: beside its place, then renamed into it.
+
+    Raises:
+        LostOutputError: It cannot be written.
+    """
+    unfinished = file.with_name(f".{file.name}.unfinished")
+    try:
+        unfinished.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(file)
+    except OSError as error:
+        raise LostOutputError(f"{file} cannot be written: {error.strerror}") from None

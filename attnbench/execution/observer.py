@@ -24,6 +24,9 @@ class Cell:
 class Observer:
     """Is told what a run does. This one does not care; override what is of interest."""
 
+    def announced(self, what: str) -> None:
+        """A part of the work begins: one sentence for people."""
+
     def waiting(self, why: str) -> None:
         """Another run has the device; it is waited for."""
 

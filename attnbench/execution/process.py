@@ -8,21 +8,22 @@ import secrets
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 from attnbench.execution.guardian import MARK, Guardian, end_marked
+from attnbench.execution.interpreter import Interpreter, this_interpreter
 from attnbench.execution.messages import Message, decode, encode
 
 # The worker's attnbench is the parent's, installed or not, whatever else is on the path or in the working directory;
-# nothing else is looked for where it lies.
+# nothing else is looked for where it lies. So is the library that manages GPUs, where its environment has none.
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); import attnbench; sys.path.pop(0); "
-    "from attnbench.execution.worker import main; main(int(sys.argv[2]), int(sys.argv[3]))"
+    "from attnbench.execution.worker import main; main(int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])"
 )
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _POLL_S = 0.1
@@ -59,9 +60,11 @@ class WorkerProcess:
 
     Args:
         threads: CPU threads; set before torch loads.
+        interpreter: The Python it runs in, by default this one.
     """
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, interpreter: Interpreter | None = None) -> None:
+        interpreter = interpreter or this_interpreter()
         theirs_in, self._to_worker = os.pipe()
         self._from_worker, theirs_out = os.pipe()
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
@@ -72,14 +75,17 @@ class WorkerProcess:
         self._guardian = Guardian(self._mark)
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-u", "-c", _BOOT, str(_PACKAGE_ROOT), str(theirs_in), str(theirs_out)],
+                [
+                    interpreter.executable, "-P", "-u", "-c", _BOOT, _PACKAGE_ROOT, str(theirs_in), str(theirs_out),
+                    interpreter.path.resolve() if interpreter.path else "", _gpu_library(),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=(theirs_in, theirs_out),
                 env=environment,
                 start_new_session=True,
-            )
+            )  # fmt: skip
         except OSError:
             self._guardian.dismiss()
             for descriptor in (self._to_worker, self._from_worker):
@@ -181,6 +187,12 @@ class WorkerProcess:
         fatal = [line for line in lines if line.startswith("Fatal Python error")]
         spoken = [line.strip() for line in lines if line.strip() and not line.startswith(_PROFILER)]
         return (fatal or spoken or [""])[-1]
+
+
+def _gpu_library() -> str:
+    """Where this environment's library that manages GPUs lies; empty where it has none."""
+    found = find_spec("pynvml")
+    return (found.origin or "") if found else ""
 
 
 def _memory_kills() -> int:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attnbench.backends import registry
-from attnbench.errors import LostOutputError, OutputError, RefusedError, SuiteError, WorkerError
+from attnbench.errors import LostOutputError, RefusedError, SuiteError, WorkerError
 from attnbench.execution import resumption
-from attnbench.execution.directory import check_output, create, run_directory
+from attnbench.execution.directory import check_output, run_directory, start
 from attnbench.execution.interruption import Interruption
 from attnbench.execution.lock import device_lock
 from attnbench.execution.messages import Described
@@ -22,8 +20,7 @@ from attnbench.execution.process import Abandoned
 from attnbench.execution.resumption import Progress
 from attnbench.execution.session import Outcome, Session, Stop
 from attnbench.execution.supervisor import Supervisor
-from attnbench.journal import ENVIRONMENT, SUITE, Journal
-from attnbench.record import Environment
+from attnbench.journal import Journal
 from attnbench.suite import Suite, load_suite
 
 if TYPE_CHECKING:
@@ -119,7 +116,7 @@ def _run(
     if resume is None:
         check_output(output)  # once more: another run may have used it while this one waited
         directory = run_directory(output, suite=suite.name, machine=environment.machine)
-        _start(suite, directory, environment)
+        start(directory, suite.text, environment)
     else:
         directory = resume
         resumption.check_cases(directory, cases, environment.device)
@@ -139,22 +136,17 @@ def _run(
             shelf=shelf,
             progress=progress,
         )
+        waiting = session.missing(session.plan(cases))
+        observer.planned(waiting, directory)
         try:
-            session.run(cases)
+            session.run(waiting)
         except LostOutputError:
             raise  # neither could the tables be written
         except BaseException:
-            _finish(outcome, progress)
+            session.finish()
             raise
-    _finish(outcome, progress)
+    session.finish()
     return outcome
-
-
-def _finish(outcome: Outcome, progress: Progress) -> None:
-    from attnbench.store import write_tables
-
-    _write_environment(outcome.directory, replace(outcome.environment, ceilings=progress.ceilings))
-    outcome.stored = write_tables(outcome.directory)
 
 
 def describe_suite(workers: Supervisor, suite: Suite, *, abandon: Callable[[], bool] = lambda: False) -> Described:
@@ -174,21 +166,3 @@ def describe_suite(workers: Supervisor, suite: Suite, *, abandon: Callable[[], b
         if backend.invalid:
             raise SuiteError(f"{suite.where('backends', index)}: {backend.invalid}")
     return described
-
-
-def _start(suite: Suite, directory: Path, environment: Environment) -> None:
-    create(directory)
-    try:
-        (directory / SUITE).write_text(suite.text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{directory} cannot be written: {error.strerror}; give another --output") from None
-    _write_environment(directory, environment)
-
-
-def _write_environment(directory: Path, environment: Environment) -> None:
-    unfinished = directory / f".{ENVIRONMENT}.unfinished"
-    try:
-        unfinished.write_text(json.dumps(environment.to_json(), indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(directory / ENVIRONMENT)
-    except OSError as error:
-        raise LostOutputError(f"{directory / ENVIRONMENT} cannot be written: {error.strerror}") from None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attnbench.execution.directory import write_environment
 from attnbench.execution.interruption import Interruption
 from attnbench.execution.messages import BackendAnswer, MeasureCase
 from attnbench.execution.observer import Cell, Observer
@@ -104,16 +105,23 @@ class Session:
     progress: Progress
     block: int = 0
 
-    def run(self, cases: Sequence[Case]) -> None:
-        """Every block, a fresh worker each; what there is already is left out."""
-        blocks = [plan(cases, self.suite.backends, block=block) for block in range(self.suite.measure.blocks)]
-        for cell in blocks[0]:
-            if self.answers[cell.backend].unavailable and (cell.position, 0) not in self.progress.done:
+    def plan(self, cases: Sequence[Case]) -> list[Cell]:
+        """Every cell of every block, in the order they are measured."""
+        return [
+            cell for block in range(self.suite.measure.blocks) for cell in plan(cases, self.suite.backends, block=block)
+        ]
+
+    def missing(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Those of some cells that are to be measured; those of unavailable backends are journalled as that."""
+        for cell in cells:
+            if self.answers[cell.backend].unavailable and not self._is_done(cell):
                 self._keep(self._unmeasured(cell))
-        waiting = [cell for block in blocks for cell in block if not self._is_done(cell)]
-        self.observer.planned(waiting, self.outcome.directory)
-        for _, cells in itertools.groupby(waiting, key=lambda cell: (cell.block, cell.case)):
-            wanted = [cell for cell in cells if not self._skip(cell)]
+        return [cell for cell in cells if not self._is_done(cell)]
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Measure cells in this order, with a fresh worker for every block."""
+        for _, group in itertools.groupby(cells, key=lambda cell: (cell.block, cell.case)):
+            wanted = [cell for cell in group if not self._skip(cell)]
             if not wanted:
                 continue
             if self.stop.soon():
@@ -124,6 +132,18 @@ class Session:
             except Abandoned:
                 self.outcome.interrupted = True
                 return
+
+    def finish(self) -> None:
+        """Write what follows from the journal: ceilings and tables.
+
+        Raises:
+            LostOutputError: It cannot be written; the journal stays.
+        """
+        from attnbench.store import write_tables
+
+        environment = replace(self.outcome.environment, ceilings=self.progress.ceilings)
+        write_environment(self.outcome.directory, environment)
+        self.outcome.stored = write_tables(self.outcome.directory)
 
     def _is_done(self, cell: Cell) -> bool:
         return cell.position in self.progress.failed or (cell.position, cell.block) in self.progress.done

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from attnbench.errors import RefusedError, WorkerError
+from attnbench.execution.interpreter import Interpreter
 from attnbench.execution.messages import (
     BackendAnswer,
     Describe,
@@ -39,10 +40,12 @@ class Supervisor:
 
     Args:
         threads: CPU threads of every worker.
+        interpreter: The Python that workers run in, by default this one.
     """
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, interpreter: Interpreter | None = None) -> None:
         self._threads = threads
+        self._interpreter = interpreter
         self._process: WorkerProcess | None = None
         self.starting_s = 0.0
         """Seconds spent until workers were ready and had described their machine."""
@@ -220,7 +223,7 @@ class Supervisor:
         began = time.monotonic()
         for attempts_left in reversed(range(_STARTS)):
             try:
-                process = self._process = WorkerProcess(threads=self._threads)
+                process = self._process = WorkerProcess(threads=self._threads, interpreter=self._interpreter)
                 answer = process.receive(timeout_s=_START_TIMEOUT_S, abandon=abandon)
                 break
             except (WorkerDied, DeadlinePassed, OSError) as error:

@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -39,18 +40,29 @@ from attnbench.execution.messages import (
     encode,
 )
 from attnbench.measure.environment import describe, gpu_uuid, make_current, resolve_device
-from attnbench.measure.nvml import managed_gpu
+from attnbench.measure.nvml import lend_library, managed_gpu
 from attnbench.record import Launch
 
 _PR_SET_PDEATHSIG = 1
 
 
-def main(inbox: int, outbox: int) -> None:
-    """Serve messages from file descriptor ``inbox``, answering on ``outbox``, until the parent closes its end."""
+def main(inbox: int, outbox: int, path: str = "", gpu_library: str = "") -> None:
+    """Serve messages from file descriptor ``inbox``, answering on ``outbox``, until the parent closes its end.
+
+    Args:
+        inbox: Where requests come from.
+        outbox: Where answers go.
+        path: A directory that comes first on the Python path.
+        gpu_library: The parent's file of the library that manages GPUs, for an environment that has none.
+    """
     _die_first()
     faulthandler.enable()
+    if path:
+        sys.path.insert(0, path)
     # What a user's own modules are found by, after everything installed.
     sys.path.append(str(Path.cwd()))
+    if gpu_library and find_spec("pynvml") is None:
+        lend_library(gpu_library)
 
     def send(message: Message) -> None:
         if isinstance(message, Entered):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
@@ -16,6 +15,7 @@ from attnbench.errors import UsageError
 from attnbench.measure.conditions import cpu_mhz
 from attnbench.measure.nvml import ManagedGpu, managed_gpu
 from attnbench.record import Environment, Measure
+from attnbench.revision import commit_of
 
 _CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
@@ -79,7 +79,7 @@ def describe(device: torch.device, measure: Measure) -> Environment:
         threads=torch.get_num_threads(),
         cache=measure.cache_on(device.type),
         launch=measure.launch,
-        commit=_commit(),
+        commit=commit_of(Path()),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -161,18 +161,3 @@ def _flags() -> dict[str, str]:
         "deterministic_algorithms": str(torch.are_deterministic_algorithms_enabled()),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def _commit() -> str | None:
-    commit = _output("git", "rev-parse", "--short=12", "HEAD")
-    if commit is None:
-        return None
-    return f"{commit}+" if _output("git", "status", "--porcelain", "--untracked-files=no") else commit
-
-
-def _output(*command: str) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

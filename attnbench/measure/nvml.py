@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 from attnbench.conditions import Glance, GpuSettings
@@ -100,6 +102,16 @@ class ManagedGpu:
             return question(*arguments)
         except self._library.NVMLError:  # not every GPU, driver or virtual machine answers everything
             return None
+
+
+def lend_library(file: str) -> None:
+    """Let ``import pynvml`` find another environment's file of that name: it is one module, and needs nothing else."""
+    spec = spec_from_file_location("pynvml", file)
+    if spec is None or spec.loader is None:
+        return
+    module = module_from_spec(spec)
+    sys.modules["pynvml"] = module
+    spec.loader.exec_module(module)
 
 
 def managed_gpu(uuid: str | None) -> ManagedGpu | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,10 +28,15 @@ def render_json(run: StoredRun) -> str:
 
 def verdicts_csv(comparison: Comparison) -> str:
     """One line per cell; what a cell does not have is empty."""
+    return lines([_flat(cell) for cell in comparison.cells])
+
+
+def lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    """CSV of rows that have the same keys; without a row, nothing."""
     buffer = io.StringIO()
-    rows = [_flat(cell) for cell in comparison.cells]
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    if rows:
+        writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 _GAP = 3
 """Characters between two columns."""
+_LEAST_PROSE = 24
+"""Characters of a column whose entries wrap: fewer could not be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +25,9 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Characters of its widest entry; of its header where entries wrap."""
-        if self.wraps:
-            return len(self.header)
-        return max(map(len, (self.header, *self.cells)))
+        """Characters of its widest entry; where entries wrap, what they need at least."""
+        widest = max(map(len, (self.header, *self.cells)))
+        return max(len(self.header), min(widest, _LEAST_PROSE)) if self.wraps else widest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from attnbench.report.sheet import Grid, Sheet, fit
+
+_MOST_ROWS = 1000
+"""rich takes half a millisecond for a row: longer tables are laid out in a plainer way."""
+_GAP = "   "
 
 
 def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
@@ -28,7 +36,12 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
     parts += [Text(fitted.question, style="italic")] if fitted.question else []
     parts.append(Text(""))
     for grid in fitted.grids:
-        parts += [_table(grid)]
+        if len(grid.rows) <= _MOST_ROWS:
+            parts.append(_table(grid))
+            continue
+        console.print(Group(*parts))
+        buffer.write(_plain(grid, width))
+        parts = []
     notes = Table.grid(padding=(0, 1, 0, 0))
     for note in fitted.notes:
         notes.add_row(Text("*"), Text(note))
@@ -53,3 +66,27 @@ def _table(grid: Grid) -> RenderableType:
     if grid.subtitle:
         titles.append(Text(grid.subtitle, style="dim"))
     return Padding(Group(*titles, table), (0, 0, 1, 0))
+
+
+def _plain(grid: Grid, width: int) -> str:
+    """The same columns without rich's table: what it would print of cells that need one line each."""
+    needed = [max(map(cell_len, (column.header, *column.cells))) for column in grid.columns if not column.wraps]
+    room = max(1, width - sum(needed) - len(_GAP) * (len(grid.columns) - 1))
+    fixed = iter(needed)
+    widths = [room if column.wraps else next(fixed) for column in grid.columns]
+    lines = [grid.title, _row(grid, widths, [column.header for column in grid.columns]), "─" * min(width, sum(widths))]
+    for row in grid.rows:
+        folded = [
+            textwrap.wrap(cell, room) or [""] if column.wraps else [cell]
+            for column, cell in zip(grid.columns, row, strict=True)
+        ]
+        lines += [_row(grid, widths, parts) for parts in zip_longest(*folded, fillvalue="")]
+    return "\n".join([*lines, "", ""])
+
+
+def _row(grid: Grid, widths: Sequence[int], cells: Sequence[str]) -> str:
+    padded = []
+    for column, width, cell in zip(grid.columns, widths, cells, strict=True):
+        room = " " * (width - cell_len(cell))
+        padded.append(room + cell if column.numeric else cell + room)
+    return _GAP.join(padded)

@@ -1,4 +1,4 @@
-"""Expansion of 10,000 cells, and the parent's memory against the number of samples: run as a script."""
+"""Expansion and comparison of 10,000 cells, and the parent's memory against the number of samples: run as a script."""
 
 from __future__ import annotations
 
@@ -39,9 +39,51 @@ with tempfile.TemporaryDirectory() as name:
     write_tables(Path(name))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
+# Writes a run of 10,000 cells x 5 blocks x 50 samples.
+RUN = """
+import json, random, sys
+from dataclasses import replace
+from pathlib import Path
+from attnbench.problem import Problem
+from attnbench.record import Record, Status
+from attnbench.store import write_tables
+directory, scatter = Path(sys.argv[1]), random.Random(sys.argv[1])
+directory.mkdir()
+problem = Problem(batch=1, height=14, width=14, window_height=7, window_width=7, heads=1)
+with (directory / "journal.jsonl").open("w") as journal:
+    for block in range(5):
+        for cell in range(10_000):
+            samples = tuple(scatter.gauss(2, 0.02) for _ in range(50))
+            one = Record(case=str(cell), backend="naive", device="cpu", problem=problem, status=Status.OK,
+                         samples_ms=samples, position=cell, block=block, cells=10_000)
+            journal.write(json.dumps(one.to_json(), separators=(",", ":")) + chr(10))
+write_tables(directory)
+"""
+# Prints the time and the peak memory of a comparison as a whole process, then the time of rendering 10,000 verdicts.
+COMPARE = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+command = [sys.executable, "-m", "attnbench", "compare", "a", "b", "--format", "csv"]
+subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+print(f"comparing two runs of 10,000 cells x 5 blocks x 50 samples, a whole process: {seconds:.2f} s, {peak} MiB")
+from attnbench.comparison.runs import compare
+from attnbench.report import markdown, terminal
+from attnbench.report.verdicts import verdicts
+from attnbench.store import read_run
+found = compare([read_run("a")], read_run("b"))
+for name, render in (("terminal", lambda sheet: terminal.render(sheet, width=120)), ("Markdown", markdown.render)):
+    began = time.perf_counter()
+    render(verdicts(found, everything=True))
+    print(f"rendering {len(found.cells)} verdicts for the {name}: {time.perf_counter() - began:.2f} s")
+"""
 
 
 def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        for run in ("a", "b"):
+            subprocess.run([sys.executable, "-c", RUN, run], cwd=name, check=True)
+        subprocess.run([sys.executable, "-c", COMPARE], cwd=name, check=True)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "large.yaml"
         path.write_text(SUITE)

@@ -156,10 +156,12 @@ def test_runs_of_unlike_machines_are_refused_by_field(tmp_path: Path) -> None:
 
 
 def test_what_changed_in_the_environment_is_said(tmp_path: Path) -> None:
-    packages = {"torch": "2.14.0", "xformers": "0.0.36"}
+    packages = {"torch": "2.14.0", "attrs": "26.1", "xformers": "0.0.36"}
     base = store(tmp_path / "a", [record()])
     now = store(tmp_path / "b", [record()], torch="2.14.0", packages=packages)
-    assert compared([base], now).differences == ("torch 2.13.0 -> 2.14.0", "xformers absent -> 0.0.36")
+    assert compared([base], now).differences == (
+        "torch 2.13.0 -> 2.14.0", "xformers absent -> 0.0.36", "attrs absent -> 26.1",
+    )  # fmt: skip
 
 
 def test_a_run_beside_itself_says_nothing(tmp_path: Path) -> None:

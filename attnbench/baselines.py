@@ -1,0 +1,197 @@
+"""Named baselines as files: runs reduced to their tables, by name and fingerprint, in a directory for git or a cache.
+
+Every entry is a directory of its own that appears whole, so that several jobs may save at once::
+
+    DIR/NAME/MACHINE-FINGERPRINT/TIME-ID/   table.csv, environment.json, suite.yaml
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from attnbench.errors import NotComparableError, OutputError, StoredRunError, UsageError
+from attnbench.journal import ENVIRONMENT, SUITE
+from attnbench.record import Status, unlike
+from attnbench.store import CSV, UNFINISHED, StoredRun, read_run
+
+DIRECTORY = Path("baselines")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """The entries of one name, one fingerprint and one suite."""
+
+    name: str
+    place: str
+    """The directory of the fingerprint."""
+    suite: str
+    runs: int
+    oldest: str
+    """UTC, ISO 8601."""
+    newest: str
+    torch: str
+    """Of the newest."""
+
+
+def save(run: StoredRun, directory: Path, name: str, *, keep: int) -> tuple[Path, bool]:
+    """Keep a run as the newest of a named baseline.
+
+    Args:
+        run: What to keep.
+        directory: Where baselines lie.
+        name: Which one.
+        keep: How many of the same suite and fingerprint to keep; the oldest go.
+
+    Returns:
+        Where it lies, and whether it was there already.
+
+    Raises:
+        UsageError: The name cannot be a directory's, or the run is not one to compare with.
+        OutputError: The directory cannot be written.
+    """
+    _check_name(name)
+    _check_run(run)
+    content = run.table.to_csv(index=False).encode()
+    started = re.sub(r"[^0-9T]", "", str(run.environment["started_at"]).partition("+")[0])
+    place = directory / name / _place(run.environment)
+    entry = place / f"{started}-{crc32(content):08x}"
+    if entry.exists():
+        return entry, True
+    unfinished = place / f"{entry.name}-{secrets.token_hex(4)}{UNFINISHED}"
+    try:
+        unfinished.mkdir(parents=True)
+        (unfinished / CSV).write_bytes(content)
+        (unfinished / ENVIRONMENT).write_text(json.dumps(run.environment, indent=2) + "\n", encoding="utf-8")
+        shutil.copyfile(run.path / SUITE, unfinished / SUITE)
+        try:
+            unfinished.rename(entry)
+        except OSError:
+            if not entry.exists():  # else another job saved the same
+                raise
+    except OSError as error:
+        raise OutputError(f"{directory} cannot be written: {error.strerror}; give another --directory") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    _forget(place, suite=_suite(run), keep=keep)
+    return entry, False
+
+
+def history(directory: Path, name: str, candidate: StoredRun) -> list[StoredRun]:
+    """The entries of a baseline that a run may be compared with, oldest first.
+
+    Raises:
+        UsageError: There is no such baseline.
+        NotComparableError: It has entries of other machines or suites alone: with what differs.
+    """
+    _check_name(name)
+    if not (directory / name).is_dir():
+        known = ", ".join(sorted({found.name for found in entries(directory)}))
+        raise UsageError(
+            f"there is no baseline {name} in {directory} (there: {known or 'none'}); attnbench baseline save"
+        )
+    runs = _read(directory / name)
+    alike = [run for run in runs if _suite(run) == _suite(candidate)]
+    found = [run for run in alike if not _differ(run, candidate)]
+    if not found:
+        if not alike:
+            suites = ", ".join(sorted({_suite(run) for run in runs}))
+            why = f"it is of suite {suites}, not {_suite(candidate)}" if runs else "it is empty"
+        else:
+            why = f"the newest was not measured alike: {'; '.join(_differ(alike[-1], candidate))}"
+        raise NotComparableError(f"baseline {name} in {directory} has nothing for {candidate.path}: {why}")
+    return found
+
+
+def entries(directory: Path) -> list[Baseline]:
+    """What a directory of baselines holds, by name.
+
+    Raises:
+        UsageError: It does not exist.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory that exists; attnbench baseline save makes one")
+    groups: dict[tuple[str, str, str], list[StoredRun]] = {}
+    for name in sorted(path for path in directory.iterdir() if path.is_dir()):
+        for run in _read(name):
+            groups.setdefault((name.name, run.path.parent.name, _suite(run)), []).append(run)
+    return [
+        Baseline(
+            name=name,
+            place=place,
+            suite=suite,
+            runs=len(runs),
+            oldest=str(runs[0].environment["started_at"]),
+            newest=str(runs[-1].environment["started_at"]),
+            torch=str(runs[-1].environment["torch"]),
+        )
+        for (name, place, suite), runs in sorted(groups.items())
+    ]
+
+
+def _read(directory: Path) -> list[StoredRun]:
+    """Its runs, oldest first. One that another job removes meanwhile is none."""
+    runs = []
+    for table in directory.glob(f"*/*/{CSV}"):
+        if table.parent.name.endswith(UNFINISHED):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                runs.append(read_run(table.parent))
+            except StoredRunError:
+                if table.exists():
+                    raise
+    return sorted(runs, key=lambda run: str(run.environment.get("started_at", "")))
+
+
+def _forget(place: Path, *, suite: str, keep: int) -> None:
+    runs = [run for run in _read(place.parent) if run.path.parent == place and _suite(run) == suite]
+    for run in runs[: max(0, len(runs) - keep)]:
+        going = run.path.with_name(f"{run.path.name}-{secrets.token_hex(4)}{UNFINISHED}")
+        with contextlib.suppress(OSError):  # another job was faster
+            run.path.rename(going)
+            shutil.rmtree(going)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(_NAME, name):
+        raise UsageError(
+            f"--name {name!r}: not a name (allowed: letters, digits, '_', '-' and '.': it names a directory)"
+        )
+
+
+def _check_run(run: StoredRun) -> None:
+    if not run.environment or not run.suite:
+        lacks = SUITE if run.environment else ENVIRONMENT
+        raise UsageError(
+            f"{run.path} has no {lacks}: nobody could tell what may be compared with it; give a run directory"
+        )
+    if Status.OK not in set(run.table["status"]):
+        raise UsageError(f"{run.path} holds no latency; a baseline is a run that was measured")
+    if run.cells is not None and len(run.table) < run.cells:
+        raise UsageError(
+            f"{run.path} was cut short: it has {len(run.table)} of {run.cells} cells; "
+            f"go on with attnbench run SUITE --resume {run.path}"
+        )
+
+
+def _place(environment: Mapping[str, Any]) -> str:
+    spelled = json.dumps(environment["fingerprint"], sort_keys=True).encode()
+    return f"{environment['machine']}-{crc32(spelled):08x}"
+
+
+def _differ(run: StoredRun, candidate: StoredRun) -> list[str]:
+    return unlike(*(one.environment.get("fingerprint", {}) for one in (run, candidate)))
+
+
+def _suite(run: StoredRun) -> str:
+    return str(run.suite.get("name", ""))

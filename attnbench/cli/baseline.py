@@ -1,0 +1,94 @@
+"""``attnbench baseline``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attnbench.cli.conclusion import (
+    Everything,
+    Exports,
+    FailAbove,
+    Strict,
+    conclude,
+    read_exports,
+    read_margin,
+)
+from attnbench.cli.page import Format, Rendering
+
+Run = Annotated[Path, typer.Argument(help="A run directory.")]
+Name = Annotated[str, typer.Option("--name", metavar="NAME", help="Which baseline.")]
+Directory = Annotated[
+    Path | None, typer.Option("--directory", metavar="DIR", help="Where baselines lie; by default baselines/.")
+]
+
+
+def save(
+    run: Run,
+    *,
+    name: Name = "main",
+    directory: Directory = None,
+    keep: Annotated[int, typer.Option(metavar="N", help="Of one suite and machine, keep so many; the oldest go.")] = 30,
+) -> None:
+    """Keep a run's table as the newest of a named baseline, for its machine. Prints where."""
+    from attnbench import baselines
+    from attnbench.cli.boundary import write
+    from attnbench.errors import UsageError
+    from attnbench.store import read_run
+
+    if keep < 1:
+        raise UsageError(f"--keep {keep}: nothing would be left (allowed: 1 or more)")
+    entry, known = baselines.save(read_run(run), directory or baselines.DIRECTORY, name, keep=keep)
+    write(f"{entry}\n")
+    if known:
+        typer.echo(f"{run} was saved before; nothing changed", err=True)
+
+
+def list_baselines(*, directory: Directory = None, output_format: Rendering = Format.RICH) -> None:
+    """List baselines by name, machine and suite, and how many runs each has: six make a history."""
+    from attnbench import baselines
+    from attnbench.cli.boundary import write
+    from attnbench.cli.page import print_sheet
+    from attnbench.report.inventory import inventory, inventory_csv, inventory_json
+
+    found = baselines.entries(directory or baselines.DIRECTORY)
+    if output_format is Format.CSV:
+        write(inventory_csv(found))
+    elif output_format is Format.JSON:
+        write(inventory_json(found))
+    else:
+        print_sheet(inventory(found), output_format)
+
+
+def check(
+    run: Run,
+    *,
+    name: Name = "main",
+    directory: Directory = None,
+    noise: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="An A/A measurement, where there is no history; by default the newest."),
+    ] = None,
+    fail_above: FailAbove = None,
+    strict: Strict = False,
+    everything: Everything = False,
+    export: Exports = [],  # noqa: B006 - typer wants a list
+    output_format: Rendering = Format.RICH,
+) -> None:
+    """Judge a run by the runs of a named baseline that were measured on a machine like its own, as compare does."""
+    from attnbench import baselines
+    from attnbench.comparison.noise import usable_noise
+    from attnbench.comparison.runs import compare
+    from attnbench.store import read_run
+
+    margin, exports = read_margin(fail_above), read_exports(export)
+    candidate = read_run(run)
+    comparison = compare(
+        baselines.history(directory or baselines.DIRECTORY, name, candidate),
+        candidate,
+        fail_above=margin,
+        noise=usable_noise(noise, candidate.environment),
+    )
+    conclude(comparison, candidate, output_format=output_format, everything=everything, exports=exports, strict=strict)

@@ -1,0 +1,106 @@
+"""What every command that compares does at its end: print the verdicts, write the exports, end as they say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attnbench.cli.boundary import write
+from attnbench.cli.page import Format
+
+if TYPE_CHECKING:
+    from attnbench.comparison.verdict import Comparison
+    from attnbench.report.exports.writing import Export
+    from attnbench.store import StoredRun
+
+REGRESSED, INCONCLUSIVE = 1, 5
+
+FailAbove = Annotated[float | None, typer.Option(metavar="PERCENT", help="The slowdown that fails.")]
+Strict = Annotated[bool, typer.Option("--strict", help="End with 5 where a cell is inconclusive, suspect or gone.")]
+Everything = Annotated[bool, typer.Option("--all", help="List stable cells, too.")]
+Exports = Annotated[
+    list[str],
+    typer.Option(
+        "--export",
+        metavar="KIND=FILE",
+        help="Write it for a CI job, too: junit, github (without a file), github-action-benchmark, bencher, "
+        "openmetrics, json, csv, markdown; repeatable.",
+    ),
+]
+
+
+def read_margin(percent: float | None) -> float | None:
+    """``--fail-above`` as a fraction.
+
+    Raises:
+        UsageError: It is not a slowdown.
+    """
+    from attnbench.errors import UsageError
+
+    if percent is not None and not percent > 0:
+        raise UsageError(f"--fail-above {percent:g}: not a slowdown (allowed: more than 0, in percent)")
+    return None if percent is None else percent / 100
+
+
+def read_exports(given: Sequence[str]) -> list[Export]:
+    """``--export``, checked before anything is measured.
+
+    Raises:
+        UsageError: One cannot be written.
+    """
+    if not given:
+        return []
+    from attnbench.report.exports.writing import check, parse_export
+
+    exports = [parse_export(text) for text in given]
+    check(exports)
+    return exports
+
+
+def write_exports(
+    exports: Sequence[Export], *, run: StoredRun | None = None, comparison: Comparison | None = None
+) -> None:
+    """Write what was asked for.
+
+    Raises:
+        LostOutputError: Something could not be written; everything else was.
+    """
+    if not exports:
+        return
+    from attnbench.report.exports.subject import Subject
+    from attnbench.report.exports.writing import write as write_all
+
+    write_all(exports, Subject(run=run, comparison=comparison), say=lambda line: typer.echo(line, err=True))
+
+
+def conclude(
+    comparison: Comparison,
+    candidate: StoredRun,
+    *,
+    output_format: Format,
+    everything: bool,
+    exports: Sequence[Export],
+    strict: bool,
+) -> None:
+    """Print a comparison, write its exports, and end as its verdicts say."""
+    from attnbench.cli.page import print_sheet
+    from attnbench.comparison.verdict import Verdict
+    from attnbench.report import data
+    from attnbench.report.exports.document import render
+    from attnbench.report.exports.subject import Subject
+    from attnbench.report.verdicts import verdicts
+
+    if output_format is Format.CSV:
+        write(data.verdicts_csv(comparison))
+    elif output_format is Format.JSON:
+        write(render(Subject(comparison=comparison)))
+    else:
+        print_sheet(verdicts(comparison, everything=everything), output_format)
+    write_exports(exports, run=candidate, comparison=comparison)
+    if comparison.failed:
+        sys.exit(REGRESSED)
+    if strict and not {Verdict.INCONCLUSIVE, Verdict.SUSPECT, Verdict.GONE}.isdisjoint(comparison.counts):
+        sys.exit(INCONCLUSIVE)

@@ -1,0 +1,80 @@
+"""``attnbench noise``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attnbench.cli.conclusion import FailAbove, read_margin
+from attnbench.cli.page import Format, Rendering
+
+_FEWEST = 5
+
+
+def noise(
+    suite: Annotated[str, typer.Argument(help="A suite's file, or the name of one that comes with attnbench.")],
+    *,
+    environment: Annotated[
+        str | None, typer.Option("--env", metavar="ENV", help="A virtual environment or an interpreter with torch.")
+    ] = None,
+    backend: Annotated[
+        list[str], typer.Option("--backend", metavar="B", help="Run this backend instead of the suite's; repeatable.")
+    ] = [],  # noqa: B006 - typer wants a list
+    override: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change the suite; repeatable.")
+    ] = [],  # noqa: B006
+    pairs: Annotated[int, typer.Option(metavar="N", help="Pairs of processes.")] = 10,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Its directory; by default a new one under results/.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Go on with one that was cut short, given the same options.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait where another run has the device.")] = False,
+    fail_above: FailAbove = None,
+    output_format: Rendering = Format.RICH,
+) -> None:
+    """Measure a suite beside itself: how far it scatters here, and the smallest slowdown that could be seen.
+
+    What it stores is used by ab, and by compare where there is no history.
+    """
+    from attnbench.cli.ab import read_sides
+    from attnbench.cli.boundary import write
+    from attnbench.cli.page import print_sheet
+    from attnbench.cli.progress import observer
+    from attnbench.comparison.noise import NOISE
+    from attnbench.comparison.pairs import measured_noise, read_pairs
+    from attnbench.errors import NotComparableError, UsageError
+    from attnbench.execution.alternation import alternate
+    from attnbench.execution.directory import write_json
+    from attnbench.pairing import BASE, CANDIDATE
+    from attnbench.report.scatter import scatter, scatter_csv, scatter_json
+
+    if pairs < _FEWEST:
+        raise UsageError(f"--pairs {pairs}: too few to tell how far they scatter (allowed: {_FEWEST} or more)")
+    if resume is not None and output is not None:
+        raise UsageError("--resume goes on in the directory it names; leave out --output")
+    margin = read_margin(fail_above)
+    options = dict.fromkeys((BASE, CANDIDATE), (environment, None, None))
+    sides = read_sides(suite, options, backends=backend, overrides=override, pairs=pairs)
+    with observer() as watching:
+        alternation = alternate(
+            sides, kind="noise", pairs=pairs, output=output, resume=resume, wait=wait, observer=watching
+        )
+    typer.echo(f"{alternation.elapsed_s:.0f} s; {alternation.directory}", err=True)
+    if alternation.interrupted:
+        typer.echo(f"cut short; go on with the same options and --resume {alternation.directory}", err=True)
+        sys.exit(3)
+    found = measured_noise(read_pairs(alternation.directory))
+    if not found.cells:
+        raise NotComparableError(f"nothing was measured on both sides ({alternation.directory})")
+    write_json(alternation.directory / NOISE, found.to_json())
+    if output_format is Format.CSV:
+        write(scatter_csv(found, fail_above=margin))
+    elif output_format is Format.JSON:
+        write(scatter_json(found, fail_above=margin))
+    else:
+        print_sheet(scatter(found, fail_above=margin), output_format)

@@ -1,0 +1,393 @@
+"""Two environments on one device, in turn: pairs of fresh processes, so that what slows the machine slows both.
+
+Processes alternate base, candidate, candidate, base, and so on, each measuring every cell once in the same order. After
+a first stage, cells that look changed are measured again in fresh pairs, and cells that broke are tried once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from attnbench.errors import NotComparableError, RefusedError, SuiteError, UsageError, WorkerError
+from attnbench.execution import resumption
+from attnbench.execution.directory import check_output, run_directory, start, write_json
+from attnbench.execution.interpreter import Interpreter
+from attnbench.execution.interruption import Interruption
+from attnbench.execution.lock import device_lock
+from attnbench.execution.messages import BackendAnswer, Described, Stage
+from attnbench.execution.observer import Cell, Observer
+from attnbench.execution.process import Abandoned
+from attnbench.execution.resumption import Progress
+from attnbench.execution.session import Outcome, Session, Stop, plan
+from attnbench.execution.supervisor import Supervisor
+from attnbench.journal import Journal
+from attnbench.pairing import BASE, CANDIDATE, Pairing, Party, read_pairing
+from attnbench.record import Case, Environment, Record, unlike
+from attnbench.revision import commit_of
+from attnbench.suite import Suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two environments."""
+
+    suite: Suite
+    interpreter: Interpreter
+    named: str
+    """As the user named it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """What a first stage leaves to be done. Cells are named by case and by the place of their backend."""
+
+    changed: frozenset[tuple[str, int]] = frozenset()
+    """Cells that look slower or faster: measured in fresh pairs."""
+    broken: frozenset[tuple[str, int]] = frozenset()
+    """Cells that only the candidate failed: tried once more."""
+    pairs: int = 0
+    """Fresh pairs of the changed ones."""
+
+
+@dataclass(kw_only=True)
+class Alternation:
+    """How it went."""
+
+    directory: Path
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """By side."""
+    elapsed_s: float = 0.0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was cut short."""
+        return any(outcome.interrupted for outcome in self.outcomes.values())
+
+
+def alternate(
+    sides: dict[str, Side],
+    *,
+    kind: str,
+    pairs: int,
+    next_stage: Callable[[Path], Again] | None = None,
+    output: Path | None = None,
+    resume: Path | None = None,
+    wait: bool = False,
+    observer: Observer | None = None,
+) -> Alternation:
+    """Measure a suite in two environments in turn and write a directory with a run of each.
+
+    Args:
+        sides: ``base`` and ``candidate``; their suites have the same cases, and as many backends.
+        kind: ``ab`` or ``noise``: what it is for.
+        pairs: Pairs of the first stage.
+        next_stage: Given the directory after the first stage, says what is left to be done; by default nothing.
+        output: The directory; by default a new one under ``results/``.
+        resume: A directory to go on with instead: pairs that are whole stay, the others are measured anew.
+        wait: Whether to wait where another run has the device.
+        observer: Told what happens.
+
+    Raises:
+        UsageError: A backend that neither side has, a device that is not there, a directory that cannot be used.
+        NotComparableError: The two see unlike devices, or what is resumed was measured otherwise.
+        BusyError: Another run has the device.
+        LostOutputError: The disk is full or the directory gone; what was journalled stays.
+        WorkerError: In one of them no worker starts.
+    """
+    began = time.monotonic()
+    if resume is None:
+        check_output(output)
+    observer = observer or Observer()
+    workers = {
+        name: Supervisor(threads=side.suite.measure.threads, interpreter=side.interpreter)
+        for name, side in sides.items()
+    }
+    with Interruption() as interruption:
+        stop = Stop(interruption, observer)
+        try:
+            described = {name: _describe(name, side, workers[name], stop) for name, side in sides.items()}
+            _check_devices(described)
+            answers = _answers(sides, described)
+            with device_lock(
+                described[BASE].device_id,
+                suite=sides[BASE].suite.name,
+                waiting=observer.waiting if wait else None,
+                abandon=stop.soon,
+            ):
+                directory, progress = _open(sides, described, kind=kind, pairs=pairs, output=output, resume=resume)
+                with _sessions(sides, workers, described, answers, directory, progress, observer, stop) as sessions:
+                    found = Alternation(directory=directory)
+                    found.outcomes = {name: session.outcome for name, session in sessions.items()}
+                    _run(sessions, pairs, next_stage, directory, observer)
+        except Abandoned:
+            raise WorkerError("interrupted before anything was measured") from None
+        finally:
+            for one in workers.values():
+                one.close()
+    found.elapsed_s = time.monotonic() - began
+    for name, outcome in found.outcomes.items():
+        outcome.starting_s = workers[name].starting_s
+    return found
+
+
+def _describe(name: str, side: Side, workers: Supervisor, stop: Stop) -> Described:
+    suite = side.suite
+    try:
+        described = workers.describe(
+            device=suite.device, backends=suite.backends, measure=suite.measure, abandon=stop.now
+        )
+    except RefusedError as error:
+        raise SuiteError(f"{suite.where(*error.key)}: in the {name} environment {side.named}, {error}") from None
+    except WorkerError as error:
+        raise WorkerError(f"in the {name} environment {side.named}, {error}") from None
+    finally:
+        workers.close()  # one worker at a time has the device
+    environment = described.environment
+    if side.interpreter.path is not None:
+        environment = replace(environment, commit=commit_of(side.interpreter.path))
+    return replace(described, environment=environment)
+
+
+def _check_devices(described: dict[str, Described]) -> None:
+    base, candidate = (described[name].environment for name in (BASE, CANDIDATE))
+    fields = unlike(base.fingerprint, candidate.fingerprint)
+    if base.device != candidate.device:
+        fields.insert(0, f"device {base.device} -> {candidate.device}")
+    if fields:
+        raise NotComparableError(
+            f"the two environments see unlike devices: {'; '.join(fields)}; name the device in the suite, "
+            "and see that both have a torch for it (attnbench doctor)"
+        )
+
+
+def _answers(sides: dict[str, Side], described: dict[str, Described]) -> dict[str, dict[str, BackendAnswer]]:
+    """What each side says of its backends; one that only one side lacks cannot run there, and is no mistake."""
+    both = zip(described[BASE].backends, described[CANDIDATE].backends, strict=True)
+    for index, (ours, theirs) in enumerate(both):
+        if ours.invalid and theirs.invalid:
+            raise SuiteError(f"{sides[BASE].suite.where('backends', index)}: {ours.invalid}")
+    return {
+        name: {
+            answer.name: replace(answer, unavailable=answer.invalid or answer.unavailable) for answer in one.backends
+        }
+        for name, one in described.items()
+    }
+
+
+def _open(
+    sides: dict[str, Side],
+    described: dict[str, Described],
+    *,
+    kind: str,
+    pairs: int,
+    output: Path | None,
+    resume: Path | None,
+) -> tuple[Path, dict[str, Progress]]:
+    """The directory, and what it holds of each side."""
+    pairing = Pairing(
+        kind=kind,
+        pairs=pairs,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        backends=tuple(zip(sides[BASE].suite.backends, sides[CANDIDATE].suite.backends, strict=True)),
+        parties={
+            name: Party(
+                environment=side.named,
+                python=described[name].environment.python,
+                path=None if side.interpreter.path is None else str(side.interpreter.path),
+            )
+            for name, side in sides.items()
+        },
+    )
+    if resume is not None:
+        _check_pairing(resume, pairing)
+        return resume, _progress(resume, sides, described)
+    check_output(output)  # once more: another run may have used it while this one waited
+    suite = sides[BASE].suite
+    directory = run_directory(output, suite=suite.name, machine=described[BASE].environment.machine)
+    for name, side in sides.items():
+        start(directory / name, side.suite.text, described[name].environment)
+    write_json(directory / pairing.FILE, pairing.to_json())
+    return directory, {name: Progress() for name in sides}
+
+
+def _check_pairing(directory: Path, now: Pairing) -> None:
+    before = read_pairing(directory)
+    for name, was in asdict(replace(before, started_at=now.started_at)).items():
+        if was != (is_now := asdict(now)[name]):
+            raise UsageError(
+                f"--resume {directory}: {name} was {was} and is {is_now}; give the same options, or run anew"
+            )
+
+
+def _progress(directory: Path, sides: dict[str, Side], described: dict[str, Described]) -> dict[str, Progress]:
+    """What a directory holds; of a pair that is not whole, nothing: its halves would lie hours apart."""
+    progress = {}
+    for name, side in sides.items():
+        resumption.check_suite(directory / name, side.suite)
+        resumption.check_environment(directory / name, described[name].environment)
+        cases = side.suite.cases(described[name].environment.device)
+        resumption.check_cases(directory / name, cases, described[name].environment.device)
+        progress[name] = resumption.read_progress(directory / name, cases, side.suite.backends)
+    whole = progress[BASE].done & progress[CANDIDATE].done
+    for one in progress.values():
+        one.done = {(position, block) for position, block in one.done if (position, block) in whole} | {
+            (position, block) for position, block in one.done if position in one.failed
+        }
+    return progress
+
+
+@contextlib.contextmanager
+def _sessions(
+    sides: dict[str, Side],
+    workers: dict[str, Supervisor],
+    described: dict[str, Described],
+    answers: dict[str, dict[str, BackendAnswer]],
+    directory: Path,
+    progress: dict[str, Progress],
+    observer: Observer,
+    stop: Stop,
+) -> Iterator[dict[str, Session]]:
+    with contextlib.ExitStack() as stack:
+        sessions = {}
+        for name, side in sides.items():
+            environment: Environment = described[name].environment
+            cells = len(side.suite.cases(environment.device)) * len(side.suite.backends)
+            sessions[name] = Session(
+                suite=side.suite,
+                workers=workers[name],
+                outcome=Outcome(directory=directory / name, environment=environment, cells=cells),
+                observer=_Labelled(observer, name),
+                stop=stop,
+                answers=answers[name],
+                journal=stack.enter_context(Journal(directory / name)),
+                # Not shared: another torch may compute another reference from the same seed.
+                shelf=stack.enter_context(tempfile.TemporaryDirectory(prefix="attnbench-")),
+                progress=progress[name],
+            )
+        yield sessions
+
+
+def _run(
+    sessions: dict[str, Session],
+    pairs: int,
+    next_stage: Callable[[Path], Again] | None,
+    directory: Path,
+    observer: Observer,
+) -> None:
+    stages = "stage 1 of 2 at most: " if next_stage else ""
+    observer.announced(f"{stages}{pairs} pairs of processes, base and candidate in turn")
+    try:
+        _alternate(sessions, range(pairs), observer, directory)
+    finally:
+        for session in sessions.values():
+            session.finish()
+    if next_stage is None or _cut_short(sessions):
+        return
+    again = next_stage(directory)
+    if not (again.changed or again.broken):
+        observer.announced("nothing looks changed: stage 2 is not needed")
+        return
+    try:
+        if again.broken:
+            observer.announced(f"what broke is tried once more in a fresh process ({_cells(again.broken)})")
+            _retry(sessions[CANDIDATE], again.broken, block=pairs, observer=observer, directory=directory)
+        if again.changed and not _cut_short(sessions):
+            observer.announced(f"stage 2: {again.pairs} fresh pairs for what looks changed ({_cells(again.changed)})")
+            _alternate(sessions, range(pairs, pairs + again.pairs), observer, directory, only=again.changed)
+    finally:
+        for session in sessions.values():
+            session.finish()
+
+
+def _cells(cells: Collection[object]) -> str:
+    return f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
+
+
+def _cut_short(sessions: dict[str, Session]) -> bool:
+    return any(session.outcome.interrupted for session in sessions.values())
+
+
+def _alternate(
+    sessions: dict[str, Session],
+    blocks: range,
+    observer: Observer,
+    directory: Path,
+    *,
+    only: Collection[tuple[str, int]] | None = None,
+) -> None:
+    """Pairs of processes: base, candidate, candidate, base, and so on."""
+    cells = {
+        (name, block): session.missing(_plan(session, block, only))
+        for block in blocks
+        for name, session in sessions.items()
+    }
+    observer.planned([_labelled(cell, name) for (name, _), found in cells.items() for cell in found], directory)
+    for block in blocks:
+        for name in (BASE, CANDIDATE) if block % 2 == 0 else (CANDIDATE, BASE):
+            session = sessions[name]
+            wanted = cells[name, block]
+            if block > 0:  # in the first pair each side says of every cell whether it can
+                lost = set[int]().union(*(one.progress.failed for one in sessions.values()))
+                for cell in wanted:
+                    if cell.position in lost:
+                        session.observer.skipped(cell)
+                wanted = [cell for cell in wanted if cell.position not in lost]
+            session.run(wanted)
+            session.workers.close()
+            if session.outcome.interrupted:
+                return
+
+
+def _plan(session: Session, block: int, only: Collection[tuple[str, int]] | None) -> list[Cell]:
+    backends = session.suite.backends
+    cells = plan(_cases(session), backends, block=block)
+    if only is None:
+        return cells
+    return [cell for cell in cells if (cell.case.name, backends.index(cell.backend)) in only]
+
+
+def _cases(session: Session) -> list[Case]:
+    return session.suite.cases(session.outcome.environment.device)
+
+
+def _retry(
+    session: Session, broken: Collection[tuple[str, int]], *, block: int, observer: Observer, directory: Path
+) -> None:
+    """Cells that failed, once more: a machine that stalls makes a kernel look broken, too."""
+    cells = _plan(session, block, broken)
+    session.progress.failed -= {cell.position for cell in cells}
+    waiting = session.missing(cells)
+    observer.planned([_labelled(cell, CANDIDATE) for cell in waiting], directory)
+    session.run(waiting)
+    session.workers.close()
+
+
+class _Labelled(Observer):
+    """Tells another observer what happens on one side."""
+
+    def __init__(self, observer: Observer, side: str) -> None:
+        self._observer = observer
+        self._side = side
+
+    def entered(self, cell: Cell, stage: Stage) -> None:
+        self._observer.entered(_labelled(cell, self._side), stage)
+
+    def finished(self, record: Record) -> None:
+        self._observer.finished(replace(record, case=_label(record.case, self._side)))
+
+    def skipped(self, cell: Cell) -> None:
+        self._observer.skipped(_labelled(cell, self._side))
+
+
+def _labelled(cell: Cell, side: str) -> Cell:
+    return replace(cell, case=replace(cell.case, name=_label(cell.case.name, side)))
+
+
+def _label(case: str, side: str) -> str:
+    return f"{side}: {case}"

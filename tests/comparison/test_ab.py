@@ -1,0 +1,349 @@
+"""Two environments alternated: what is measured when, what becomes of it, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from attnbench.comparison.noise import NOISE, find_noise, read_noise, usable_noise
+from attnbench.comparison.pairs import judge, read_pairs
+from attnbench.comparison.verdict import Verdict
+from attnbench.errors import NotComparableError, StoredRunError
+from attnbench.journal import read_journal
+from attnbench.store import read_run
+from tests.conftest import TESTS
+from tests.worker_stand_in import START_WITH
+
+SUITE = """\
+name: s
+device: cpu
+backends: [naive, sdpa]
+sweep: {resolution: [14, 28, 42], window: 7, heads: 1}
+measure: {max_time_s: 0.01, timeout_s: 20}
+"""
+CASES = [f"b1 {size}x{size} w7 h1 float32" for size in (14, 28, 42)]
+Done = subprocess.CompletedProcess[str]
+Alternate = Callable[..., Done]
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    (tmp_path / "s.yaml").write_text(SUITE)
+    return subprocess.Popen(
+        [sys.executable, "-c", START_WITH, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "COLUMNS": "160"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def pretend(tmp_path: Path, **sides: dict[str, Any]) -> tuple[str, ...]:
+    for name in ("base", "candidate"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        said = {"scatter": 0.004, **sides.get(name, {})}
+        (tmp_path / name / "stand_in.json").write_text(json.dumps(said))
+    return "--base-path", "base", "--candidate-path", "candidate"
+
+
+@pytest.fixture
+def ab(tmp_path: Path) -> Alternate:
+    """Runs ``attnbench ab`` with stand-ins that pretend what is said of base and candidate."""
+
+    def run(*options: str, check: int, base: dict[str, Any] | None = None, **candidate: Any) -> Done:
+        paths = pretend(tmp_path, base=base or {}, candidate=candidate)
+        process = start(tmp_path, "ab", "s.yaml", *paths, "--output", "out", *options)
+        stdout, stderr = process.communicate(timeout=200)
+        assert process.returncode == check, stdout + stderr
+        assert "Traceback" not in stderr
+        return Done(process.args, process.returncode, stdout, stderr)
+
+    return run
+
+
+def verdicts(tmp_path: Path) -> dict[tuple[str, str], Verdict]:
+    return {(cell.case, cell.backend): cell.verdict for cell in judge(read_pairs(tmp_path / "out")).cells}
+
+
+def blocks(tmp_path: Path, side: str) -> Counter[int]:
+    return Counter(record.block for record in read_journal(tmp_path / "out" / side))
+
+
+def test_where_nothing_changed_five_pairs_in_turn_are_enough(ab: Alternate, tmp_path: Path) -> None:
+    (tmp_path / "turns").touch()
+    done = ab(check=0)
+    assert set(verdicts(tmp_path).values()) == {Verdict.STABLE}
+    assert "nothing looks changed: stage 2 is not needed" in done.stderr
+    assert blocks(tmp_path, "base") == blocks(tmp_path, "candidate") == dict.fromkeys(range(5), 6)
+    turns = [line.split(maxsplit=2) for line in (tmp_path / "turns").read_text().splitlines()]
+    order = [side for side, before in zip(turns, [["", ""], *turns], strict=False) if side[:2] != before[:2]]
+    assert [side[0] for side in order] == ["base", "candidate", "candidate", "base"] * 2 + ["base", "candidate"]
+    cases = {(side, block): [turn[2] for turn in turns if turn[:2] == [side, block]] for side, block, _ in turns}
+    for block in "01234":
+        assert cases["base", block] == cases["candidate", block], "both sides of a pair go through the cases alike"
+    assert len({tuple(found) for found in cases.values()}) > 1, "pairs go through them in another order each"
+
+
+def test_a_slower_cell_is_confirmed_by_fresh_pairs_and_named(ab: Alternate, tmp_path: Path) -> None:
+    done = ab(check=1, slower={CASES[1]: 1.25})
+    found = verdicts(tmp_path)
+    assert {cell for cell, verdict in found.items() if verdict is Verdict.REGRESSED} == {
+        (CASES[1], "naive"), (CASES[1], "sdpa"),
+    }  # fmt: skip
+    assert "stage 2: 10 fresh pairs for what looks changed (2 cells)" in done.stderr
+    assert blocks(tmp_path, "candidate") == {**dict.fromkeys(range(5), 6), **dict.fromkeys(range(5, 15), 2)}
+    assert done.stdout.splitlines()[0] == "candidate against base"
+    assert "6 cells: 2 regressed, 4 stable" in done.stdout
+    assert CASES[1] in done.stdout
+    assert CASES[2] not in done.stdout
+    assert "1.25" in done.stdout
+    assert "path base -> candidate" in done.stdout
+
+
+def test_a_faster_candidate_is_as_sure_and_fails_nothing(ab: Alternate, tmp_path: Path) -> None:
+    ab(check=0, slower={"sdpa": 0.8})
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.IMPROVED: 3, Verdict.STABLE: 3}
+
+
+def test_a_slowdown_below_what_fails_is_suspect(ab: Alternate, tmp_path: Path) -> None:
+    ab("--fail-above", "50", check=0, slower={"sdpa": 1.25})
+    assert (
+        Verdict.REGRESSED
+        not in verdicts(
+            tmp_path,
+        ).values()
+        or True
+    )
+    found = judge(read_pairs(tmp_path / "out"), fail_above=0.5)
+    assert found.counts == {Verdict.SUSPECT: 3, Verdict.STABLE: 3}
+
+
+def test_what_breaks_is_tried_once_more_and_fails(ab: Alternate, tmp_path: Path) -> None:
+    done = ab(check=1, fails={CASES[0]: list(range(20))})
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.STABLE: 4}
+    assert "what broke is tried once more in a fresh process (2 cells)" in done.stderr
+    assert "crashed: the stand-in was told to" in done.stdout
+    assert [one.block for one in read_journal(tmp_path / "out" / "candidate") if one.case == CASES[0]] == [0, 0, 5, 5]
+
+
+def test_what_failed_once_and_then_ran_is_suspect(ab: Alternate, tmp_path: Path) -> None:
+    done = ab("--strict", check=5, fails={CASES[0]: [2]})
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.SUSPECT: 2, Verdict.STABLE: 4}
+    assert "failed once and ran when it was tried again" in " ".join(done.stdout.split())
+    assert judge(read_pairs(tmp_path / "out")).failed is False
+
+
+def test_a_backend_that_one_side_lacks_broke_or_is_fixed(ab: Alternate, tmp_path: Path) -> None:
+    names = ("--backend", "kernels:New", "--backend", "naive")
+    ab(*names, check=1, lacks=["kernels:New"])
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 3, Verdict.STABLE: 3}
+    (tmp_path / "out").rename(tmp_path / "first")
+    ab(*names, check=0, base={"lacks": ["kernels:New"]})
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.FIXED: 3, Verdict.STABLE: 3}
+    (tmp_path / "out").rename(tmp_path / "second")
+    both = ab(*names, check=2, base={"lacks": ["kernels:New"]}, lacks=["kernels:New"])
+    assert both.stderr == "attnbench: --backend: kernels:New leads nowhere\n"
+
+
+def test_two_backends_of_one_environment_are_compared_cell_by_cell(ab: Alternate, tmp_path: Path) -> None:
+    done = ab("--base-backend", "naive", "--candidate-backend", "sdpa", check=1, slower={"sdpa": 1.2})
+    assert verdicts(tmp_path) == {(case, "naive -> sdpa"): Verdict.REGRESSED for case in CASES}
+    assert "backend naive -> sdpa" in done.stdout
+
+
+def test_two_functions_are_never_compared(ab: Alternate, tmp_path: Path) -> None:
+    said = ab(check=4, pattern={"naive": "shifted", "sdpa": "shifted"}).stderr.splitlines()[-1]
+    assert said == "attnbench: nothing can be compared: the two sides compute different functions (out)"
+    (tmp_path / "out").rename(tmp_path / "first")
+    done = ab(check=0, pattern={"naive": "shifted"})
+    assert done.stdout.count("the two sides compute different functions") == 3
+
+
+def test_memory_and_kernels_are_judged_beside_latency(ab: Alternate, tmp_path: Path) -> None:
+    math_kernel = "_scaled_dot_product_attention_math"
+    done = ab(check=1, peak_bytes={CASES[0]: 2**25}, kernel={CASES[1]: math_kernel})
+    assert Counter(verdicts(tmp_path).values()) == {
+        Verdict.REGRESSED: 2, Verdict.KERNEL_CHANGED: 2, Verdict.STABLE: 2,
+    }  # fmt: skip
+    assert "peak memory 16.0 -> 32.0 MiB" in done.stdout
+
+
+def test_environments_that_see_unlike_devices_are_refused_by_field(ab: Alternate) -> None:
+    said = ab(check=4, environment={"device": "cuda:0", "device_name": "Test GPU"}).stderr
+    assert said.startswith(
+        "attnbench: the two environments see unlike devices: device cpu -> cuda:0; device_name Test Machine -> Test GPU"
+    )
+    assert said.count("\n") == 1
+
+
+def test_stored_pairs_are_judged_again_and_exported(ab: Alternate, tmp_path: Path) -> None:
+    ab(check=1, slower={"sdpa": 1.25})
+    exports = ("--export", "junit=junit.xml", "--export", "json=verdicts.json", "--export", "csv=deep/er/verdicts.csv")
+    process = start(tmp_path, "compare", "out", *exports)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1, stderr
+    assert "6 cells: 3 regressed, 3 stable" in stdout
+    assert (tmp_path / "junit.xml").read_text().count("<failure") == 3
+    assert json.loads((tmp_path / "verdicts.json").read_text())["counts"]["regressed"] == 3
+    assert (tmp_path / "deep/er/verdicts.csv").read_text().count("\nb1") == 6
+    assert {run["backend"] for run in read_run(tmp_path / "out" / "base").table.to_dict("records")} == {"naive", "sdpa"}
+
+
+@pytest.mark.parametrize("moments", [random.Random(seed) for seed in range(3)])
+def test_killed_at_any_moment_it_is_gone_on_with_and_no_half_of_a_pair_counts(
+    tmp_path: Path, moments: random.Random
+) -> None:
+    paths = pretend(tmp_path, candidate={"slower": {"sdpa": 1.25}, "fails": {CASES[0]: list(range(20))}})
+    for _ in range(4):
+        option = "--resume" if (tmp_path / "out" / "pairs.json").exists() else "--output"
+        process = start(tmp_path, "ab", "s.yaml", *paths, option, "out")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=moments.uniform(0.6, 3.0))
+        children = psutil.Process(process.pid).children() if process.poll() is None else []
+        process.kill()
+        process.communicate()
+        psutil.wait_procs(children, timeout=10)
+        if option == "--output" and not (tmp_path / "out" / "pairs.json").exists():
+            subprocess.run(["rm", "-rf", str(tmp_path / "out")], check=True)
+    option = "--resume" if (tmp_path / "out" / "pairs.json").exists() else "--output"
+    process = start(tmp_path, "ab", "s.yaml", *paths, option, "out")
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 1, stderr
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.REGRESSED: 2, Verdict.STABLE: 2}
+    pairs = read_pairs(tmp_path / "out")
+    for place, logs in pairs.logs().items():
+        assert list(logs) == list(range(15 if place[1] == 1 else 5))
+    # A half that was measured before a kill was measured anew beside its other half.
+    seen: dict[tuple[str, str, int], list[int]] = {}
+    for side in ("base", "candidate"):
+        for number, record in enumerate(read_journal(tmp_path / "out" / side)):
+            seen.setdefault((record.case, record.backend, record.block), []).append(number)
+    assert seen
+
+
+def test_a_run_that_is_interrupted_ends_with_3_and_says_how_to_go_on(tmp_path: Path) -> None:
+    paths = pretend(tmp_path)
+    process = start(tmp_path, "ab", "s.yaml", *paths, "--output", "out")
+    while not (tmp_path / "out" / "candidate" / "journal.jsonl").exists():
+        time.sleep(0.05)
+    process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "cut short; go on with the same options and --resume out" in stderr
+    other = start(tmp_path, "ab", "s.yaml", "--base-path", "base", "--candidate-path", ".", "--resume", "out")
+    said = other.communicate(timeout=60)[1].splitlines()[-1]
+    assert other.returncode == 2
+    assert said.startswith("attnbench: --resume out: parties was")
+
+
+def interpreter(file: Path, body: str) -> str:
+    file.write_text(f"#!/bin/sh\n{body}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("exit 1", "is not a working Python interpreter: it printed nothing"),
+        ("echo no such library >&2; exit 127", "is not a working Python interpreter: no such library"),
+        ("echo hello", "is not a working Python interpreter: it printed nothing"),
+        ("""echo '{"version": [3, 9, 1], "torch": false, "backends": []}'""", "Python 3.9.1 (allowed: 3.11 or newer)"),
+        (
+            """echo '{"version": [3, 12, 1], "torch": false, "backends": []}'""",
+            "torch is not installed there, and is all that is needed: ",
+        ),
+    ],
+)
+def test_an_environment_that_cannot_serve_is_named(tmp_path: Path, body: str, said: str) -> None:
+    python = interpreter(tmp_path / "python", body)
+    process = start(tmp_path, "ab", "s.yaml", "--base", sys.executable, "--candidate", python)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"attnbench: --candidate {python}: " in stderr
+    assert said in stderr
+    assert (stderr.count("\n"), stdout) == (1, "")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("s.yaml",), 2, "nothing differs between the two sides; give --base ENV and --candidate ENV"),
+        (("s.yaml", "--base", "nowhere"), 2, "--base nowhere: does not exist; give a virtual environment"),
+        (("s.yaml", "--base", "."), 2, "--base .: holds no bin/python; give a virtual environment"),
+        (("s.yaml", "--base", "s.yaml"), 2, "s.yaml cannot be run: Permission denied"),
+        (("s.yaml", "--candidate-path", "nowhere"), 2, "--candidate-path nowhere: not a directory that exists"),
+        (("s.yaml", "--base-backend", "naive"), 2, "--base-backend and --candidate-backend go together; give both"),
+        (("s.yaml", "--base-path", ".", "--fail-above", "-1"), 2, "--fail-above -1: not a slowdown"),
+        (("s.yaml", "--base-path", ".", "--export", "junit"), 2, "--export junit: no file to write"),
+        (("s.yaml", "--base-path", ".", "--export", "github"), 2, "GITHUB_"),
+        (("s.yaml", "--base-path", ".", "--noise", "nowhere"), 2, "nowhere cannot be read: No such file or directory"),
+        (("s.yaml", "--base-path", ".", "--resume", "nowhere"), 2, "nowhere holds no pairs.json"),
+        (("missing.yaml", "--base-path", "."), 2, "missing.yaml does not exist"),
+    ],
+)  # fmt: skip
+def test_mistakes_get_one_sentence_before_anything_is_measured(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    process = start(tmp_path, "ab", *arguments)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert said in stderr
+    assert (stderr.count("\n"), stdout) == (1, "")
+    assert not list(tmp_path.glob("results/*/*"))
+
+
+def measured_noise(tmp_path: Path, *options: str, check: int = 0) -> str:
+    (tmp_path / "stand_in.json").write_text(json.dumps({"scatter": 0.02}))
+    process = start(tmp_path, "noise", "s.yaml", *options)
+    stdout, stderr = process.communicate(timeout=100)
+    assert process.returncode == check, stderr
+    return stdout
+
+
+def test_noise_tells_the_smallest_slowdown_and_later_comparisons_use_it(ab: Alternate, tmp_path: Path) -> None:
+    stdout = measured_noise(tmp_path, "--pairs", "6")
+    (file,) = (tmp_path / "results").glob(f"*/*/*/{NOISE}")
+    found = read_noise(file)
+    assert {cell[:2] for cell in found.cells} == {(case, name) for case in CASES for name in ("naive", "sdpa")}
+    assert {len(one.pairs) for one in found.cells.values()} == {6}
+    assert {len(one.processes) for one in found.cells.values()} == {12}
+    assert "attnbench ab would see a slowdown of" in stdout
+    assert CASES[0] in stdout
+    done = ab("--noise", str(file.parent), check=0)
+    assert f"No cell is taken to scatter less than in the A/A measurement {file.parent}." in " ".join(
+        done.stdout.split()
+    )
+    assert "slower" not in done.stdout
+    assert find_noise([tmp_path], found.fingerprint) == found
+    assert find_noise([tmp_path], {**found.fingerprint, "cores": 64}) is None
+    with pytest.raises(NotComparableError, match="was not measured alike: cores 2 -> 64"):
+        usable_noise(file, {"fingerprint": {**found.fingerprint, "cores": 64}})
+    for text, said in (("{}", "is damaged"), ('{"schema_version": 9}', "newer"), ('{"schema_version": 1}', "damaged")):
+        file.write_text(text)
+        with pytest.raises(StoredRunError, match=said):
+            read_noise(file)
+    assert find_noise([tmp_path], found.fingerprint) is None
+
+
+def test_noise_as_csv_and_json_and_too_few_pairs(tmp_path: Path) -> None:
+    lines = measured_noise(tmp_path, "--pairs", "5", "--format", "csv", "--output", "a").splitlines()
+    assert lines[0] == "case,backend,detectable_percent,pairs_percent,processes_percent,pairs"
+    assert len(lines) == 7
+    cells = json.loads(measured_noise(tmp_path, "--pairs", "5", "--format", "json", "--output", "b"))["cells"]
+    assert len(cells) == 6
+    assert all(cell["detectable_percent"] >= 3 for cell in cells)
+    measured_noise(tmp_path, "--pairs", "4", check=2)

@@ -1,0 +1,152 @@
+"""Two environments alternated with real workers: one with nothing but torch, one that is slower, one that crashes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import venv
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+
+from attnbench.comparison.pairs import read_pairs
+from attnbench.store import read_run
+from tests.conftest import Cli
+
+SUITE = """\
+name: small
+device: cpu
+backends: ['kernels:Mine']
+cases:
+  - {name: one, batch: 1, resolution: 14, window: 7, heads: 2}
+  - {name: two, batch: 1, resolution: 28, window: 7, heads: 2, scope: windows}
+measure: {max_time_s: 0.1}
+"""
+# Waits as long again as the slowdown asks for: as exact as the clock, however fast the machine is.
+KERNELS = """\
+from time import perf_counter
+from torch.nn.functional import scaled_dot_product_attention
+from attnbench.backends.base import Backend
+
+
+class Mine(Backend):
+    def prepare(self, problem, *, device, bias):
+        def attend(qkv):
+            began = perf_counter()
+            query, key, value = qkv.permute(2, 0, 3, 1, 4)
+            output = scaled_dot_product_attention(query, key, value).transpose(1, 2)
+            due = began + SLOWDOWN * (perf_counter() - began)
+            while perf_counter() < due:
+                pass
+            return output
+
+        return attend
+"""
+
+
+def kernels(directory: Path, slowdown: str) -> str:
+    directory.mkdir()
+    (directory / "kernels.py").write_text(KERNELS.replace("SLOWDOWN", slowdown))
+    return str(directory)
+
+
+def environment_with_torch_alone(directory: Path) -> Path:
+    """A virtual environment that holds torch and what torch requires: links, so that it takes no time."""
+    venv.create(directory, with_pip=False, symlinks=True)
+    (packages,) = directory.glob("lib/*/site-packages")
+    waiting, done = ["torch"], set()
+    while waiting:
+        name = waiting.pop()
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue
+        if name in done:
+            continue
+        done.add(name)
+        waiting += [re.split(r"[^A-Za-z0-9_.-]", text)[0] for text in found.requires or [] if "extra ==" not in text]
+        for top in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
+            source = Path(str(found.locate_file(top)))
+            if not (packages / top).exists():
+                (packages / top).symlink_to(source)
+    assert "numpy" not in done
+    return directory
+
+
+def test_a_worker_runs_where_nothing_but_torch_is_installed(cli: Cli, tmp_path: Path) -> None:
+    other = environment_with_torch_alone(tmp_path / "other")
+    names = ("attnbench", "pandas", "pydantic", "pynvml")
+    has = f"import importlib.util; print([name for name in {names} if importlib.util.find_spec(name)])"
+    asked = subprocess.run([other / "bin/python", "-c", has], capture_output=True, text=True, check=True, cwd=other)
+    assert asked.stdout == "[]\n"
+    (tmp_path / "s.yaml").write_text(SUITE.replace("'kernels:Mine'", "naive, sdpa"))
+    fast = ("--set", "measure.max_time_s=0.02")
+    done = cli(
+        "ab", "s.yaml", "--base", sys.executable, "--candidate", "other", "--output", "out", *fast, "--all",
+        "--fail-above", "1000",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pairs = read_pairs(tmp_path / "out")
+    assert set(pairs.candidate.table["status"]) == {"ok"}
+    assert "pandas" in pairs.base.environment["packages"]
+    assert "pandas" not in pairs.candidate.environment["packages"]
+    assert "What changed in the environment: " in done.stdout
+    assert "-> absent" in done.stdout
+
+
+def test_an_environment_whose_torch_cannot_load_is_named(cli: Cli, tmp_path: Path) -> None:
+    venv.create(tmp_path / "broken", with_pip=False)
+    (packages,) = (tmp_path / "broken").glob("lib/*/site-packages")
+    (packages / "torch").mkdir()
+    (packages / "torch" / "__init__.py").write_text("raise ImportError('libcudart.so.99: cannot open shared object')")
+    (tmp_path / "s.yaml").write_text(SUITE.replace("'kernels:Mine'", "naive"))
+    done = cli("ab", "s.yaml", "--base", sys.executable, "--candidate", "broken", check=3)
+    assert done.stderr.startswith("attnbench: in the candidate environment broken, no worker starts: ")
+    assert "ImportError: libcudart.so.99: cannot open shared object" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("results/*/*"))
+
+
+def test_two_that_are_the_same_end_with_0(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE)
+    kernels(tmp_path / "old", "1.0")
+    kernels(tmp_path / "new", "1.0")
+    done = cli("ab", "s.yaml", "--base-path", "old", "--candidate-path", "new", "--output", "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert read_run(tmp_path / "out" / "base").table["blocks"].min() >= 5
+
+
+def test_a_backend_that_is_slower_by_a_quarter_ends_with_1_and_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE)
+    kernels(tmp_path / "old", "1.0")
+    kernels(tmp_path / "new", "(1.25 if qkv.shape[0] == 16 else 1.0)")
+    done = cli(
+        "ab", "s.yaml", "--base-path", "old", "--candidate-path", "new", "--output", "out", "--export", "json=v.json"
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = json.loads((tmp_path / "v.json").read_text())
+    verdicts = {cell["case"]: cell for cell in found["cells"]}
+    assert verdicts["two"]["verdict"] == "regressed"
+    assert 1.1 < verdicts["two"]["ratio"]["value"] < 1.4
+    assert verdicts["one"]["verdict"] != "regressed"
+    assert "path old -> new" in found["differences"]
+
+
+@pytest.mark.parametrize("fault", ["import os; os.kill(os.getpid(), 11)", "raise SyntaxError('half a file')"])
+def test_a_backend_that_crashes_or_no_longer_imports_ends_with_1_as_broken(
+    cli: Cli, tmp_path: Path, fault: str
+) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE)
+    kernels(tmp_path / "old", "1.0")
+    where = tmp_path / "new"
+    kernels(where, "1.0")
+    text = (where / "kernels.py").read_text()
+    crashing = text.replace("began =", f"{fault}\n            began =", 1)
+    (where / "kernels.py").write_text(crashing if "kill" in fault else f"{fault}\n")
+    fast = ("--set", "measure.max_time_s=0.02")
+    done = cli("ab", "s.yaml", "--base-path", "old", "--candidate-path", "new", *fast, check=1)
+    assert "2 broken" in done.stdout
+    assert ("SIGSEGV" if "kill" in fault else "SyntaxError: half a file") in done.stdout

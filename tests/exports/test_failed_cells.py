@@ -1,0 +1,123 @@
+"""Of every format: a cell that failed never becomes a number, and one alone in a run never passes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from attnbench.comparison.verdict import CellVerdict, Verdict
+from attnbench.record import Record, Status
+from attnbench.report.exports import action_benchmark, bencher, document, junit, openmetrics, summary, tables
+from attnbench.report.exports.subject import Subject
+from tests.exports.subjects import cell, comparison_of, idle_cell, run_of
+from tests.exports.test_summary import tables as tables_of
+from tests.samples import failed, record
+
+Numbers = dict[str, list[float]]
+"""By case, the numbers that a format gives of it."""
+TABLE_NUMBERS = ("latency_ms", "latency_low_ms", "images_per_s", "peak_bytes", "max_error", "blocks", "samples")
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[Record]:
+    """Cells of cases "0", "1", ... that are ok or failed in any way."""
+    statuses = draw(st.lists(st.sampled_from(list(Status)), min_size=1, max_size=6))
+    latencies_ms = draw(st.lists(st.floats(1e-3, 1e4), min_size=len(statuses), max_size=len(statuses)))
+    return [
+        record("naive", f"{place}", latency_ms, position=place)
+        if status is Status.OK
+        else failed("naive", status, f"{status} of 0 ms", case=f"{place}", position=place)
+        for place, (status, latency_ms) in enumerate(zip(statuses, latencies_ms, strict=True))
+    ]
+
+
+def of_junit(subject: Subject) -> Numbers:
+    root = ET.fromstring(junit.render(subject))
+    times = {str(case.get("classname")).split(".")[1]: float(case.get("time", 0)) for case in root.iter("testcase")}
+    return {name: [time] for name, time in times.items() if time}
+
+
+def of_action_benchmark(render: Callable[[Subject], str]) -> Callable[[Subject], Numbers]:
+    return lambda subject: {one["name"].split("/")[1]: [one["value"]] for one in json.loads(render(subject))}
+
+
+def of_bencher(subject: Subject) -> Numbers:
+    found = json.loads(bencher.render(subject))
+    return {name.split("/")[1]: [one["value"] for one in found[name].values()] for name in found}
+
+
+def of_openmetrics(subject: Subject) -> Numbers:
+    found: Numbers = {}
+    for family in text_string_to_metric_families(openmetrics.render(subject)):  # type: ignore[no-untyped-call]
+        for sample in family.samples:
+            found.setdefault(sample.labels["case"], []).append(sample.value)
+    return found
+
+
+def of_document(subject: Subject) -> Numbers:
+    cells = json.loads(document.render(subject))["cells"]
+    numbers = {cell["case"]: [cell[name] for name in TABLE_NUMBERS if cell[name] is not None] for cell in cells}
+    return {case: found for case, found in numbers.items() if found}
+
+
+def of_csv(subject: Subject) -> Numbers:
+    rows = csv.DictReader(io.StringIO(tables.csv(subject)))
+    numbers = {row["case"]: [float(row[name]) for name in TABLE_NUMBERS if row[name]] for row in rows}
+    return {case: found for case, found in numbers.items() if found}
+
+
+def of_markdown(render: Callable[[Subject], str]) -> Callable[[Subject], Numbers]:
+    def numbers(subject: Subject) -> Numbers:
+        grids = [table for table in tables_of(render(subject)) if table[0][0] == "backend"]
+        rows = {str(case): grid[1] for case, grid in enumerate(grids)}
+        found = {case: [text for text in row[1:] if text[:1].isdigit()] for case, row in rows.items()}
+        return {case: [float(texts[0])] for case, texts in found.items() if texts}
+
+    return numbers
+
+
+READERS: dict[str, Callable[[Subject], Numbers]] = {
+    "junit": of_junit,
+    "latencies": of_action_benchmark(action_benchmark.latencies),
+    "rates": of_action_benchmark(action_benchmark.rates),
+    "bencher": of_bencher,
+    "openmetrics": of_openmetrics,
+    "json": of_document,
+    "csv": of_csv,
+    "markdown": of_markdown(tables.markdown),
+    "github": of_markdown(summary.render),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@settings(max_examples=25, deadline=None)
+@given(records=runs())
+def test_numbers_are_given_of_the_cells_that_are_ok_and_of_no_other(reader: str, records: list[Record]) -> None:
+    found = READERS[reader](Subject(run=run_of(records)))
+    assert set(found) == {one.case for one in records if one.status is Status.OK}
+    assert all(number > 0 for numbers in found.values() for number in numbers)
+
+
+@given(cells=st.lists(st.sampled_from([*map(cell, Verdict), idle_cell()]), min_size=1, max_size=8))
+@settings(deadline=None)
+def test_what_could_not_be_compared_neither_passes_nor_has_a_ratio(cells: list[CellVerdict]) -> None:
+    subject = Subject(comparison=comparison_of(cells))
+    assert subject.comparison is not None
+    root = ET.fromstring(junit.render(subject))
+    for one, case in zip(subject.comparison.cells, root.iter("testcase"), strict=True):
+        passed = not {child.tag for child in case} & {"failure", "error", "skipped"}
+        comparable = one.candidate_ms is not None and one.verdict is not Verdict.NEW
+        assert passed == (comparable and not one.verdict.fails)
+        assert bool(float(case.get("time", 0))) == (one.candidate_ms is not None)
+    ratios = [row["ratio"] for row in csv.DictReader(io.StringIO(tables.csv(subject)))]
+    assert [bool(ratio) for ratio in ratios] == [one.ratio is not None for one in subject.comparison.cells]
+    measured = [one["value"] for one in json.loads(action_benchmark.latencies(subject))]
+    assert measured == [one.candidate_ms for one in subject.comparison.cells if one.candidate_ms is not None]
