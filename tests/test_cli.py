@@ -15,7 +15,10 @@ from syrupy.assertion import SnapshotAssertion
 from tests.conftest import TESTS, Cli
 from tests.test_suite import GOOD
 
-COMMANDS = ("run", "show", "compare", "backends", "doctor", "schema")
+COMMANDS = (
+    "run", "show", "compare", "ab", "noise", "baseline", "baseline save", "baseline list", "baseline check", "backends",
+    "doctor", "schema",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -219,6 +222,7 @@ def test_a_backend_that_dies_when_asked_costs_its_own_row(cli: Cli, suite: Suite
 
 
 def test_the_schema_is_json_for_editors(cli: Cli) -> None:
+    assert json.loads(cli("schema", "results", check=0).stdout)["oneOf"]
     schema = json.loads(cli("schema", check=0).stdout)
     assert schema["properties"]["sweep"]
     assert schema["$defs"]["Fields"]["properties"]["window"]["description"]

@@ -14,6 +14,8 @@ from syrupy.assertion import SnapshotAssertion
 from attnbench.errors import UsageError
 from attnbench.record import Record, Status
 from attnbench.report import data, markdown, terminal
+from attnbench.report.exports import document
+from attnbench.report.exports.subject import Subject
 from attnbench.report.numbers import known, significant
 from attnbench.report.pivot import pivot
 from attnbench.report.sheet import Column, Grid, Sheet, enumerate_names
@@ -38,7 +40,7 @@ def test_a_run_as_csv(stored: Path, snapshot: SnapshotAssertion) -> None:
 
 
 def test_a_run_as_json(stored: Path, snapshot: SnapshotAssertion) -> None:
-    assert data.render_json(read_run(stored)) == snapshot
+    assert document.render(Subject(run=read_run(stored))) == snapshot
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
@@ -117,7 +119,7 @@ def test_intervals_appear_with_several_blocks(store_run: Store) -> None:
 
 def test_failed_cells_are_null_in_json_and_empty_in_csv(stored: Path) -> None:
     run = read_run(stored)
-    cells = json.loads(data.render_json(run))["cells"]
+    cells = json.loads(document.render(Subject(run=run)))["cells"]
     failures = [cell for cell in cells if cell["status"] != "ok"]
     assert failures
     assert all(cell["latency_ms"] is None and cell["peak_bytes"] is None for cell in failures)

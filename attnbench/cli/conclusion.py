@@ -76,6 +76,15 @@ def write_exports(
     write_all(exports, Subject(run=run, comparison=comparison), say=lambda line: typer.echo(line, err=True))
 
 
+def write_data(output_format: Format, *, run: StoredRun | None = None, comparison: Comparison | None = None) -> None:
+    """Write a comparison, or else a run, to stdout as CSV or JSON: what ``--export`` of that kind holds, too."""
+    from attnbench.report.exports import document, tables
+    from attnbench.report.exports.subject import Subject
+
+    render = tables.csv if output_format is Format.CSV else document.render
+    write(render(Subject(run=run, comparison=comparison)))
+
+
 def conclude(
     comparison: Comparison,
     candidate: StoredRun,
@@ -88,15 +97,10 @@ def conclude(
     """Print a comparison, write its exports, and end as its verdicts say."""
     from attnbench.cli.page import print_sheet
     from attnbench.comparison.verdict import Verdict
-    from attnbench.report import data
-    from attnbench.report.exports.document import render
-    from attnbench.report.exports.subject import Subject
     from attnbench.report.verdicts import verdicts
 
-    if output_format is Format.CSV:
-        write(data.verdicts_csv(comparison))
-    elif output_format is Format.JSON:
-        write(render(Subject(comparison=comparison)))
+    if output_format in (Format.CSV, Format.JSON):
+        write_data(output_format, run=candidate, comparison=comparison)
     else:
         print_sheet(verdicts(comparison, everything=everything), output_format)
     write_exports(exports, run=candidate, comparison=comparison)

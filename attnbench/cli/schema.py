@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
 from attnbench.cli.boundary import write
 
 
-def schema() -> None:
-    """Print the JSON schema of suites, for editors."""
+class Described(StrEnum):
+    """What there are schemas of."""
+
+    SUITE = "suite"
+    RESULTS = "results"
+    """What ``--export json=FILE`` and ``--format json`` write of runs and comparisons."""
+
+
+def schema(
+    of: Annotated[
+        Described, typer.Argument(help="suite, or results: the JSON that runs and comparisons are exported as.")
+    ] = Described.SUITE,
+) -> None:
+    """Print the JSON schema of suites, for editors, or of exported results, for their readers."""
     import json
 
+    from attnbench.report.exports import schema as results
     from attnbench.suite import json_schema
 
-    write(json.dumps(json_schema(), indent=2) + "\n")
+    found = json_schema() if of is Described.SUITE else results.json_schema()
+    write(json.dumps(found, indent=2) + "\n")

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.boundary import write
-from attnbench.cli.conclusion import Exports, read_exports, write_exports
+from attnbench.cli.conclusion import Exports, read_exports, write_data, write_exports
 from attnbench.cli.page import Format, Rendering, print_sheet
 
 
@@ -40,10 +39,7 @@ def show(
     if output_format in (Format.CSV, Format.JSON):
         if rows is not None:
             raise UsageError(f"--format {output_format} holds every cell already; pivot as rich or markdown")
-        from attnbench.report import data
-
-        render = data.render_csv if output_format is Format.CSV else data.render_json
-        write(render(stored))
+        write_data(output_format, run=stored)
         return
     if rows is not None and columns is not None:
         from attnbench.report.pivot import pivot

@@ -167,11 +167,16 @@ def _check_devices(described: dict[str, Described]) -> None:
 
 
 def _answers(sides: dict[str, Side], described: dict[str, Described]) -> dict[str, dict[str, BackendAnswer]]:
-    """What each side says of its backends; one that only one side lacks cannot run there, and is no mistake."""
+    """What each side says of its backends.
+
+    A backend of both that leads nowhere on one side cannot run there: that is what is to be found out. Elsewhere it is
+    a mistake.
+    """
     both = zip(described[BASE].backends, described[CANDIDATE].backends, strict=True)
     for index, (ours, theirs) in enumerate(both):
-        if ours.invalid and theirs.invalid:
-            raise SuiteError(f"{sides[BASE].suite.where('backends', index)}: {ours.invalid}")
+        invalid = [answer.invalid for answer in (ours, theirs) if answer.invalid]
+        if len(invalid) == len(sides) or (invalid and ours.name != theirs.name):
+            raise SuiteError(f"{sides[BASE].suite.where('backends', index)}: {invalid[0]}")
     return {
         name: {
             answer.name: replace(answer, unavailable=answer.invalid or answer.unavailable) for answer in one.backends

@@ -1,29 +1,20 @@
-"""Runs for programs: every column, no rounding. A failed cell has no numbers, never zeros."""
+"""Runs and comparisons as CSV: every column, no rounding. A failed cell has no numbers, never zeros."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from attnbench.comparison.verdict import CellVerdict, Comparison
-from attnbench.record import SCHEMA_VERSION
 from attnbench.store import StoredRun
 
 
 def render_csv(run: StoredRun) -> str:
     """One line per cell; what a cell does not have is empty."""
     return str(run.table.to_csv(index=False))
-
-
-def render_json(run: StoredRun) -> str:
-    """``{"schema_version", "environment", "cells"}``; what a cell does not have is null."""
-    cells = json.loads(run.table.to_json(orient="records", double_precision=15))
-    document = {"schema_version": SCHEMA_VERSION, "environment": run.environment, "cells": cells}
-    return json.dumps(document, indent=2) + "\n"
 
 
 def verdicts_csv(comparison: Comparison) -> str:
@@ -39,12 +30,6 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> str:
         writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
-
-
-def verdicts_json(comparison: Comparison) -> str:
-    """Everything a comparison holds; what a cell does not have is null."""
-    document = {"schema_version": SCHEMA_VERSION, **asdict(comparison), "failed": comparison.failed}
-    return json.dumps(document, indent=2) + "\n"
 
 
 def _flat(cell: CellVerdict) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from attnbench.record import Environment
 from attnbench.report.exports.subject import Subject
 from attnbench.store import StoredRun
 
-SCHEMA_VERSION = 1
-"""Raised by every change that a reader might stumble over."""
+SCHEMA_VERSION = 3
+"""Raised by every change that a reader might stumble over. Before 3 a document was of a run, and named no kind."""
 RUN, COMPARISON = "run", "comparison"
 
 
