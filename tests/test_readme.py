@@ -69,6 +69,14 @@ def test_the_tables_name_every_column_suite_and_backend() -> None:
     assert set(quick.backends) == set(registry.names())
 
 
+def test_the_figures_of_false_alarms_name_every_rule() -> None:
+    from tests.benchmarks.false_alarms import PEERS
+
+    shown = block("false alarms")
+    for name in PEERS:
+        assert re.search(rf"^{re.escape(name)} +\d+ of 300", shown, re.MULTILINE), name
+
+
 def test_the_changelog_names_every_backend() -> None:
     changelog = (TESTS.parent / "CHANGELOG.md").read_text(encoding="utf-8")
     for name in registry.names():

@@ -184,7 +184,7 @@ def _in_pairs(pairs: Numbers) -> list[Verdict]:
 
 
 def ours_beside_history(
-    anchored: Numbers, tables: int, generator: np.random.Generator, *, blocks: int, confirmed: bool
+    anchored: Numbers, tables: int, generator: np.random.Generator, *, blocks: int, confirmed: bool = True
 ) -> Tally:
     """Neighbouring runs of some processes each: the fewest that make a history, and the candidate after them.
 

@@ -21,6 +21,7 @@ from attnbench.comparison.rules import (
     screen,
 )
 from attnbench.comparison.verdict import Verdict
+from tests.benchmarks.false_alarms import ours_beside_history, ours_in_pairs, recorded
 
 CELLS = 24
 CHANGED = (Verdict.REGRESSED, Verdict.IMPROVED)
@@ -64,6 +65,37 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         )
         covered += [one.ratio.holds(1.0) for one in judged.values()]
     assert 0.93 <= sum(covered) / len(covered) <= 0.97
+
+
+def test_intervals_of_pairs_cover_the_truth_as_often_as_they_say() -> None:
+    generator = np.random.default_rng(4)
+    covered = []
+    for _ in range(300):
+        spreads = 0.02 * np.sqrt(6 / generator.chisquare(6, CELLS))
+        truth = generator.normal(0, 0.05, CELLS)
+        first = truth + spreads * generator.normal(size=(SCREEN_PAIRS, CELLS))
+        second = truth + spreads * generator.normal(size=(CONFIRM_PAIRS, CELLS))
+        pairs = {cell: first[:, cell].tolist() for cell in range(CELLS)}
+        for again in ({}, {cell: second[:, cell].tolist() for cell in range(CELLS)}):
+            judged = judge_pairs(pairs, again)
+            covered += [judged[cell].ratio.holds(math.exp(truth[cell])) for cell in range(CELLS)]
+    assert 0.93 <= sum(covered) / len(covered) <= 0.97
+
+
+def test_in_300_tables_of_recorded_processes_nothing_is_called_and_five_percent_is_seen() -> None:
+    _, values, anchored = recorded()
+    pairs = ours_in_pairs(values, 300, np.random.default_rng(0))
+    assert pairs.false == 0
+    assert pairs.seen[1.05] >= 0.95 * 300
+    nights = ours_beside_history(anchored, 300, np.random.default_rng(0), blocks=3)
+    assert nights.false == 0
+    assert nights.seen[1.10] >= 0.95 * 300
+
+
+def test_of_a_history_of_single_processes_nothing_is_called_and_more_would_be_wrong() -> None:
+    _, _, anchored = recorded()
+    assert ours_beside_history(anchored, 100, np.random.default_rng(0), blocks=1).false == 0
+    assert ours_beside_history(anchored, 300, np.random.default_rng(0), blocks=1, confirmed=False).false > 3
 
 
 values = st.lists(st.floats(-0.2, 0.2), min_size=SCREEN_PAIRS, max_size=SCREEN_PAIRS)
