@@ -7,6 +7,7 @@ count what an implementation does, not what the problem asks for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from attnbench.problem import Axis, Bias, Mode, Padding, Problem, Scope
 
@@ -26,6 +27,7 @@ class Cost:
         return self.flops / self.bytes
 
 
+@lru_cache(maxsize=2**14)
 def cost(problem: Problem) -> Cost:
     """Work of ``problem``: LSA's is 2 H W k1 k2 C multiply-adds an image (Chu et al. 2021, section 3.2).
 

@@ -74,7 +74,7 @@ def ab(
     from attnbench.comparison.noise import read_noise, usable_noise
     from attnbench.comparison.rules import CONFIRM_PAIRS, SCREEN_PAIRS
     from attnbench.errors import UsageError
-    from attnbench.execution.alternation import Again, alternate
+    from attnbench.execution.alternation import Place, SecondStage, alternate
     from attnbench.pairing import BASE, CANDIDATE
 
     if (base_backend is None) != (candidate_backend is None):
@@ -95,20 +95,24 @@ def ab(
     }
     sides = read_sides(suite, options, backends=backend, overrides=override, pairs=SCREEN_PAIRS)
 
-    def next_stage(directory: Path) -> Again:
+    def changed(directory: Path) -> set[Place]:
         stored = found_pairs.read_pairs(directory)
-        known = usable_noise(noise, stored.candidate.environment)
-        return Again(
-            changed=frozenset(found_pairs.changed(stored, noise=known)),
-            broken=frozenset(found_pairs.broken(stored)),
-            pairs=CONFIRM_PAIRS,
-        )
+        return found_pairs.changed(stored, noise=usable_noise(noise, stored.candidate.environment))
+
+    def broken(directory: Path) -> set[Place]:
+        return found_pairs.broken(found_pairs.read_pairs(directory))
 
     with observer() as watching:
         alternation = alternate(
-            sides, kind="ab", pairs=SCREEN_PAIRS, next_stage=next_stage, output=output, resume=resume, wait=wait,
+            sides,
+            kind="ab",
+            pairs=SCREEN_PAIRS,
+            second_stage=SecondStage(changed=changed, pairs=CONFIRM_PAIRS, broken=broken),
+            output=output,
+            resume=resume,
+            wait=wait,
             observer=watching,
-        )  # fmt: skip
+        )
     typer.echo(f"{alternation.elapsed_s:.0f} s; {alternation.directory}", err=True)
     if alternation.interrupted:
         typer.echo(f"cut short; go on with the same options and --resume {alternation.directory}", err=True)
@@ -141,10 +145,13 @@ def read_sides(
         UsageError: An environment, a directory, the suite or a backend is not what was meant.
     """
     from attnbench.backends import registry
+    from attnbench.errors import UsageError
     from attnbench.execution.alternation import Side
     from attnbench.execution.interpreter import check_path, find_interpreter, this_interpreter
     from attnbench.suite import load_suite
 
+    if any(override.partition("=")[0].strip() == "measure.blocks" for override in overrides):
+        raise UsageError("--set measure.blocks: how many processes there are is part of the rule; leave it out")
     interpreters = {}
     for name, (environment, path, _) in options.items():
         check_path(path, f"--{name}-path")

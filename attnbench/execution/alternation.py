@@ -43,16 +43,20 @@ class Side:
     """As the user named it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Again:
-    """What a first stage leaves to be done. Cells are named by case and by the place of their backend."""
+Place = tuple[str, int]
+"""A cell, by its case and the place of its backend in the suite."""
 
-    changed: frozenset[tuple[str, int]] = frozenset()
-    """Cells that look slower or faster: measured in fresh pairs."""
-    broken: frozenset[tuple[str, int]] = frozenset()
-    """Cells that only the candidate failed: tried once more."""
-    pairs: int = 0
-    """Fresh pairs of the changed ones."""
+
+@dataclass(frozen=True, kw_only=True)
+class SecondStage:
+    """What is measured after the first stage. Both questions are asked of the directory as it lies on disk."""
+
+    changed: Callable[[Path], Collection[Place]]
+    """Which cells look slower or faster: they are measured in fresh pairs."""
+    pairs: int
+    """How many."""
+    broken: Callable[[Path], Collection[Place]]
+    """Which cells the candidate alone failed, in either stage: they are tried once more."""
 
 
 @dataclass(kw_only=True)
@@ -75,7 +79,7 @@ def alternate(
     *,
     kind: str,
     pairs: int,
-    next_stage: Callable[[Path], Again] | None = None,
+    second_stage: SecondStage | None = None,
     output: Path | None = None,
     resume: Path | None = None,
     wait: bool = False,
@@ -87,7 +91,7 @@ def alternate(
         sides: ``base`` and ``candidate``; their suites have the same cases, and as many backends.
         kind: ``ab`` or ``noise``: what it is for.
         pairs: Pairs of the first stage.
-        next_stage: Given the directory after the first stage, says what is left to be done; by default nothing.
+        second_stage: What is measured after the first; by default nothing.
         output: The directory; by default a new one under ``results/``.
         resume: A directory to go on with instead: pairs that are whole stay, the others are measured anew.
         wait: Whether to wait where another run has the device.
@@ -124,7 +128,7 @@ def alternate(
                 with _sessions(sides, workers, described, answers, directory, progress, observer, stop) as sessions:
                     found = Alternation(directory=directory)
                     found.outcomes = {name: session.outcome for name, session in sessions.items()}
-                    _run(sessions, pairs, next_stage, directory, observer)
+                    _run(sessions, pairs, second_stage, directory, observer)
         except Abandoned:
             raise WorkerError("interrupted before anything was measured") from None
         finally:
@@ -281,30 +285,36 @@ def _sessions(
 def _run(
     sessions: dict[str, Session],
     pairs: int,
-    next_stage: Callable[[Path], Again] | None,
+    second_stage: SecondStage | None,
     directory: Path,
     observer: Observer,
 ) -> None:
-    stages = "stage 1 of 2 at most: " if next_stage else ""
+    stages = "stage 1 of 2 at most: " if second_stage else ""
     observer.announced(f"{stages}{pairs} pairs of processes, base and candidate in turn")
-    try:
+    with _finished(sessions):
         _alternate(sessions, range(pairs), observer, directory)
-    finally:
-        for session in sessions.values():
-            session.finish()
-    if next_stage is None or _cut_short(sessions):
+    if second_stage is None or _cut_short(sessions):
         return
-    again = next_stage(directory)
-    if not (again.changed or again.broken):
+    changed = second_stage.changed(directory)
+    if changed:
+        observer.announced(f"stage 2: {second_stage.pairs} fresh pairs for what looks changed ({_cells(changed)})")
+        with _finished(sessions):
+            _alternate(sessions, range(pairs, pairs + second_stage.pairs), observer, directory, only=changed)
+    else:
         observer.announced("nothing looks changed: stage 2 is not needed")
+    if _cut_short(sessions):
         return
+    if broken := second_stage.broken(directory):
+        observer.announced(f"what broke is tried once more in a fresh process ({_cells(broken)})")
+        with _finished(sessions):
+            _retry(sessions[CANDIDATE], broken, pairs + second_stage.pairs, observer, directory)
+
+
+@contextlib.contextmanager
+def _finished(sessions: dict[str, Session]) -> Iterator[None]:
+    """Tables are written whatever happens meanwhile."""
     try:
-        if again.broken:
-            observer.announced(f"what broke is tried once more in a fresh process ({_cells(again.broken)})")
-            _retry(sessions[CANDIDATE], again.broken, block=pairs, observer=observer, directory=directory)
-        if again.changed and not _cut_short(sessions):
-            observer.announced(f"stage 2: {again.pairs} fresh pairs for what looks changed ({_cells(again.changed)})")
-            _alternate(sessions, range(pairs, pairs + again.pairs), observer, directory, only=again.changed)
+        yield
     finally:
         for session in sessions.values():
             session.finish()
@@ -324,7 +334,7 @@ def _alternate(
     observer: Observer,
     directory: Path,
     *,
-    only: Collection[tuple[str, int]] | None = None,
+    only: Collection[Place] | None = None,
 ) -> None:
     """Pairs of processes: base, candidate, candidate, base, and so on."""
     cells = {
@@ -349,7 +359,7 @@ def _alternate(
                 return
 
 
-def _plan(session: Session, block: int, only: Collection[tuple[str, int]] | None) -> list[Cell]:
+def _plan(session: Session, block: int, only: Collection[Place] | None) -> list[Cell]:
     backends = session.suite.backends
     cells = plan(_cases(session), backends, block=block)
     if only is None:
@@ -361,9 +371,7 @@ def _cases(session: Session) -> list[Case]:
     return session.suite.cases(session.outcome.environment.device)
 
 
-def _retry(
-    session: Session, broken: Collection[tuple[str, int]], *, block: int, observer: Observer, directory: Path
-) -> None:
+def _retry(session: Session, broken: Collection[Place], block: int, observer: Observer, directory: Path) -> None:
     """Cells that failed, once more: a machine that stalls makes a kernel look broken, too."""
     cells = _plan(session, block, broken)
     session.progress.failed -= {cell.position for cell in cells}

@@ -54,7 +54,7 @@ from attnbench.comparison.verdict import Verdict
 RECORDED = Path(__file__).parents[1] / "data" / "aa_two_threads.parquet"
 SLOWDOWNS = (1.03, 1.05, 1.10)
 RESAMPLES = 10_000
-"""criterion takes 100,000; that moves its shares by less than a table in a hundred here."""
+"""criterion takes 100,000; here that moves its shares by one table in a hundred at most."""
 Numbers = NDArray[np.float64]
 Calls = NDArray[np.int_]
 """By cell: 1 where it is called slower, -1 where faster, 0 where neither."""

@@ -135,7 +135,15 @@ def test_what_breaks_is_tried_once_more_and_fails(ab: Alternate, tmp_path: Path)
     assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.STABLE: 4}
     assert "what broke is tried once more in a fresh process (2 cells)" in done.stderr
     assert "crashed: the stand-in was told to" in done.stdout
-    assert [one.block for one in read_journal(tmp_path / "out" / "candidate") if one.case == CASES[0]] == [0, 0, 5, 5]
+    assert [one.block for one in read_journal(tmp_path / "out" / "candidate") if one.case == CASES[0]] == [0, 0, 15, 15]
+
+
+def test_what_fails_in_fresh_pairs_only_is_tried_once_more_too(ab: Alternate, tmp_path: Path) -> None:
+    ab(check=0, slower={CASES[0]: 1.3}, fails={CASES[0]: [7]})
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.SUSPECT: 2, Verdict.STABLE: 4}
+    (tmp_path / "out").rename(tmp_path / "first")
+    ab(check=1, slower={CASES[0]: 1.3}, fails={CASES[0]: list(range(7, 20))})
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.STABLE: 4}
 
 
 def test_what_failed_once_and_then_ran_is_suspect(ab: Alternate, tmp_path: Path) -> None:
@@ -293,11 +301,18 @@ def test_an_environment_that_cannot_serve_is_named(tmp_path: Path, body: str, sa
         (("s.yaml", "--base-path", ".", "--noise", "nowhere"), 2, "nowhere cannot be read: No such file or directory"),
         (("s.yaml", "--base-path", ".", "--resume", "nowhere"), 2, "nowhere holds no pairs.json"),
         (("missing.yaml", "--base-path", "."), 2, "missing.yaml does not exist"),
+        (("s.yaml", "--base-path", ".", "--set", "measure.blocks=2"), 2, "--set measure.blocks: how many processes"),
+        (
+            ("s.yaml", "--base-backend", "naive", "--candidate-backend", "nothing:Mine", "--output", "out"),
+            2,
+            "--backend: nothing:Mine leads nowhere",
+        ),
     ],
 )  # fmt: skip
 def test_mistakes_get_one_sentence_before_anything_is_measured(
     tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
+    (tmp_path / "stand_in.json").write_text(json.dumps({"lacks": ["nothing:Mine"]}))
     process = start(tmp_path, "ab", *arguments)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
