@@ -20,8 +20,8 @@ from zlib import crc32
 
 from attnbench.errors import NotComparableError, OutputError, StoredRunError, UsageError
 from attnbench.journal import ENVIRONMENT, SUITE
-from attnbench.record import Status, unlike
-from attnbench.store import CSV, UNFINISHED, StoredRun, read_run
+from attnbench.record import Status
+from attnbench.store import CSV, UNFINISHED, StoredRun, read_run, read_suite
 
 DIRECTORY = Path("baselines")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -86,30 +86,20 @@ def save(run: StoredRun, directory: Path, name: str, *, keep: int) -> tuple[Path
     return entry, False
 
 
-def history(directory: Path, name: str, candidate: StoredRun) -> list[StoredRun]:
-    """The entries of a baseline that a run may be compared with, oldest first.
+def history(directory: Path, name: str) -> list[StoredRun]:
+    """The entries of a baseline, oldest first.
 
     Raises:
-        UsageError: There is no such baseline.
-        NotComparableError: It has entries of other machines or suites alone: with what differs.
+        UsageError: It cannot be a baseline's name.
+        NotComparableError: There is no such baseline yet.
     """
     _check_name(name)
     if not (directory / name).is_dir():
-        known = ", ".join(sorted({found.name for found in entries(directory)}))
-        raise UsageError(
-            f"there is no baseline {name} in {directory} (there: {known or 'none'}); attnbench baseline save"
+        known = ", ".join(sorted(path.name for path in directory.glob("*") if path.is_dir()))
+        raise NotComparableError(
+            f"there is no baseline {name} in {directory} (there: {known or 'none'}); attnbench baseline save makes one"
         )
-    runs = _read(directory / name)
-    alike = [run for run in runs if _suite(run) == _suite(candidate)]
-    found = [run for run in alike if not _differ(run, candidate)]
-    if not found:
-        if not alike:
-            suites = ", ".join(sorted({_suite(run) for run in runs}))
-            why = f"it is of suite {suites}, not {_suite(candidate)}" if runs else "it is empty"
-        else:
-            why = f"the newest was not measured alike: {'; '.join(_differ(alike[-1], candidate))}"
-        raise NotComparableError(f"baseline {name} in {directory} has nothing for {candidate.path}: {why}")
-    return found
+    return _read(directory / name)
 
 
 def entries(directory: Path) -> list[Baseline]:
@@ -154,11 +144,15 @@ def _read(directory: Path) -> list[StoredRun]:
 
 
 def _forget(place: Path, *, suite: str, keep: int) -> None:
-    runs = [run for run in _read(place.parent) if run.path.parent == place and _suite(run) == suite]
-    for run in runs[: max(0, len(runs) - keep)]:
-        going = run.path.with_name(f"{run.path.name}-{secrets.token_hex(4)}{UNFINISHED}")
+    entries_of_suite = []
+    for file in place.glob(f"*/{SUITE}"):
+        with contextlib.suppress(StoredRunError, OSError):  # damaged, or gone: not ours to judge here
+            if not file.parent.name.endswith(UNFINISHED) and read_suite(file.parent).get("name", "") == suite:
+                entries_of_suite.append(file.parent)
+    for entry in sorted(entries_of_suite)[: max(0, len(entries_of_suite) - keep)]:  # their names begin with the time
+        going = entry.with_name(f"{entry.name}-{secrets.token_hex(4)}{UNFINISHED}")
         with contextlib.suppress(OSError):  # another job was faster
-            run.path.rename(going)
+            entry.rename(going)
             shutil.rmtree(going)
 
 
@@ -177,7 +171,7 @@ def _check_run(run: StoredRun) -> None:
         )
     if Status.OK not in set(run.table["status"]):
         raise UsageError(f"{run.path} holds no latency; a baseline is a run that was measured")
-    if run.cells is not None and len(run.table) < run.cells:
+    if run.missing:
         raise UsageError(
             f"{run.path} was cut short: it has {len(run.table)} of {run.cells} cells; "
             f"go on with attnbench run SUITE --resume {run.path}"
@@ -187,10 +181,6 @@ def _check_run(run: StoredRun) -> None:
 def _place(environment: Mapping[str, Any]) -> str:
     spelled = json.dumps(environment["fingerprint"], sort_keys=True).encode()
     return f"{environment['machine']}-{crc32(spelled):08x}"
-
-
-def _differ(run: StoredRun, candidate: StoredRun) -> list[str]:
-    return unlike(*(one.environment.get("fingerprint", {}) for one in (run, candidate)))
 
 
 def _suite(run: StoredRun) -> str:

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from attnbench.errors import StoredRunError
 
 BASE, CANDIDATE = "base", "candidate"
+ATTEMPTS = 2
+"""A cell that fails in so many processes is broken; in fewer, it is suspect."""
 VERSION = 1
 
 
@@ -22,7 +24,7 @@ class Party:
     """As it was named: an interpreter or a virtual environment."""
     python: str
     path: str | None = None
-    """The directory that came first on its Python path."""
+    """The directory that came first on its Python path, as it was named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class Pairing:
     """The two sides' backends, place by place."""
     parties: Mapping[str, Party]
     """By side."""
+    finished: bool = False
+    """Whether all was measured that there is to measure."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, with the schema's version."""

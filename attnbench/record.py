@@ -31,6 +31,11 @@ class Status(StrEnum):
     ERROR = "error"
     """The backend raised."""
 
+    @property
+    def excusable(self) -> bool:
+        """Whether a machine in trouble may be the reason, so that another attempt is worth something."""
+        return self in (Status.OOM, Status.TIMEOUT, Status.CRASHED)
+
 
 class Flag(StrEnum):
     """What a reader of an ok cell must know; flags never drop data."""

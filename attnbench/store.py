@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,17 @@ class StoredRun:
     """The content of suite.yaml; empty where there is none."""
     cells: int | None
     """Cells the suite asked for; None where only a table was kept."""
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """Equal for copies of one run, wherever they lie."""
+        numbers = pd.util.hash_pandas_object(self.table[["case", "backend", "latency_ms"]], index=False)
+        return str(self.environment.get("started_at", "")), int(numbers.sum())
+
+    @property
+    def missing(self) -> int:
+        """Cells that the suite asked for and the run was cut short of."""
+        return 0 if self.cells is None else max(0, self.cells - len(self.table))
 
     @property
     def question(self) -> str:
@@ -76,7 +88,7 @@ def read_run(directory: str | Path) -> StoredRun:
     if not path.is_dir():
         raise StoredRunError(f"{path} is a file; give the run directory that holds {JOURNAL}, or a table kept of one")
     environment = _read_environment(path)
-    suite = _read_suite(path)
+    suite = read_suite(path)
     if (path / JOURNAL).exists():
         # The journal is the truth; a table made from exactly this one says the same sooner.
         frame, expected = _read_made_table(path) or _read_from_journal(path, suite=str(suite.get("name", "")))
@@ -118,19 +130,6 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> list[S
     if not runs:
         raise StoredRunError(f"{path} holds no run; give run directories, or a directory of them")
     return sorted(runs, key=lambda run: str(run.environment.get("started_at", "")))
-
-
-def recovered(directory: Path) -> set[tuple[str, str]]:
-    """Case and backend of the cells that failed once and were measured when they were tried again."""
-    failed, found = set(), set()
-    for record in read_journal(directory):
-        key = record.case, record.backend
-        if record.status is not Status.OK:
-            failed.add(key)
-            found.discard(key)
-        elif key in failed:
-            found.add(key)
-    return found
 
 
 def _read_from_journal(path: Path, *, suite: str) -> tuple[pd.DataFrame, int | None]:
@@ -183,7 +182,12 @@ def _read_environment(path: Path) -> dict[str, Any]:
     return dict(data)
 
 
-def _read_suite(path: Path) -> dict[str, Any]:
+def read_suite(path: Path) -> dict[str, Any]:
+    """The content of a run's suite.yaml; empty where there is none.
+
+    Raises:
+        StoredRunError: It is not YAML.
+    """
     file = path / SUITE
     if not file.exists():
         return {}
@@ -210,7 +214,7 @@ def _read_kept_table(file: Path) -> StoredRun:
     """A table's file by itself, with the environment that lies beside it, if one does."""
     frame = _read_table_file(file)
     return StoredRun(
-        path=file, table=frame, environment=_read_environment(file.parent), suite=_read_suite(file.parent), cells=None
+        path=file, table=frame, environment=_read_environment(file.parent), suite=read_suite(file.parent), cells=None
     )
 
 
@@ -227,10 +231,13 @@ def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise StoredRunError(f"{path}: not a run's table: there is no column {missing[0]}")
     checked = typed(frame)
     for line, row in enumerate(checked.to_dict("records"), start=2):
-        if row["status"] not in set(Status) or (row["status"] == Status.OK) != pd.notna(row["latency_ms"]):
+        latency_ms = row["latency_ms"]
+        if row["status"] not in set(Status) or (row["status"] == Status.OK) != pd.notna(latency_ms):
             raise StoredRunError(
                 f"{path}:{line}: status {row['status']!r} and latency do not agree; the file is damaged"
             )
+        if pd.notna(latency_ms) and not 0 < latency_ms < math.inf:
+            raise StoredRunError(f"{path}:{line}: latency_ms {latency_ms:g} is none; the file is damaged")
     return checked
 
 

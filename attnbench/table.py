@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 from attnbench.cost import cost
 from attnbench.flags import block_flags, is_unstable
 from attnbench.problem import Problem
-from attnbench.record import Flag, Record, Status
+from attnbench.record import Ceilings, Flag, Record, Status
 from attnbench.stats import block_statistic, estimate, geometric_mean, percentile
 
 _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
@@ -66,6 +67,11 @@ def blocks_of(row: Mapping[Any, Any]) -> dict[int, float]:
     return {int(block): float(latency_ms) for block, latency_ms in pairs}
 
 
+def anchor(ceilings: Ceilings) -> float:
+    """The logarithm of the time that a device's ceilings make of everything: what latencies are divided by."""
+    return -(math.log(ceilings.bytes_per_s) + math.log(ceilings.flops_per_s)) / 2
+
+
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with exactly the columns of ``COLUMNS``; text that is not there is empty, a number is missing."""
     text = {name: "" for name, kind in COLUMNS.items() if kind == _TEXT}
@@ -99,6 +105,13 @@ class Cells:
         self._cells[key].add(record)
         self.expected = record.cells
 
+    def anchors(self) -> dict[tuple[str, str], dict[int, float]]:
+        """By case and backend, then by block: the logarithm of what the device's own ceilings made of it.
+
+        Zero where they were not measured.
+        """
+        return {key: cell.anchors for key, cell in self._cells.items()}
+
     def table(self, *, suite: str) -> pd.DataFrame:
         """One row per cell, in the order of the suite."""
         ordered = sorted(self._cells.values(), key=lambda cell: cell.position)
@@ -117,6 +130,11 @@ class _Cell:
     def position(self) -> int:
         """The cell's place in the suite."""
         return self._first.position
+
+    @property
+    def anchors(self) -> dict[int, float]:
+        """By block."""
+        return {number: block.anchor for number, block in self._blocks.items()}
 
     def add(self, record: Record) -> None:
         """Take in one more block. A block measured twice counts as it was measured last; a failure is final."""
@@ -190,6 +208,7 @@ class _Block:
     samples: int
     prepare_s: float
     ceiling_fraction: float | None
+    anchor: float
     joules: float | None
     quartiles_ms: tuple[float, float]
     flags: frozenset[Flag]
@@ -207,6 +226,7 @@ class _Block:
             samples=len(record.samples_ms),
             prepare_s=record.spent.prepare_s,
             ceiling_fraction=_ceiling_fraction(record),
+            anchor=anchor(record.ceilings) if record.ceilings else 0.0,
             joules=record.joules,
             quartiles_ms=(percentile(record.samples_ms, 25), percentile(record.samples_ms, 75)),
             flags=frozenset(block_flags(record)),

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from attnbench import baselines
+from attnbench.comparison.runs import select
 from attnbench.errors import NotComparableError, OutputError, UsageError
 from attnbench.record import Status
-from attnbench.store import find_runs, read_run
+from attnbench.store import StoredRun, find_runs, read_run
 from tests.comparison.test_runs import candidate, history, store
 from tests.conftest import Cli
 from tests.samples import failed, record
@@ -62,26 +63,31 @@ def test_of_one_suite_and_machine_the_newest_stay(tmp_path: Path) -> None:
     assert len(found) == 2
 
 
-def test_a_history_is_of_machines_like_the_candidates(tmp_path: Path) -> None:
+def found(tmp_path: Path, candidate_run: Path, name: str = "main") -> list[StoredRun]:
+    runs = baselines.history(tmp_path / "kept", name)
+    return list(select(runs, read_run(candidate_run), of=f"baseline {name}").runs)
+
+
+def test_a_history_is_of_machines_like_the_candidates_and_never_of_itself(tmp_path: Path) -> None:
     for day in range(1, 4):
         saved(tmp_path, store(tmp_path / f"run {day}", [record()], **started(day)))
     saved(tmp_path, store(tmp_path / "elsewhere", [record()], cores=64, **started(9)))
-    now = read_run(store(tmp_path / "now", [record()]))
-    runs = baselines.history(tmp_path / "kept", "main", now)
-    assert [run.environment["started_at"][:10] for run in runs] == ["2026-01-01", "2026-01-02", "2026-01-03"]
-    unlike = read_run(store(tmp_path / "unlike", [record()], threads=2))
-    with pytest.raises(
-        NotComparableError, match=r"has nothing for .*: the newest was not measured alike: .*threads 1 -> 2"
-    ):
-        baselines.history(tmp_path / "kept", "main", unlike)
+    now = store(tmp_path / "now", [record()])
+    days = [run.environment["started_at"][:10] for run in found(tmp_path, now)]
+    assert days == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    saved(tmp_path, now)
+    assert len(found(tmp_path, now)) == 3
+    unlike = store(tmp_path / "unlike", [record()], threads=2)
+    with pytest.raises(NotComparableError, match=r"the newest was not measured alike: .*threads 1 -> 2"):
+        found(tmp_path, unlike)
     other = store(tmp_path / "other", [record()])
     (other / "suite.yaml").write_text("name: other\n")
-    with pytest.raises(NotComparableError, match="it is of suite sample, not other"):
-        baselines.history(tmp_path / "kept", "main", read_run(other))
+    with pytest.raises(NotComparableError, match="the newest is of suite sample, not suite other"):
+        found(tmp_path, other)
     with pytest.raises(
-        UsageError, match=r"there is no baseline nightly in .*kept .there: main.; attnbench baseline save"
+        NotComparableError, match=r"there is no baseline nightly in .*kept .there: main.; attnbench baseline"
     ):
-        baselines.history(tmp_path / "kept", "nightly", now)
+        found(tmp_path, now, name="nightly")
 
 
 def test_many_jobs_save_into_one_directory_at_once_and_nothing_is_lost_or_half_written(tmp_path: Path) -> None:
@@ -169,7 +175,8 @@ def test_save_list_and_check_as_commands(tmp_path: Path, cli: Cli) -> None:
         (("save", "nowhere"), 2, "nowhere does not exist"),
         (("save", "only", "--keep", "0"), 2, "--keep 0: nothing would be left"),
         (("list", "--directory", "nowhere"), 2, "nowhere is not a directory that exists"),
-        (("check", "only", "--name", "none"), 2, "there is no baseline none in baselines (there: main)"),
+        (("check", "only", "--name", "none"), 4, "there is no baseline none in baselines (there: main)"),
+        (("check", "only"), 4, "baseline main in baselines holds no run that only can be compared with: it has itself"),
         (("check", "unlike"), 4, "cores 2 -> 64"),
     ],
 )
@@ -184,7 +191,7 @@ def test_mistakes_get_one_sentence(tmp_path: Path, cli: Cli, arguments: tuple[st
 
 def test_a_damaged_entry_is_named_and_one_that_another_job_removed_is_none(tmp_path: Path) -> None:
     entry = saved(tmp_path, store(tmp_path / "run", [record()], **started(1)))
-    now = read_run(store(tmp_path / "now", [record()]))
+    store(tmp_path / "now", [record()])
     (entry / "table.csv").write_text("no table\n")
     done = subprocess.run(
         [sys.executable, "-m", "attnbench", "baseline", "check", "now", "--directory", "kept"],
@@ -194,4 +201,4 @@ def test_a_damaged_entry_is_named_and_one_that_another_job_removed_is_none(tmp_p
     assert f"{entry.relative_to(tmp_path)}/table.csv: not a run's table" in done.stderr
     shutil.rmtree(entry)
     with pytest.raises(NotComparableError, match="it is empty"):
-        baselines.history(tmp_path / "kept", "main", now)
+        found(tmp_path, tmp_path / "now")

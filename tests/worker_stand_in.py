@@ -5,7 +5,7 @@ path holds ``stand_in.json``, that says what it pretends:
 
 * ``scatter``: relative standard deviation between processes, drawn anew for every directory, case, backend and block.
 * ``slower``, ``peak_bytes``, ``kernel``, ``pattern``: by case or backend, what differs there.
-* ``fails``: by case or backend, the blocks in which it fails.
+* ``fails``: by case or backend, the blocks in which it fails; ``status``: how.
 * ``lacks``: backends that lead nowhere.
 * ``environment``: fields of the machine.
 """
@@ -78,7 +78,7 @@ def _pretended() -> dict[str, Any]:
     }
     file = Path(sys.argv[4] or ".") / "stand_in.json"
     given = json.loads(file.read_text()) if file.is_file() else {}
-    return {**nothing, "lacks": [], "scatter": 0.0, **given}
+    return {**nothing, "lacks": [], "scatter": 0.0, "status": "crashed", **given}
 
 
 def _note(asked: MeasureCase) -> None:
@@ -101,7 +101,7 @@ def _record(asked: MeasureCase, backend: str, position: int, pretended: dict[str
         backend=backend,
         device=asked.case.device,
         problem=replace(asked.case.problem, pattern=Pattern(of("pattern", asked.case.problem.pattern))),
-        status=Status.CRASHED if fails else Status.OK,
+        status=Status(pretended["status"]) if fails else Status.OK,
         reason="the stand-in was told to" if fails else "",
         position=position,
         block=asked.block,

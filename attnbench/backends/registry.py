@@ -82,9 +82,11 @@ def _own_entry_points() -> Iterable[EntryPoint]:
     """
     root = Path(__file__).resolve().parents[2]
     pyproject = root / "pyproject.toml"
-    if pyproject.is_file():
-        declared = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["entry-points"][GROUP]
-        return [EntryPoint(name=name, value=value, group=GROUP) for name, value in declared.items()]
+    if pyproject.is_file():  # beside an installed package it may be anybody's
+        project = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == _PACKAGE:
+            declared = project["entry-points"][GROUP]
+            return [EntryPoint(name=name, value=value, group=GROUP) for name, value in declared.items()]
     beside = next(iter(distributions(name=_PACKAGE, path=[str(root)])), None)
     return beside.entry_points.select(group=GROUP) if beside else []
 

@@ -21,6 +21,7 @@ from attnbench.cli.conclusion import (
 from attnbench.cli.page import Format, Rendering
 
 if TYPE_CHECKING:
+    from attnbench.comparison.noise import Noise
     from attnbench.execution.alternation import Side
 
 
@@ -79,6 +80,8 @@ def ab(
 
     if (base_backend is None) != (candidate_backend is None):
         raise UsageError("--base-backend and --candidate-backend go together; give both")
+    if base_backend is not None and backend:
+        raise UsageError("--backend: --base-backend and --candidate-backend say already what runs; leave it out")
     if not any((base, candidate, base_path, candidate_path, base_backend)):
         raise UsageError(
             "nothing differs between the two sides; give --base ENV and --candidate ENV, --base-path and "
@@ -95,19 +98,22 @@ def ab(
     }
     sides = read_sides(suite, options, backends=backend, overrides=override, pairs=SCREEN_PAIRS)
 
-    def changed(directory: Path) -> set[Place]:
-        stored = found_pairs.read_pairs(directory)
-        return found_pairs.changed(stored, noise=usable_noise(noise, stored.candidate.environment))
+    known: list[Noise | None] = []
 
-    def broken(directory: Path) -> set[Place]:
-        return found_pairs.broken(found_pairs.read_pairs(directory))
+    def changed(directory: Path) -> set[Place]:
+        return found_pairs.changed(found_pairs.read_pairs(directory), noise=known[0])
 
     with observer() as watching:
         alternation = alternate(
             sides,
             kind="ab",
             pairs=SCREEN_PAIRS,
-            second_stage=SecondStage(changed=changed, pairs=CONFIRM_PAIRS, broken=broken),
+            second_stage=SecondStage(
+                # Asked once, so that both stages know the same.
+                begin=lambda environment: known.append(usable_noise(noise, environment.to_json())),
+                changed=changed,
+                pairs=CONFIRM_PAIRS,
+            ),
             output=output,
             resume=resume,
             wait=wait,
@@ -118,7 +124,7 @@ def ab(
         typer.echo(f"cut short; go on with the same options and --resume {alternation.directory}", err=True)
         sys.exit(3)
     stored = found_pairs.read_pairs(alternation.directory)
-    comparison = found_pairs.judge(stored, fail_above=margin, noise=usable_noise(noise, stored.candidate.environment))
+    comparison = found_pairs.judge(stored, fail_above=margin, noise=known[0])
     conclude(
         comparison, stored.candidate, output_format=output_format, everything=everything, exports=exports, strict=strict
     )
@@ -153,14 +159,16 @@ def read_sides(
     if any(override.partition("=")[0].strip() == "measure.blocks" for override in overrides):
         raise UsageError("--set measure.blocks: how many processes there are is part of the rule; leave it out")
     interpreters = {}
+    alone = any(environment for environment, _, _ in options.values())
     for name, (environment, path, _) in options.items():
         check_path(path, f"--{name}-path")
         interpreters[name] = (
-            this_interpreter(path=path)
+            this_interpreter(path=path, alone=alone)
             if environment is None
             else find_interpreter(environment, f"--{name}", path=path)
         )
-    known = sorted({*registry.names(), *(found for one in interpreters.values() for found in one.backends)})
+    installed = (found for one in interpreters.values() for found in one.backends)
+    known = tuple(sorted({*registry.names(), *installed}))
     return {
         name: Side(
             suite=load_suite(
@@ -171,6 +179,7 @@ def read_sides(
             ),
             interpreter=interpreters[name],
             named=environment or "this environment",
+            known_backends=known,
         )
         for name, (environment, _, backend) in options.items()
     }

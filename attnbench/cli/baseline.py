@@ -80,15 +80,18 @@ def check(
     """Judge a run by the runs of a named baseline that were measured on a machine like its own, as compare does."""
     from attnbench import baselines
     from attnbench.comparison.noise import usable_noise
-    from attnbench.comparison.runs import compare
+    from attnbench.comparison.runs import compare, select
     from attnbench.store import read_run
 
     margin, exports = read_margin(fail_above), read_exports(export)
     candidate = read_run(run)
+    place = directory or baselines.DIRECTORY
+    fitting = select(baselines.history(place, name), candidate, of=f"baseline {name} in {place}")
     comparison = compare(
-        baselines.history(directory or baselines.DIRECTORY, name, candidate),
+        fitting.runs,
         candidate,
         fail_above=margin,
         noise=usable_noise(noise, candidate.environment),
+        remarks=fitting.remarks,
     )
     conclude(comparison, candidate, output_format=output_format, everything=everything, exports=exports, strict=strict)

@@ -61,7 +61,8 @@ def compare(
             raise UsageError("give at least one base run and the candidate: attnbench compare BASE... CANDIDATE")
         stored = read_pairs(last)
         candidate = stored.candidate
-        comparison = judge(stored, fail_above=margin, noise=usable_noise(noise, candidate.environment))
+        known = usable_noise(noise, candidate.environment)
+        comparison = judge(stored, fail_above=margin, noise=known, anyway=anyway)
     else:
         candidate = read_run(last)
         gathered = gather(base, candidate)

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from attnbench.store import StoredRun
 
 REGRESSED, INCONCLUSIVE = 1, 5
+_LARGEST_MARGIN = 1000
 
 FailAbove = Annotated[float | None, typer.Option(metavar="PERCENT", help="The slowdown that fails.")]
-Strict = Annotated[bool, typer.Option("--strict", help="End with 5 where a cell is inconclusive, suspect or gone.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="End with 5 where a cell is inconclusive, suspect, gone or kernel_changed.")
+]
 Everything = Annotated[bool, typer.Option("--all", help="List stable cells, too.")]
 Exports = Annotated[
     list[str],
@@ -40,8 +43,10 @@ def read_margin(percent: float | None) -> float | None:
     """
     from attnbench.errors import UsageError
 
-    if percent is not None and not percent > 0:
-        raise UsageError(f"--fail-above {percent:g}: not a slowdown (allowed: more than 0, in percent)")
+    if percent is not None and not 0 < percent <= _LARGEST_MARGIN:
+        raise UsageError(
+            f"--fail-above {percent:g}: not a slowdown in percent (allowed: more than 0, up to {_LARGEST_MARGIN})"
+        )
     return None if percent is None else percent / 100
 
 
@@ -94,11 +99,19 @@ def conclude(
     exports: Sequence[Export],
     strict: bool,
 ) -> None:
-    """Print a comparison, write its exports, and end as its verdicts say."""
+    """Print a comparison, write its exports, and end as its verdicts say.
+
+    Raises:
+        NotComparableError: Nothing was compared; the exports say so, too.
+    """
     from attnbench.cli.page import print_sheet
     from attnbench.comparison.verdict import Verdict
+    from attnbench.errors import NotComparableError
     from attnbench.report.verdicts import verdicts
 
+    if comparison.obstacle:
+        write_exports(exports, run=candidate, comparison=comparison)
+        raise NotComparableError(comparison.obstacle)
     if output_format in (Format.CSV, Format.JSON):
         write_data(output_format, run=candidate, comparison=comparison)
     else:
@@ -106,5 +119,6 @@ def conclude(
     write_exports(exports, run=candidate, comparison=comparison)
     if comparison.failed:
         sys.exit(REGRESSED)
-    if strict and not {Verdict.INCONCLUSIVE, Verdict.SUSPECT, Verdict.GONE}.isdisjoint(comparison.counts):
+    unsure = {Verdict.INCONCLUSIVE, Verdict.SUSPECT, Verdict.GONE, Verdict.KERNEL_CHANGED}
+    if strict and not unsure.isdisjoint(comparison.counts):
         sys.exit(INCONCLUSIVE)

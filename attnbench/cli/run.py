@@ -58,12 +58,12 @@ def run(
     with observer() as watching:
         outcome = run_suite(loaded, output=output, resume=resume, wait=wait, observer=watching)
     _print_table(outcome)
-    if outcome.stored is not None:
-        write_exports(exports, run=outcome.stored)
     typer.echo(summary(outcome), err=True)
     typer.echo(outcome.directory, err=True)
     if outcome.interrupted:
         typer.echo(f"go on with: attnbench run {suite} --resume {outcome.directory}", err=True)
+    if outcome.stored is not None:
+        write_exports(exports, run=outcome.stored)
     if outcome.interrupted or not outcome.measured:
         sys.exit(3)
 

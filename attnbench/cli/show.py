@@ -35,10 +35,10 @@ def show(
         raise UsageError("--rows and --columns go together; give both")
     if metric is not None and rows is None:
         raise UsageError("--metric goes with --rows and --columns; give all three")
+    if output_format in (Format.CSV, Format.JSON) and rows is not None:
+        raise UsageError(f"--format {output_format} holds every cell already; pivot as rich or markdown")
     write_exports(exports, run=stored)
     if output_format in (Format.CSV, Format.JSON):
-        if rows is not None:
-            raise UsageError(f"--format {output_format} holds every cell already; pivot as rich or markdown")
         write_data(output_format, run=stored)
         return
     if rows is not None and columns is not None:

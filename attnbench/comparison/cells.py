@@ -34,14 +34,17 @@ def is_ok(row: Row | None) -> bool:
     return row is not None and row["status"] == Status.OK
 
 
-def verdict_of(key: Cell, past: Sequence[Row], now: Row | None, judgment: Judgment | None) -> CellVerdict:
+def verdict_of(
+    key: Cell, past: Sequence[Row], now: Row | None, judgment: Judgment | None, *, kernels: bool = True
+) -> CellVerdict:
     """What became of a cell.
 
     Args:
         key: The cell.
         past: Its rows in the base runs that have it, oldest first.
         now: Its row in the candidate.
-        judgment: What the latencies say, where there are any in both.
+        judgment: What the latencies say, where there are enough of them in both.
+        kernels: Whether another kernel means something.
     """
     before = [row for row in past if is_ok(row)]
     newest = next(iter([*reversed(before), *reversed(past)]), None)
@@ -66,31 +69,32 @@ def verdict_of(key: Cell, past: Sequence[Row], now: Row | None, judgment: Judgme
         # What failed in the base, too, is none of the candidate's doing.
         status = f"{now['status']}: {now['reason']}"
         return replace(cell, verdict=Verdict.BROKEN if before else Verdict.STABLE, reason=status)
-    if judgment is not None:
-        return judged(cell, judgment)
-    if before:
-        return replace(cell, verdict=Verdict.INCONCLUSIVE, reason="too little was measured to judge by")
-    return replace(cell, verdict=Verdict.FIXED, reason=f"was {past[-1]['status']}: {past[-1]['reason']}")
+    if not before:
+        return replace(cell, verdict=Verdict.FIXED, reason=f"was {past[-1]['status']}: {past[-1]['reason']}")
+    if judgment is None:
+        cell = replace(cell, verdict=Verdict.INCONCLUSIVE, reason="too little was measured to judge by")
+    else:
+        cell = replace(
+            cell,
+            verdict=judgment.verdict,
+            ratio=judgment.ratio,
+            chance=judgment.chance,
+            detectable=judgment.detectable,
+        )
+    return _with_memory_and_kernel(cell, kernels=kernels)
 
 
-def judged(cell: CellVerdict, judgment: Judgment) -> CellVerdict:
+def _with_memory_and_kernel(cell: CellVerdict, *, kernels: bool) -> CellVerdict:
     """A verdict on latency, and what memory and kernel have to say: memory repeats to the byte, so it needs no test."""
-    known = replace(
-        cell,
-        verdict=judgment.verdict,
-        ratio=judgment.ratio,
-        chance=judgment.chance,
-        detectable=judgment.detectable,
-    )
     before, now = cell.base_peak_bytes, cell.candidate_peak_bytes
     if before is not None and now is not None and now > max(_MEMORY_FACTOR * before, before + _MEMORY_BYTES):
         grown = f"peak memory {before / _MEBIBYTE:.1f} -> {now / _MEBIBYTE:.1f} MiB"
-        return replace(known, verdict=Verdict.REGRESSED, reason=grown)
-    if _changed(cell.base_kernel, cell.candidate_kernel):
-        calm = known.verdict in (Verdict.STABLE, Verdict.INCONCLUSIVE)
+        return replace(cell, verdict=Verdict.REGRESSED, reason=grown)
+    if kernels and _changed(cell.base_kernel, cell.candidate_kernel):
+        calm = cell.verdict in (Verdict.STABLE, Verdict.INCONCLUSIVE)
         reason = f"kernel {cell.base_kernel} -> {cell.candidate_kernel}"
-        return replace(known, verdict=Verdict.KERNEL_CHANGED if calm else known.verdict, reason=reason)
-    return known
+        return replace(cell, verdict=Verdict.KERNEL_CHANGED if calm else cell.verdict, reason=reason)
+    return cell
 
 
 def worst_first(cells: Sequence[CellVerdict]) -> tuple[CellVerdict, ...]:

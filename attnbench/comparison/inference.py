@@ -20,13 +20,15 @@ class Prior:
     variance: float
     degrees: float
     """How many observations it is worth; infinite where all cells scatter alike."""
+    most: float = math.inf
+    """Degrees of freedom of all cells together: no single one can be worth more."""
 
     def moderate(self, variance: float, degrees: int) -> tuple[float, float]:
         """A cell's own variance drawn towards the table's, and the degrees of freedom of both (section 4)."""
         if math.isinf(self.degrees):
-            return self.variance, math.inf
+            return self.variance, self.most
         total = self.degrees + degrees
-        return (self.degrees * self.variance + degrees * variance) / total, total
+        return (self.degrees * self.variance + degrees * variance) / total, min(total, max(self.most, degrees))
 
 
 def fit_prior(variances: Sequence[float], degrees: int) -> Prior:
@@ -37,18 +39,19 @@ def fit_prior(variances: Sequence[float], degrees: int) -> Prior:
         degrees: Of each of them.
     """
     logs = [math.log(variance) for variance in variances if variance > 0]
+    most = float(len(logs) * degrees)
     if not logs:
         return Prior(variance=0.0, degrees=math.inf)
     offset = float(psi(degrees / 2)) - math.log(degrees / 2)
     mean = statistics.fmean(logs) - offset
     if len(logs) < 2:  # noqa: PLR2004 - a single cell says nothing about others
-        return Prior(variance=math.exp(mean), degrees=0.0)
+        return Prior(variance=math.exp(mean), degrees=0.0, most=most)
     excess = statistics.variance(logs) - float(polygamma(1, degrees / 2))
     if excess <= 0:
-        return Prior(variance=math.exp(mean), degrees=math.inf)
+        return Prior(variance=math.exp(mean), degrees=math.inf, most=most)
     prior_degrees = 2 * _inverse_trigamma(excess)
     shift = float(psi(prior_degrees / 2)) - math.log(prior_degrees / 2)
-    return Prior(variance=math.exp(mean + shift), degrees=prior_degrees)
+    return Prior(variance=math.exp(mean + shift), degrees=prior_degrees, most=most)
 
 
 def _inverse_trigamma(value: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Scatter:
     pairs: tuple[float, ...]
     """log(second / first) of every pair."""
     processes: tuple[float, ...]
-    """The logarithm of every process's latency over its own anchors, in the order they ran."""
+    """The logarithm of every process's latency over its own anchors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,8 @@ class Noise:
     started_at: str
     fingerprint: Mapping[str, Any]
     cells: Mapping[Cell, Scatter]
+    unmeasured: int = 0
+    """Cells of the suite that could not be measured."""
 
     def floors(self) -> dict[Cell, float]:
         """By cell, the variance of a pair."""
@@ -77,7 +79,7 @@ class Noise:
             }
             for cell, found in self.cells.items()
         ]
-        known = {name: getattr(self, name) for name in ("suite", "device", "started_at")}
+        known = {name: getattr(self, name) for name in ("suite", "device", "started_at", "unmeasured")}
         return {"schema_version": VERSION, **known, "fingerprint": dict(self.fingerprint), "cells": cells}
 
 
@@ -105,14 +107,27 @@ def read_noise(path: Path) -> Noise:
     try:
         cells = {
             (cell["case"], cell["backend"], *(cell["problem"][name] for name in PROBLEM)): Scatter(
-                pairs=tuple(map(float, cell["pairs"])), processes=tuple(map(float, cell["processes"]))
+                pairs=_logs(cell["pairs"]), processes=_logs(cell["processes"])
             )
             for cell in data["cells"]
         }
         known = {name: str(data[name]) for name in ("suite", "device", "started_at")}
-        return Noise(path=str(file.parent), fingerprint=dict(data["fingerprint"]), cells=cells, **known)
+        return Noise(
+            path=str(file.parent),
+            fingerprint=dict(data["fingerprint"]),
+            cells=cells,
+            unmeasured=int(data["unmeasured"]),
+            **known,
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise StoredRunError(f"{file}: not an A/A measurement: {error}; the file is damaged") from None
+
+
+def _logs(given: Sequence[float]) -> tuple[float, ...]:
+    found = tuple(map(float, given))
+    if len(found) < 2 or not all(map(math.isfinite, found)):  # noqa: PLR2004 - there is no scatter without two
+        raise ValueError(f"{list(found)} are no two logarithms or more")
+    return found
 
 
 def find_noise(directories: Iterable[Path], fingerprint: Mapping[str, Any]) -> Noise | None:
@@ -123,7 +138,7 @@ def find_noise(directories: Iterable[Path], fingerprint: Mapping[str, Any]) -> N
             noise = read_noise(file)
         except StoredRunError:
             continue
-        if noise.fingerprint == fingerprint:
+        if not unlike(noise.fingerprint, fingerprint):
             found.append(noise)
     return max(found, key=lambda noise: noise.started_at, default=None)
 

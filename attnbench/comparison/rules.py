@@ -30,11 +30,18 @@ _CHANCE = 0.01
 """Of any false alarm in a whole table."""
 _NULL = math.log(1.01)
 """A change that nobody minds: what a regression must be larger than beyond doubt."""
+_HOPELESS = math.log(1000)
+"""A larger change is one that nobody waits for a benchmark to tell."""
 _AGREEMENT = 0.5
 """Part of the margin that every single process of a candidate must show: one slow process is no regression."""
 _BORROWED = 1.0
 """Degrees of freedom that a cell may borrow from the others of its runs, over its own: what slows a run slows many of
 its cells, so they are not worth their number."""
+
+
+_MOST_TIMES, _FEWEST_TIMES = 2.0, 3.0
+"""How far a later variance may lie above and below what was expected and still be drawn towards it."""
+_NO_PRIOR = Prior(variance=0.0, degrees=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +52,7 @@ class Judgment:
     ratio: Estimate
     chance: float | None = None
     detectable: float | None = None
-    """The smallest ratio that would have been called a regression in every other case."""
+    """The smallest ratio that would have been called a regression in every other case; None where none would."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +78,18 @@ class _Scatter:
         variance, total = prior.moderate(statistics.variance(values), len(values) - 1)
         error = math.sqrt(max(variance, floor) / len(values))
         return cls(mean=statistics.fmean(values), error=error, degrees=total)
+
+    @classmethod
+    def of_later(cls, values: Sequence[float], prior: Prior, *, floor: float = 0.0) -> _Scatter:
+        """The same of values that were measured later than those of the prior.
+
+        A machine that was quiet then may not be any more, or the other way round: where the cell's own variance is not
+        like that, it counts alone.
+        """
+        own, degrees = statistics.variance(values), len(values) - 1
+        moderated, _ = prior.moderate(own, degrees)
+        alike = own <= _MOST_TIMES * moderated and moderated <= _FEWEST_TIMES * own
+        return cls.of(values, prior if alike else _NO_PRIOR, floor=floor)
 
     @classmethod
     def beside(cls, now: float, past: Sequence[float], prior: Prior) -> _Scatter:
@@ -101,7 +120,11 @@ class _Scatter:
     def detectable(self, *, cells: int, fail_above: float) -> float:
         """The smallest ratio that is confirmed among so many cells in every other case."""
         needed = _NULL + quantile(1 - _CHANCE / cells, self.degrees) * self.error
-        return math.exp(max(needed, math.log1p(fail_above)))
+        return math.exp(min(max(needed, math.log1p(fail_above)), _HOPELESS))
+
+    def of_fresh_pairs(self, pairs: int) -> _Scatter:
+        """The same with as many pairs as the second stage has, instead of so many."""
+        return replace(self, error=self.error * math.sqrt(pairs / CONFIRM_PAIRS))
 
 
 def screen(pairs: Mapping[Key, Sequence[float]], *, floors: Mapping[Key, float] | None = None) -> Screening[Key]:
@@ -138,11 +161,11 @@ def judge_pairs(
     """
     if not first:
         return {}
-    prior = screen(first, floors=floors).prior
+    prior = _prior(first)
     confirmed = _confirm(
-        {cell: _Scatter.of(values, prior, floor=_floor(floors, cell)) for cell, values in second.items()}, fail_above
+        {cell: _Scatter.of_later(values, prior, floor=_floor(floors, cell)) for cell, values in second.items()},
+        fail_above,
     )
-    narrower = math.sqrt(SCREEN_PAIRS / CONFIRM_PAIRS)
     found = {}
     for cell, values in first.items():
         scatter = _Scatter.of(values, prior, floor=_floor(floors, cell))
@@ -151,7 +174,7 @@ def judge_pairs(
             suspect = _looks_changed(scatter, _SCREEN_CHANCE, _SCREEN_MARGIN) and scatter.mean > 0
             verdict = Verdict.SUSPECT if suspect else _calm(scatter.ratio(), fail_above)
             judgment = Judgment(verdict=verdict, ratio=scatter.ratio())
-        fresh = replace(scatter, error=scatter.error * narrower)
+        fresh = scatter.of_fresh_pairs(len(values))
         found[cell] = replace(judgment, detectable=fresh.detectable(cells=len(first), fail_above=fail_above))
     return found
 
@@ -180,11 +203,12 @@ def judge_history(
     found = {}
     for cell, judgment in _confirm(scatters, fail_above).items():
         above = [value - statistics.fmean(base[cell]) for value in candidate[cell]]
-        agreed = len(above) >= FEWEST_PROCESSES and (min(above) >= least or max(above) <= -least)
+        enough = len(above) >= FEWEST_PROCESSES
+        agreed = enough and (min(above) >= least or max(above) <= -least)
         found[cell] = replace(
             judgment,
             verdict=judgment.verdict if agreed else _UNCONFIRMED.get(judgment.verdict, judgment.verdict),
-            detectable=scatters[cell].detectable(cells=len(base), fail_above=fail_above),
+            detectable=scatters[cell].detectable(cells=len(base), fail_above=fail_above) if enough else None,
         )
     return found
 
@@ -218,11 +242,7 @@ def judge_single(
         cell: _Scatter(mean=ratios[cell], error=error, degrees=degrees) for cell, (error, degrees) in known.items()
     }
     for cell, judgment in _confirm(scatters, fail_above).items():
-        found[cell] = replace(
-            judgment,
-            verdict=_UNCONFIRMED.get(judgment.verdict, judgment.verdict),
-            detectable=scatters[cell].detectable(cells=len(scatters), fail_above=fail_above),
-        )
+        found[cell] = replace(judgment, verdict=_UNCONFIRMED.get(judgment.verdict, judgment.verdict))
     return found
 
 
@@ -245,8 +265,7 @@ def detectable_in_pairs(pairs: Mapping[Key, Sequence[float]], *, fail_above: flo
     prior = _prior(pairs)
     found = {}
     for cell, values in pairs.items():
-        scatter = _Scatter.of(values, prior)
-        fresh = replace(scatter, error=scatter.error * math.sqrt(len(values) / CONFIRM_PAIRS))
+        fresh = _Scatter.of(values, prior).of_fresh_pairs(len(values))
         found[cell] = fresh.detectable(cells=len(pairs), fail_above=fail_above)
     return found
 

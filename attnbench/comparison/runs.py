@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnbench.comparison import rules
@@ -15,46 +15,68 @@ from attnbench.comparison.noise import Noise
 from attnbench.comparison.rules import Judgment
 from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.errors import NotComparableError, UsageError
-from attnbench.record import unlike
+from attnbench.record import Ceilings, unlike
 from attnbench.store import StoredRun, find_runs, is_run
-from attnbench.table import blocks_of
+from attnbench.table import anchor, blocks_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """Base runs, and those that were left out."""
+    """Base runs, and what is to be said of those that were left out."""
 
     runs: tuple[StoredRun, ...]
     remarks: tuple[str, ...] = ()
 
 
 def gather(paths: Sequence[Path], candidate: StoredRun) -> Gathered:
-    """The base runs that paths name. Of a directory of runs, those of the candidate's suite and fingerprint.
+    """The base runs that paths name. Of a directory of runs, those that the candidate can be compared with.
 
     Raises:
         StoredRunError: There is no run, or one is damaged.
-        NotComparableError: A directory holds runs, and none that may be compared.
+        NotComparableError: A directory holds runs, and none that can be compared.
     """
     runs: list[StoredRun] = []
-    remarks = []
+    remarks: list[str] = []
     for path in paths:
         found = find_runs(path, but=candidate.path)
         if is_run(path):
             runs += found
             continue
-        alike = [run for run in found if _names(run) & _names(candidate)]
-        alike = [run for run in alike if not _unlike(run, candidate)]
-        if not alike:
-            other = [run for run in found if _names(run) & _names(candidate)] or found
-            fields = "; ".join(_unlike(other[-1], candidate))
-            raise NotComparableError(
-                f"{path} holds no run that {candidate.path} can be compared with: the newest was not measured alike "
-                f"({fields or f'{_named(other[-1])}, not {_named(candidate)}'})"
-            )
-        runs += alike
-        if left := len(found) - len(alike):
-            remarks.append(f"{left} runs in {path} are of other suites or machines and were left out.")
+        fitting = select(found, candidate, of=str(path))
+        runs += fitting.runs
+        remarks += fitting.remarks
     return Gathered(runs=tuple(runs), remarks=tuple(remarks))
+
+
+def select(found: Sequence[StoredRun], candidate: StoredRun, *, of: str) -> Gathered:
+    """Of some runs those of the candidate's suite and fingerprint that are whole, each once, and not itself.
+
+    Args:
+        found: Oldest first.
+        candidate: What is to be compared with them.
+        of: What holds them, for messages.
+
+    Raises:
+        NotComparableError: There is none.
+    """
+    ours = [run for run in found if _names(run) & _names(candidate)]
+    alike = [run for run in ours if not _unlike(run, candidate)]
+    others = {run.identity: run for run in alike if run.identity != candidate.identity}
+    whole = [run for run in others.values() if not run.table.empty and not run.missing and _has_anchors(run, candidate)]
+    if not whole:
+        if alike:
+            why = "it has itself alone" if not others else "every other run was cut short"
+        elif ours:
+            why = f"the newest was not measured alike: {'; '.join(_unlike(ours[-1], candidate))}"
+        else:
+            why = f"the newest is of {_named(found[-1])}, not {_named(candidate)}" if found else "it is empty"
+        raise NotComparableError(f"{of} holds no run that {candidate.path} can be compared with: {why}")
+    remarks = []
+    if left := len(found) - len(alike):
+        remarks.append(f"{left} runs of {of} are of other suites or machines and were left out.")
+    if left := len(others) - len(whole):
+        remarks.append(f"{left} runs of {of} were cut short and were left out.")
+    return Gathered(runs=tuple(whole), remarks=tuple(remarks))
 
 
 def compare(
@@ -69,93 +91,131 @@ def compare(
     """Compare a run with one or several earlier ones.
 
     Args:
-        base: Oldest first. A cell that six or more have is judged by how far they scatter; of others nothing is
-            confirmed.
+        base: A cell that six or more have is judged by how far they scatter; of others nothing is confirmed.
         candidate: The newer run.
         fail_above: The slowdown that fails, such as 0.05.
-        anyway: Whether to compare runs of unequal fingerprints, or one that was cut short; the comparison says so.
+        anyway: Whether to compare runs of unequal fingerprints, or that were cut short; the comparison says so.
         noise: How far processes scatter on this machine, for cells without a history.
         remarks: What its reader must know besides.
 
     Raises:
         UsageError: A run is given twice, or holds nothing.
-        NotComparableError: Fingerprints differ, the candidate was cut short, or no cell was measured in both.
+        NotComparableError: Fingerprints differ, or a run was cut short.
     """
     _check_distinct([*base, candidate])
-    differ = list(dict.fromkeys(field for run in base for field in _unlike(run, candidate)))
+    runs = sorted(base, key=lambda run: str(run.environment.get("started_at", "")))
+    differ = list(dict.fromkeys(field for run in runs for field in _unlike(run, candidate)))
+    if not anyway:
+        _check_comparable(runs, candidate)
     said = list(remarks)
-    _check_alike(base[-1], candidate, differ, anyway=anyway)
-    missing = 0 if candidate.cells is None else candidate.cells - len(candidate.table)
-    if missing > 0:
-        said.append(f"The candidate was cut short: {missing} of its cells were not measured.")
-    rows, ours = [rows_of(run.table) for run in base], rows_of(candidate.table)
+    said += [f"{run.path} was cut short: {run.missing} cells are missing." for run in (*runs, candidate) if run.missing]
+    rows, ours = [rows_of(run.table) for run in runs], rows_of(candidate.table)
     margin = fail_above if fail_above is not None else rules.HISTORY_MARGIN
-    judgments, histories = _judge(base, rows, candidate, ours, margin, noise)
-    keys = {**{key: None for one in rows for key in one}, **dict.fromkeys(ours)}
+    history = _History(runs=runs, rows=rows, candidate=candidate, ours=ours)
+    judgments = history.judge(margin, noise)
+    keys = {**dict.fromkeys(rows[-1]), **dict.fromkeys(ours)}  # what only older runs had is no longer asked for
     cells = worst_first(
         [verdict_of(key, [one[key] for one in rows if key in one], ours.get(key), judgments.get(key)) for key in keys]
     )
     comparison = Comparison(
         suite=str(candidate.suite.get("name") or ", ".join(sorted(_names(candidate)))),
         device=str(candidate.environment.get("device_name", "")),
-        base=str(base[0].path) if len(base) == 1 else _count(len(base)),
+        base=str(runs[0].path) if len(runs) == 1 else _count(len(runs)),
         candidate=str(candidate.path),
-        method=_method(len(base), histories, len(judgments), noise),
+        method=_method(len(runs), len(history.past), len(judgments), noise),
         cells=cells,
         fail_above=1 + margin,
         detectable=median_detectable(cells),
-        differences=tuple(differences(base[-1].environment, candidate.environment)),
+        differences=tuple(differences(runs[-1].environment, candidate.environment)),
         unlike=tuple(differ),
-        remarks=tuple(said),
+        remarks=(*said, *history.remarks()),
     )
-    if not comparison.compared:
-        common = any(cell.verdict not in (Verdict.NEW, Verdict.GONE) for cell in cells)
-        why = "were measured in neither or in one alone" if common else "have no cell in common"
-        raise NotComparableError(
-            f"nothing can be compared: the cells of {base[-1].path} and {candidate.path} {why} "
-            f"({_named(base[-1])} and {_named(candidate)})"
-        )
-    return comparison
+    if comparison.compared:
+        return comparison
+    common = any(cell.verdict not in (Verdict.NEW, Verdict.GONE) for cell in cells)
+    why = "were measured in neither or in one alone" if common else "have no cell in common"
+    return replace(
+        comparison,
+        obstacle=f"nothing can be compared: {runs[-1].path} and {candidate.path} {why} "
+        f"({_named(runs[-1])} and {_named(candidate)})",
+    )
 
 
-def _judge(
-    base: Sequence[StoredRun],
-    rows: Sequence[Mapping[Cell, Row]],
-    candidate: StoredRun,
-    ours: Mapping[Cell, Row],
-    margin: float,
-    noise: Noise | None,
-) -> tuple[dict[Cell, Judgment], int]:
-    """What the latencies say of every cell that was measured in both, and how many cells have a history."""
-    past: dict[Cell, list[float]] = {}
-    now: dict[Cell, list[float]] = {}
-    ratios: dict[Cell, float] = {}
-    processes: dict[Cell, tuple[int, int]] = {}
-    for key, row in ours.items():
-        before = [(run, one[key]) for run, one in zip(base, rows, strict=True) if is_ok(one.get(key))]
-        if not before or not is_ok(row):
-            continue
-        if len(before) >= rules.FEWEST_RUNS:
-            past[key] = [_anchored(run, earlier, earlier["latency_ms"]) for run, earlier in before]
-            blocks = list(blocks_of(row).values()) or [row["latency_ms"]]
-            now[key] = [_anchored(candidate, row, latency_ms) for latency_ms in blocks]
-        elif noise is not None:
-            earlier_ms = statistics.fmean(_anchored(run, earlier, earlier["latency_ms"]) for run, earlier in before)
-            ratios[key] = _anchored(candidate, row, row["latency_ms"]) - earlier_ms
-            processes[key] = int(row["blocks"]), sum(int(earlier["blocks"]) for _, earlier in before)
-        else:
-            earlier_ms = statistics.fmean(math.log(earlier["latency_ms"]) for _, earlier in before)
-            ratios[key] = math.log(row["latency_ms"]) - earlier_ms
-    spreads = noise.errors(processes) if noise is not None else None
-    found = rules.judge_history(past, now, fail_above=margin)
-    return {**found, **rules.judge_single(ratios, spreads=spreads, fail_above=margin)}, len(past)
+class _History:
+    """Base runs and a candidate, cell by cell."""
+
+    def __init__(
+        self,
+        *,
+        runs: Sequence[StoredRun],
+        rows: Sequence[Mapping[Cell, Row]],
+        candidate: StoredRun,
+        ours: Mapping[Cell, Row],
+    ) -> None:
+        self._candidate = candidate
+        self._ours = {key: row for key, row in ours.items() if is_ok(row)}
+        self._before = {
+            key: [(run, one[key]) for run, one in zip(runs, rows, strict=True) if is_ok(one.get(key))]
+            for key in self._ours
+        }
+        self._unanchored = False
+        self.past: dict[Cell, list[float]] = {}
+        """By cell with a history, its values in the base runs."""
+
+    def judge(self, margin: float, noise: Noise | None) -> dict[Cell, Judgment]:
+        """What the latencies say of every cell that was measured in both."""
+        now: dict[Cell, list[float]] = {}
+        ratios: dict[Cell, float] = {}
+        processes: dict[Cell, tuple[int, int]] = {}
+        for key, row in self._ours.items():
+            before = self._before[key]
+            if not before:
+                continue
+            anchors = self._anchors(row, before)
+            ours = [math.log(latency_ms) - anchors[0] for latency_ms in _processes(row)]
+            theirs = [
+                math.log(one["latency_ms"]) - anchor for (_, one), anchor in zip(before, anchors[1:], strict=True)
+            ]
+            if len(before) >= rules.FEWEST_RUNS:
+                self.past[key], now[key] = theirs, ours
+            elif noise is not None:
+                ratios[key] = statistics.fmean(ours) - statistics.fmean(theirs)
+                processes[key] = len(ours), sum(len(_processes(one)) for _, one in before)
+            else:
+                earlier = statistics.fmean(math.log(one["latency_ms"]) for _, one in before)
+                ratios[key] = math.log(row["latency_ms"]) - earlier
+        spreads = noise.errors(processes) if noise is not None else None
+        found = rules.judge_history(self.past, now, fail_above=margin)
+        return {**found, **rules.judge_single(ratios, spreads=spreads, fail_above=margin)}
+
+    def remarks(self) -> list[str]:
+        """What a reader must know of how it was judged."""
+        if not self._unanchored:
+            return []
+        return [
+            "Some runs lack their copy and matmul anchors: a machine that is slower as a whole looks like slower cells."
+        ]
+
+    def _anchors(self, row: Row, before: Sequence[tuple[StoredRun, Row]]) -> list[float]:
+        """Of the candidate and of every base run; where one of them has none, none counts."""
+        ceilings = [
+            run.environment.get("ceilings", {}).get(row["dtype"])
+            for run in (self._candidate, *(run for run, _ in before))
+        ]
+        if all(ceilings):
+            return [anchor(Ceilings(**one)) for one in ceilings]
+        self._unanchored = True
+        return [0.0] * len(ceilings)
 
 
-def _anchored(run: StoredRun, row: Row, latency_ms: float) -> float:
-    """The logarithm of a latency over the run's own anchors, where it has them."""
-    ceilings = run.environment.get("ceilings", {}).get(row["dtype"])
-    anchor = -(math.log(ceilings["bytes_per_s"]) + math.log(ceilings["flops_per_s"])) / 2 if ceilings else 0.0
-    return math.log(latency_ms) - anchor
+def _has_anchors(run: StoredRun, candidate: StoredRun) -> bool:
+    """Whether a run that was killed in its last moments lacks what the candidate has."""
+    return bool(run.environment.get("ceilings")) or not candidate.environment.get("ceilings")
+
+
+def _processes(row: Row) -> list[float]:
+    """The latencies of a cell's blocks; of a table that does not tell them, the cell's."""
+    return list(blocks_of(row).values()) or [row["latency_ms"]]
 
 
 def _unlike(before: StoredRun, after: StoredRun) -> list[str]:
@@ -163,30 +223,31 @@ def _unlike(before: StoredRun, after: StoredRun) -> list[str]:
     return unlike(*(run.environment.get("fingerprint", {}) for run in (before, after)))
 
 
-def _check_alike(base: StoredRun, candidate: StoredRun, differ: Sequence[str], *, anyway: bool) -> None:
-    if anyway:
-        return
-    if differ:
-        raise NotComparableError(
-            f"{base.path} and {candidate.path} were not measured alike: {'; '.join(differ)}; "
-            "measure both on one machine, or add --anyway"
-        )
-    if candidate.cells is not None and len(candidate.table) < candidate.cells:
-        raise NotComparableError(
-            f"{candidate.path} was cut short: it has {len(candidate.table)} of {candidate.cells} cells; "
-            f"go on with attnbench run SUITE --resume {candidate.path}, or add --anyway"
-        )
+def _check_comparable(runs: Sequence[StoredRun], candidate: StoredRun) -> None:
+    for run in runs:
+        if fields := _unlike(run, candidate):
+            raise NotComparableError(
+                f"{run.path} and {candidate.path} were not measured alike: {'; '.join(fields)}; "
+                "measure both on one machine, or add --anyway"
+            )
+    for run in (*runs, candidate):
+        if run.missing:
+            raise NotComparableError(
+                f"{run.path} was cut short: it has {len(run.table)} of {run.cells} cells; "
+                f"go on with attnbench run SUITE --resume {run.path}, or add --anyway"
+            )
 
 
 def _check_distinct(runs: Sequence[StoredRun]) -> None:
-    seen = set()
+    seen: dict[object, StoredRun] = {}
     for run in runs:
         if run.table.empty:
             raise UsageError(f"{run.path} holds nothing: it was cut short before anything was measured")
-        place = run.path.resolve()
-        if place in seen:
-            raise UsageError(f"{run.path} is given twice; a run compared with itself says nothing")
-        seen.add(place)
+        for key in (run.path.resolve(), *([run.identity] if run.environment else [])):
+            if key in seen:
+                copied = "" if seen[key].path == run.path else f" ({seen[key].path} is a copy of it)"
+                raise UsageError(f"{run.path} is given twice{copied}; a run compared with itself says nothing")
+            seen[key] = run
 
 
 def _method(runs: int, histories: int, judged: int, noise: Noise | None) -> str:

@@ -93,6 +93,8 @@ class Comparison:
     """Fields of the fingerprint that differ, where it was compared anyway."""
     remarks: tuple[str, ...] = ()
     """What else a reader must know, sentence by sentence."""
+    obstacle: str = ""
+    """Why nothing could be compared; empty where something was."""
 
     @property
     def counts(self) -> dict[Verdict, int]:

@@ -1,7 +1,8 @@
 """Two environments on one device, in turn: pairs of fresh processes, so that what slows the machine slows both.
 
-Processes alternate base, candidate, candidate, base, and so on, each measuring every cell once in the same order. After
-a first stage, cells that look changed are measured again in fresh pairs, and cells that broke are tried once more.
+Processes alternate base, candidate, candidate, base, and so on, each measuring every cell once in the same order. A
+cell that fails in one of them is tried again in the next. After a first stage, cells that look changed are measured in
+fresh pairs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from attnbench.execution.process import Abandoned
 from attnbench.execution.resumption import Progress
 from attnbench.execution.session import Outcome, Session, Stop, plan
 from attnbench.execution.supervisor import Supervisor
-from attnbench.journal import Journal
-from attnbench.pairing import BASE, CANDIDATE, Pairing, Party, read_pairing
+from attnbench.journal import JOURNAL, Journal
+from attnbench.pairing import ATTEMPTS, BASE, CANDIDATE, Pairing, Party, read_pairing
 from attnbench.record import Case, Environment, Record, unlike
 from attnbench.revision import commit_of
 from attnbench.suite import Suite
@@ -41,6 +42,8 @@ class Side:
     interpreter: Interpreter
     named: str
     """As the user named it."""
+    known_backends: tuple[str, ...]
+    """Names that mean a backend in one of the two environments."""
 
 
 Place = tuple[str, int]
@@ -49,14 +52,14 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class SecondStage:
-    """What is measured after the first stage. Both questions are asked of the directory as it lies on disk."""
+    """What is measured after the first stage."""
 
+    begin: Callable[[Environment], None]
+    """Told the machine before anything is measured there."""
     changed: Callable[[Path], Collection[Place]]
-    """Which cells look slower or faster: they are measured in fresh pairs."""
+    """Given the directory as it lies on disk: which cells look slower or faster. They are measured in fresh pairs."""
     pairs: int
     """How many."""
-    broken: Callable[[Path], Collection[Place]]
-    """Which cells the candidate alone failed, in either stage: they are tried once more."""
 
 
 @dataclass(kw_only=True)
@@ -107,6 +110,8 @@ def alternate(
     began = time.monotonic()
     if resume is None:
         check_output(output)
+    else:
+        _check_resumable(resume, sides)
     observer = observer or Observer()
     workers = {
         name: Supervisor(threads=side.suite.measure.threads, interpreter=side.interpreter)
@@ -118,17 +123,29 @@ def alternate(
             described = {name: _describe(name, side, workers[name], stop) for name, side in sides.items()}
             _check_devices(described)
             answers = _answers(sides, described)
+            if second_stage is not None:
+                second_stage.begin(described[BASE].environment)
             with device_lock(
                 described[BASE].device_id,
                 suite=sides[BASE].suite.name,
                 waiting=observer.waiting if wait else None,
                 abandon=stop.soon,
             ):
-                directory, progress = _open(sides, described, kind=kind, pairs=pairs, output=output, resume=resume)
-                with _sessions(sides, workers, described, answers, directory, progress, observer, stop) as sessions:
+                pairing = _pairing(sides, described, kind=kind, pairs=pairs)
+                if resume is None:
+                    directory = _open(sides, described, pairing, output)
+                    progress = {name: Progress(attempts=ATTEMPTS) for name in sides}
+                    environments = {name: one.environment for name, one in described.items()}
+                else:
+                    directory = resume
+                    pairing = _check_pairing(resume, pairing)
+                    progress, environments = _progress(resume, sides, described)
+                with _sessions(sides, workers, environments, answers, directory, progress, observer, stop) as sessions:
                     found = Alternation(directory=directory)
                     found.outcomes = {name: session.outcome for name, session in sessions.items()}
                     _run(sessions, pairs, second_stage, directory, observer)
+                if not found.interrupted:
+                    write_json(directory / Pairing.FILE, replace(pairing, finished=True).to_json())
         except Abandoned:
             raise WorkerError("interrupted before anything was measured") from None
         finally:
@@ -174,13 +191,20 @@ def _answers(sides: dict[str, Side], described: dict[str, Described]) -> dict[st
     """What each side says of its backends.
 
     A backend of both that leads nowhere on one side cannot run there: that is what is to be found out. Elsewhere it is
-    a mistake.
+    a mistake, and so are two paths that both sides pass by.
     """
+    paths = {side.interpreter.path for side in sides.values()}
     both = zip(described[BASE].backends, described[CANDIDATE].backends, strict=True)
     for index, (ours, theirs) in enumerate(both):
+        where = sides[BASE].suite.where("backends", index)
         invalid = [answer.invalid for answer in (ours, theirs) if answer.invalid]
         if len(invalid) == len(sides) or (invalid and ours.name != theirs.name):
-            raise SuiteError(f"{sides[BASE].suite.where('backends', index)}: {invalid[0]}")
+            raise SuiteError(f"{where}: {invalid[0]}")
+        if len(paths) > 1 and ":" in ours.name and ours.name == theirs.name and ours.file and ours.file == theirs.file:
+            raise SuiteError(
+                f"{where}: backend {ours.name} is {ours.file} on both sides; give --base-path and --candidate-path "
+                "directories that hold its module"
+            )
     return {
         name: {
             answer.name: replace(answer, unavailable=answer.invalid or answer.unavailable) for answer in one.backends
@@ -189,17 +213,8 @@ def _answers(sides: dict[str, Side], described: dict[str, Described]) -> dict[st
     }
 
 
-def _open(
-    sides: dict[str, Side],
-    described: dict[str, Described],
-    *,
-    kind: str,
-    pairs: int,
-    output: Path | None,
-    resume: Path | None,
-) -> tuple[Path, dict[str, Progress]]:
-    """The directory, and what it holds of each side."""
-    pairing = Pairing(
+def _pairing(sides: dict[str, Side], described: dict[str, Described], *, kind: str, pairs: int) -> Pairing:
+    return Pairing(
         kind=kind,
         pairs=pairs,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -213,49 +228,70 @@ def _open(
             for name, side in sides.items()
         },
     )
-    if resume is not None:
-        _check_pairing(resume, pairing)
-        return resume, _progress(resume, sides, described)
+
+
+def _open(sides: dict[str, Side], described: dict[str, Described], pairing: Pairing, output: Path | None) -> Path:
+    """A directory with everything that can be gone on with."""
     check_output(output)  # once more: another run may have used it while this one waited
     suite = sides[BASE].suite
     directory = run_directory(output, suite=suite.name, machine=described[BASE].environment.machine)
     for name, side in sides.items():
         start(directory / name, side.suite.text, described[name].environment)
-    write_json(directory / pairing.FILE, pairing.to_json())
-    return directory, {name: Progress() for name in sides}
+        (directory / name / JOURNAL).touch()
+    write_json(directory / Pairing.FILE, pairing.to_json())
+    return directory
 
 
-def _check_pairing(directory: Path, now: Pairing) -> None:
-    before = read_pairing(directory)
-    for name, was in asdict(replace(before, started_at=now.started_at)).items():
-        if was != (is_now := asdict(now)[name]):
-            raise UsageError(
-                f"--resume {directory}: {name} was {was} and is {is_now}; give the same options, or run anew"
-            )
-
-
-def _progress(directory: Path, sides: dict[str, Side], described: dict[str, Described]) -> dict[str, Progress]:
-    """What a directory holds; of a pair that is not whole, nothing: its halves would lie hours apart."""
-    progress = {}
+def _check_resumable(directory: Path, sides: dict[str, Side]) -> None:
+    """See that a directory holds an A/B comparison of this suite, before anything is started."""
+    read_pairing(directory)
     for name, side in sides.items():
-        resumption.check_suite(directory / name, side.suite)
-        resumption.check_environment(directory / name, described[name].environment)
-        cases = side.suite.cases(described[name].environment.device)
-        resumption.check_cases(directory / name, cases, described[name].environment.device)
-        progress[name] = resumption.read_progress(directory / name, cases, side.suite.backends)
+        resumption.check_suite(directory / name, side.suite, side.known_backends)
+        resumption.check_writable(directory / name)
+
+
+def _check_pairing(directory: Path, now: Pairing) -> Pairing:
+    """See that it is the same two sides as before."""
+    before = read_pairing(directory)
+    was, is_now = _sides(before), _sides(now)
+    for name, value in was.items():
+        if value != is_now[name]:
+            raise UsageError(
+                f"--resume {directory}: {name} was {value} and is {is_now[name]}; give the same options, or run anew"
+            )
+    return before
+
+
+def _sides(pairing: Pairing) -> dict[str, object]:
+    """What must stay as it was, by how people call it."""
+    found: dict[str, object] = {"kind": pairing.kind, "pairs": pairing.pairs, "backends": pairing.backends}
+    for name, party in pairing.parties.items():
+        found |= {f"--{name}": party.environment, f"the Python of {name}": party.python, f"--{name}-path": party.path}
+    return found
+
+
+def _progress(
+    directory: Path, sides: dict[str, Side], described: dict[str, Described]
+) -> tuple[dict[str, Progress], dict[str, Environment]]:
+    """What a directory holds; of a pair that is not whole, nothing: its halves would lie hours apart."""
+    progress, environments = {}, {}
+    for name, side in sides.items():
+        place, environment = directory / name, described[name].environment
+        cases = side.suite.cases(environment.device)
+        resumption.check_cases(place, cases, environment.device, side.known_backends)
+        environments[name] = resumption.check_environment(place, environment, commit=side.interpreter.path is not None)
+        progress[name] = resumption.read_progress(place, cases, side.suite.backends, attempts=ATTEMPTS)
     whole = progress[BASE].done & progress[CANDIDATE].done
     for one in progress.values():
-        one.done = {(position, block) for position, block in one.done if (position, block) in whole} | {
-            (position, block) for position, block in one.done if position in one.failed
-        }
-    return progress
+        one.done = {key for key in one.done if key in whole or key[0] in one.failed}
+    return progress, environments
 
 
 @contextlib.contextmanager
 def _sessions(
     sides: dict[str, Side],
     workers: dict[str, Supervisor],
-    described: dict[str, Described],
+    environments: dict[str, Environment],
     answers: dict[str, dict[str, BackendAnswer]],
     directory: Path,
     progress: dict[str, Progress],
@@ -265,7 +301,7 @@ def _sessions(
     with contextlib.ExitStack() as stack:
         sessions = {}
         for name, side in sides.items():
-            environment: Environment = described[name].environment
+            environment = environments[name]
             cells = len(side.suite.cases(environment.device)) * len(side.suite.backends)
             sessions[name] = Session(
                 suite=side.suite,
@@ -302,12 +338,6 @@ def _run(
             _alternate(sessions, range(pairs, pairs + second_stage.pairs), observer, directory, only=changed)
     else:
         observer.announced("nothing looks changed: stage 2 is not needed")
-    if _cut_short(sessions):
-        return
-    if broken := second_stage.broken(directory):
-        observer.announced(f"what broke is tried once more in a fresh process ({_cells(broken)})")
-        with _finished(sessions):
-            _retry(sessions[CANDIDATE], broken, pairs + second_stage.pairs, observer, directory)
 
 
 @contextlib.contextmanager
@@ -369,16 +399,6 @@ def _plan(session: Session, block: int, only: Collection[Place] | None) -> list[
 
 def _cases(session: Session) -> list[Case]:
     return session.suite.cases(session.outcome.environment.device)
-
-
-def _retry(session: Session, broken: Collection[Place], block: int, observer: Observer, directory: Path) -> None:
-    """Cells that failed, once more: a machine that stalls makes a kernel look broken, too."""
-    cells = _plan(session, block, broken)
-    session.progress.failed -= {cell.position for cell in cells}
-    waiting = session.missing(cells)
-    observer.planned([_labelled(cell, CANDIDATE) for cell in waiting], directory)
-    session.run(waiting)
-    session.workers.close()
 
 
 class _Labelled(Observer):

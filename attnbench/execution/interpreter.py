@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,14 +15,17 @@ from attnbench.errors import UsageError
 
 OLDEST = (3, 11)
 _PROBE_TIMEOUT_S = 60.0
+_LEAKING = ("PYTHONPATH", "PYTHONHOME")
+"""Variables through which one environment's packages would be found in another."""
 # Any Python understands this much; nothing heavy is imported.
 _PROBE = f"""
-import json, sys
+import sys
+sys.path[:] = [path for path in sys.path if path]
+import json
 found = {{"version": list(sys.version_info[:3]), "executable": sys.executable, "torch": False, "backends": []}}
 if sys.version_info >= {OLDEST}:
     from importlib.metadata import entry_points
     from importlib.util import find_spec
-    sys.path[:] = [path for path in sys.path if path]
     found["torch"] = find_spec("torch") is not None
     found["backends"] = [point.name for point in entry_points(group={GROUP!r})]
 print(json.dumps(found))
@@ -39,11 +43,22 @@ class Interpreter:
     """Its version."""
     backends: tuple[str, ...] = ()
     """Names that packages installed there give backends."""
+    alone: bool = False
+    """Whether this process's Python path is none of its own."""
+
+    def environment(self) -> dict[str, str]:
+        """The variables its processes are started with."""
+        return {name: value for name, value in os.environ.items() if not (self.alone and name in _LEAKING)}
 
 
-def this_interpreter(*, path: Path | None = None) -> Interpreter:
-    """The one that runs this."""
-    return Interpreter(executable=Path(sys.executable), path=path)
+def this_interpreter(*, path: Path | None = None, alone: bool = False) -> Interpreter:
+    """The one that runs this.
+
+    Args:
+        path: A directory that comes first on its Python path.
+        alone: Whether it is beside another one, so that PYTHONPATH must not mean something to it.
+    """
+    return Interpreter(executable=Path(sys.executable), path=path, alone=alone)
 
 
 def find_interpreter(named: str, option: str, *, path: Path | None = None) -> Interpreter:
@@ -60,9 +75,11 @@ def find_interpreter(named: str, option: str, *, path: Path | None = None) -> In
     executable = _executable(named, option)
     try:
         done = subprocess.run(  # noqa: S603
-            [executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False
-        )
-        found = json.loads(done.stdout)
+            [executable, "-c", _PROBE],
+            capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False,
+            env={name: value for name, value in os.environ.items() if name not in _LEAKING},
+        )  # fmt: skip
+        found = json.loads((done.stdout.splitlines() or [""])[-1])  # what is installed there may print, too
         version = tuple(found["version"])
     except subprocess.TimeoutExpired:
         raise UsageError(f"{option} {named}: {executable} did not answer within {_PROBE_TIMEOUT_S:g} s") from None
@@ -80,11 +97,15 @@ def find_interpreter(named: str, option: str, *, path: Path | None = None) -> In
             f"{executable} -m pip install torch"
         )
     return Interpreter(
-        executable=Path(executable), path=path, python=spelled, backends=tuple(sorted(set(found["backends"])))
+        executable=Path(executable),
+        path=path,
+        python=spelled,
+        backends=tuple(sorted(set(found["backends"]))),
+        alone=True,
     )
 
 
-def check_path(path: Path | None, option: str) -> Path | None:
+def check_path(path: Path | None, option: str) -> None:
     """See that a directory for the Python path is one.
 
     Raises:
@@ -92,7 +113,6 @@ def check_path(path: Path | None, option: str) -> Path | None:
     """
     if path is not None and not path.is_dir():
         raise UsageError(f"{option} {path}: not a directory that exists; give the one that holds your modules")
-    return path
 
 
 def _executable(named: str, option: str) -> str:

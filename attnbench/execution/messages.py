@@ -46,6 +46,8 @@ class BackendAnswer:
     pattern: Pattern | None = None
     invalid: str | None = None
     """Why the name leads to no backend: a mistake in the suite."""
+    file: str | None = None
+    """Where its class was read from."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,8 @@ class WorkerProcess:
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         self._mark = secrets.token_hex(8)
         environment = {
-            **os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), MARK: self._mark,
+            **interpreter.environment(), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
+            MARK: self._mark,
         }  # fmt: skip
         self._guardian = Guardian(self._mark)
         try:

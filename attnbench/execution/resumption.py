@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from attnbench.backends import registry
 from attnbench.errors import NotComparableError, OutputError, StoredRunError, UsageError
 from attnbench.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
 from attnbench.record import Case, Ceilings, Environment, Record, Status
@@ -27,12 +27,17 @@ class Progress:
     """Positions of cells that failed: they are not tried again."""
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
     """By dtype, the highest over blocks."""
+    attempts: int = 1
+    """After so many failures a cell is given up; after one that nothing excuses, at once."""
+    _failures: Counter[int] = field(default_factory=Counter)
 
     def add(self, record: Record) -> None:
         """Take in one record."""
         self.done.add((record.position, record.block))
         if record.status is not Status.OK:
-            self.failed.add(record.position)
+            self._failures[record.position] += 1
+            if not record.status.excusable or self._failures[record.position] >= self.attempts:
+                self.failed.add(record.position)
         if found := record.ceilings:
             known = self.ceilings.get(record.problem.dtype, found)
             self.ceilings[record.problem.dtype] = Ceilings(
@@ -41,8 +46,13 @@ class Progress:
             )
 
 
-def check_suite(directory: Path, suite: Suite) -> None:
+def check_suite(directory: Path, suite: Suite, known_backends: Sequence[str]) -> None:
     """See that a directory holds a run of this very suite.
+
+    Args:
+        directory: The run's.
+        suite: What is to be gone on with.
+        known_backends: Names that mean a backend.
 
     Raises:
         StoredRunError: It is not a run.
@@ -55,20 +65,20 @@ def check_suite(directory: Path, suite: Suite) -> None:
     for name in (SUITE, ENVIRONMENT):
         if not (directory / name).is_file():
             raise StoredRunError(f"--resume {directory}: it lacks {name}; run anew")
-    before = load_suite(directory / SUITE, known_backends=registry.names())
+    before = load_suite(directory / SUITE, known_backends=known_backends)
     for name in ("name", "device", "backends"):
         _compare(directory, name, getattr(before, name), getattr(suite, name))
     for name, value in asdict(before.measure).items():
         _compare(directory, f"measure.{name}", value, getattr(suite.measure, name))
 
 
-def check_cases(directory: Path, cases: Sequence[Case], device: str) -> None:
+def check_cases(directory: Path, cases: Sequence[Case], device: str, known_backends: Sequence[str]) -> None:
     """See that the suite stands for the same cases as before.
 
     Raises:
         UsageError: It does not: with the first case that differs.
     """
-    before = load_suite(directory / SUITE, known_backends=registry.names()).cases(device)
+    before = load_suite(directory / SUITE, known_backends=known_backends).cases(device)
     for old, new in zip(before, cases, strict=False):
         _compare(directory, "the case", old.name, new.name)
         for part in fields(old.problem):
@@ -81,8 +91,13 @@ def check_cases(directory: Path, cases: Sequence[Case], device: str) -> None:
     _compare(directory, "the number of cases", len(before), len(cases))
 
 
-def check_environment(directory: Path, environment: Environment) -> Environment:
+def check_environment(directory: Path, environment: Environment, *, commit: bool = False) -> Environment:
     """See that the machine, and what is installed there, is what it was.
+
+    Args:
+        directory: The run's.
+        environment: As it is now.
+        commit: Whether the commit must be the same, too.
 
     Returns:
         The environment as it was stored.
@@ -94,8 +109,9 @@ def check_environment(directory: Path, environment: Environment) -> Environment:
         before = Environment.from_json(json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError):
         raise StoredRunError(f"{directory / ENVIRONMENT}:1: not an environment; the file is damaged") from None
-    old = before.fingerprint | {name: getattr(before, name) for name in _SAME}
-    new = environment.fingerprint | {name: getattr(environment, name) for name in _SAME}
+    same = (*_SAME, "commit") if commit else _SAME
+    old = before.fingerprint | {name: getattr(before, name) for name in same}
+    new = environment.fingerprint | {name: getattr(environment, name) for name in same}
     for name, value in old.items():
         if value != new[name]:
             was, now = _difference(value, new[name])
@@ -105,13 +121,13 @@ def check_environment(directory: Path, environment: Environment) -> Environment:
     return before
 
 
-def read_progress(directory: Path, cases: Sequence[Case], backends: Sequence[str]) -> Progress:
+def read_progress(directory: Path, cases: Sequence[Case], backends: Sequence[str], *, attempts: int = 1) -> Progress:
     """What the journal of a run holds.
 
     Raises:
         StoredRunError: It is damaged, or holds cells that this suite does not have there.
     """
-    progress = Progress()
+    progress = Progress(attempts=attempts)
     names = [(case.name, backend) for case in cases for backend in backends]
     for record in read_journal(directory):
         if record.position >= len(names) or names[record.position] != (record.case, record.backend):

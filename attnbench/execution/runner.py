@@ -73,7 +73,7 @@ def run_suite(
     if resume is None:
         check_output(output)
     else:
-        resumption.check_suite(resume, suite)
+        resumption.check_suite(resume, suite, registry.names())
         resumption.check_writable(resume)
     observer = observer or Observer()
     workers = Supervisor(threads=suite.measure.threads)
@@ -119,7 +119,7 @@ def _run(
         start(directory, suite.text, environment)
     else:
         directory = resume
-        resumption.check_cases(directory, cases, environment.device)
+        resumption.check_cases(directory, cases, environment.device, registry.names())
         environment = resumption.check_environment(directory, environment)
         progress = resumption.read_progress(directory, cases, suite.backends)
         observer.resuming(directory, done=len(progress.done), failed=len(progress.failed))

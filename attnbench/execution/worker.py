@@ -57,10 +57,10 @@ def main(inbox: int, outbox: int, path: str = "", gpu_library: str = "") -> None
     """
     _die_first()
     faulthandler.enable()
-    if path:
+    if path:  # and not the working directory: it may hold another revision of the same modules
         sys.path.insert(0, path)
-    # What a user's own modules are found by, after everything installed.
-    sys.path.append(str(Path.cwd()))
+    else:  # what a user's own modules are found by, after everything installed
+        sys.path.append(str(Path.cwd()))
     if gpu_library and find_spec("pynvml") is None:
         lend_library(gpu_library)
 
@@ -135,7 +135,8 @@ def _introduce(name: str, device_type: str) -> BackendAnswer:
             unavailable = unavailable or "it gave no reason"
     except Exception as error:  # a third party's code
         unavailable = f"asking whether it is available raised {describe_error(error)}"
-    return BackendAnswer(name=name, unavailable=unavailable, pattern=backend.pattern)
+    file = getattr(sys.modules.get(backend.__module__), "__file__", None)
+    return BackendAnswer(name=name, unavailable=unavailable, pattern=backend.pattern, file=file)
 
 
 def _explain(asked: Explain) -> Message:

@@ -55,8 +55,14 @@ def scatter(noise: Noise, *, fail_above: float | None = None) -> Sheet:
                 ),
             ),
         ),
-        notes=(_SEEN.format(100 * _margin(fail_above)), _BETWEEN),
+        notes=(_SEEN.format(100 * _margin(fail_above)), _BETWEEN, *_unmeasured(noise)),
     )
+
+
+def _unmeasured(noise: Noise) -> list[str]:
+    if not noise.unmeasured:
+        return []
+    return [f"{noise.unmeasured} more cells could not be measured: attnbench show {noise.path}/base says why."]
 
 
 def scatter_csv(noise: Noise, *, fail_above: float | None = None) -> str:

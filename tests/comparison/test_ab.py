@@ -130,27 +130,48 @@ def test_a_slowdown_below_what_fails_is_suspect(ab: Alternate, tmp_path: Path) -
     assert found.counts == {Verdict.SUSPECT: 3, Verdict.STABLE: 3}
 
 
-def test_what_breaks_is_tried_once_more_and_fails(ab: Alternate, tmp_path: Path) -> None:
+def test_what_fails_is_tried_again_in_the_next_process_and_broken_by_then(ab: Alternate, tmp_path: Path) -> None:
     done = ab(check=1, fails={CASES[0]: list(range(20))})
     assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.STABLE: 4}
-    assert "what broke is tried once more in a fresh process (2 cells)" in done.stderr
     assert "crashed: the stand-in was told to" in done.stdout
-    assert [one.block for one in read_journal(tmp_path / "out" / "candidate") if one.case == CASES[0]] == [0, 0, 15, 15]
+    # In the second pair it is the candidate's turn first, and after that nobody needs the base any more.
+    for side, blocks_tried in (("base", [0, 0]), ("candidate", [0, 0, 1, 1])):
+        tried = [one.block for one in read_journal(tmp_path / "out" / side) if one.case == CASES[0]]
+        assert sorted(tried) == blocks_tried
 
 
-def test_what_fails_in_fresh_pairs_only_is_tried_once_more_too(ab: Alternate, tmp_path: Path) -> None:
-    ab(check=0, slower={CASES[0]: 1.3}, fails={CASES[0]: [7]})
+def test_what_failed_in_one_process_is_suspect(ab: Alternate, tmp_path: Path) -> None:
+    done = ab("--strict", check=5, fails={CASES[0]: [2]})
     assert Counter(verdicts(tmp_path).values()) == {Verdict.SUSPECT: 2, Verdict.STABLE: 4}
-    (tmp_path / "out").rename(tmp_path / "first")
-    ab(check=1, slower={CASES[0]: 1.3}, fails={CASES[0]: list(range(7, 20))})
+    assert "failed in 1 of 5 processes (crashed: the stand-in was told to)" in " ".join(done.stdout.split())
+    assert judge(read_pairs(tmp_path / "out")).failed is False
+
+
+def test_a_failed_process_on_either_side_hides_no_slowdown(ab: Alternate, tmp_path: Path) -> None:
+    for name, side in (("in stage 1", [2]), ("in stage 2", [7])):
+        ab(check=1, slower={CASES[0]: 1.3}, fails={CASES[0]: side})
+        assert Counter(verdicts(tmp_path).values()) == {Verdict.REGRESSED: 2, Verdict.STABLE: 4}, name
+        (tmp_path / "out").rename(tmp_path / f"candidate {name}")
+        done = ab(check=1, slower={CASES[0]: 1.3}, base={"fails": {CASES[0]: side}})
+        assert Counter(verdicts(tmp_path).values()) == {Verdict.REGRESSED: 2, Verdict.STABLE: 4}, name
+        assert "1.3" in done.stdout
+        (tmp_path / "out").rename(tmp_path / f"base {name}")
+
+
+def test_what_breaks_in_fresh_pairs_only_broke(ab: Alternate, tmp_path: Path) -> None:
+    done = ab(check=1, slower={CASES[0]: 1.3}, fails={CASES[0]: list(range(7, 20))})
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.STABLE: 4}
+    assert "failed in 2 of 9 processes" in " ".join(done.stdout.split())
+
+
+def test_a_wrong_result_in_one_process_is_never_excused(ab: Alternate, tmp_path: Path) -> None:
+    ab(check=1, fails={CASES[0]: [3]}, status="wrong_result")
     assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.STABLE: 4}
 
 
-def test_what_failed_once_and_then_ran_is_suspect(ab: Alternate, tmp_path: Path) -> None:
-    done = ab("--strict", check=5, fails={CASES[0]: [2]})
-    assert Counter(verdicts(tmp_path).values()) == {Verdict.SUSPECT: 2, Verdict.STABLE: 4}
-    assert "failed once and ran when it was tried again" in " ".join(done.stdout.split())
-    assert judge(read_pairs(tmp_path / "out")).failed is False
+def test_memory_fails_also_where_too_few_pairs_tell_of_latency(ab: Alternate, tmp_path: Path) -> None:
+    ab(check=1, peak_bytes={CASES[0]: 2**26}, base={"fails": {CASES[0]: [1, 2]}})
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.REGRESSED: 2, Verdict.STABLE: 4}
 
 
 def test_a_backend_that_one_side_lacks_broke_or_is_fixed(ab: Alternate, tmp_path: Path) -> None:
@@ -177,6 +198,20 @@ def test_two_functions_are_never_compared(ab: Alternate, tmp_path: Path) -> None
     (tmp_path / "out").rename(tmp_path / "first")
     done = ab(check=0, pattern={"naive": "shifted"})
     assert done.stdout.count("the two sides compute different functions") == 3
+
+
+def test_where_nothing_was_compared_the_exports_say_so(ab: Alternate, tmp_path: Path) -> None:
+    ab("--export", "json=v.json", "--export", "junit=j.xml", check=4, pattern={"naive": "shifted", "sdpa": "shifted"})
+    assert json.loads((tmp_path / "v.json").read_text())["obstacle"].startswith("nothing can be compared")
+    assert (tmp_path / "j.xml").read_text().count("<skipped") == 6
+
+
+def test_noise_of_another_machine_is_refused_before_anything_is_measured(ab: Alternate, tmp_path: Path) -> None:
+    measured_noise(tmp_path, "--pairs", "5", "--output", "noise")
+    file = tmp_path / "noise" / NOISE
+    file.write_text(file.read_text().replace('"cores": 2', '"cores": 64'))
+    assert "was not measured alike: cores 64 -> 2" in ab("--noise", "noise", check=4).stderr
+    assert not (tmp_path / "out" / "pairs.json").exists()
 
 
 def test_memory_and_kernels_are_judged_beside_latency(ab: Alternate, tmp_path: Path) -> None:
@@ -231,14 +266,10 @@ def test_killed_at_any_moment_it_is_gone_on_with_and_no_half_of_a_pair_counts(
     assert process.returncode == 1, stderr
     assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.REGRESSED: 2, Verdict.STABLE: 2}
     pairs = read_pairs(tmp_path / "out")
-    for place, logs in pairs.logs().items():
-        assert list(logs) == list(range(15 if place[1] == 1 else 5))
-    # A half that was measured before a kill was measured anew beside its other half.
-    seen: dict[tuple[str, str, int], list[int]] = {}
-    for side in ("base", "candidate"):
-        for number, record in enumerate(read_journal(tmp_path / "out" / side)):
-            seen.setdefault((record.case, record.backend, record.block), []).append(number)
-    assert seen
+    assert {place: len(logs) for place, logs in pairs.first().items()} == {
+        (case, place): 5 for case in CASES[1:] for place in (0, 1)
+    }
+    assert {place: len(logs) for place, logs in pairs.second().items()} == {(case, 1): 10 for case in CASES[1:]}
 
 
 def test_a_run_that_is_interrupted_ends_with_3_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -253,7 +284,12 @@ def test_a_run_that_is_interrupted_ends_with_3_and_says_how_to_go_on(tmp_path: P
     other = start(tmp_path, "ab", "s.yaml", "--base-path", "base", "--candidate-path", ".", "--resume", "out")
     said = other.communicate(timeout=60)[1].splitlines()[-1]
     assert other.returncode == 2
-    assert said.startswith("attnbench: --resume out: parties was")
+    assert (
+        said == "attnbench: --resume out: --candidate-path was candidate and is .; give the same options, or run anew"
+    )
+    judged = start(tmp_path, "compare", "out")
+    assert "attnbench: out was cut short; go on with attnbench ab and its options" in judged.communicate(timeout=60)[1]
+    assert judged.returncode == 4
 
 
 def interpreter(file: Path, body: str) -> str:
@@ -295,7 +331,13 @@ def test_an_environment_that_cannot_serve_is_named(tmp_path: Path, body: str, sa
         (("s.yaml", "--base", "s.yaml"), 2, "s.yaml cannot be run: Permission denied"),
         (("s.yaml", "--candidate-path", "nowhere"), 2, "--candidate-path nowhere: not a directory that exists"),
         (("s.yaml", "--base-backend", "naive"), 2, "--base-backend and --candidate-backend go together; give both"),
-        (("s.yaml", "--base-path", ".", "--fail-above", "-1"), 2, "--fail-above -1: not a slowdown"),
+        (("s.yaml", "--base-path", ".", "--fail-above", "-1"), 2, "--fail-above -1: not a slowdown in percent"),
+        (("s.yaml", "--base-path", ".", "--fail-above", "inf"), 2, "--fail-above inf: not a slowdown in percent"),
+        (
+            ("s.yaml", "--base-backend", "naive", "--candidate-backend", "sdpa", "--backend", "swin"),
+            2,
+            "--backend: --base-backend and --candidate-backend say already what runs",
+        ),
         (("s.yaml", "--base-path", ".", "--export", "junit"), 2, "--export junit: no file to write"),
         (("s.yaml", "--base-path", ".", "--export", "github"), 2, "GITHUB_"),
         (("s.yaml", "--base-path", ".", "--noise", "nowhere"), 2, "nowhere cannot be read: No such file or directory"),
@@ -338,6 +380,9 @@ def test_noise_tells_the_smallest_slowdown_and_later_comparisons_use_it(ab: Alte
     assert {len(one.processes) for one in found.cells.values()} == {12}
     assert "attnbench ab would see a slowdown of" in stdout
     assert CASES[0] in stdout
+    judged = start(tmp_path, "compare", str(file.parent))
+    assert "is what attnbench noise wrote: both sides are the same" in judged.communicate(timeout=60)[1]
+    assert judged.returncode == 2
     done = ab("--noise", str(file.parent), check=0)
     assert f"No cell is taken to scatter less than in the A/A measurement {file.parent}." in " ".join(
         done.stdout.split()
@@ -347,7 +392,14 @@ def test_noise_tells_the_smallest_slowdown_and_later_comparisons_use_it(ab: Alte
     assert find_noise([tmp_path], {**found.fingerprint, "cores": 64}) is None
     with pytest.raises(NotComparableError, match="was not measured alike: cores 2 -> 64"):
         usable_noise(file, {"fingerprint": {**found.fingerprint, "cores": 64}})
-    for text, said in (("{}", "is damaged"), ('{"schema_version": 9}', "newer"), ('{"schema_version": 1}', "damaged")):
+    one_pair = found.to_json()
+    one_pair["cells"][0]["pairs"] = [0.1]
+    for text, said in (
+        ("{}", "is damaged"),
+        (json.dumps(one_pair), "are no two logarithms or more"),
+        ('{"schema_version": 9}', "newer"),
+        ('{"schema_version": 1}', "damaged"),
+    ):
         file.write_text(text)
         with pytest.raises(StoredRunError, match=said):
             read_noise(file)

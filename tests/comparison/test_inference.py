@@ -30,6 +30,12 @@ def test_cells_that_scatter_alike_share_one_variance() -> None:
     assert found.moderate(100.0, 4)[0] == pytest.approx(3.0, rel=0.3 if math.isinf(found.degrees) else 5)
 
 
+def test_no_cell_is_worth_more_than_all_of_them_together() -> None:
+    assert fit_prior([1.0, 1.0], 4).moderate(1.0, 4)[1] == 8
+    drawn = (np.random.default_rng(0).chisquare(4, 200) / 4).tolist()
+    assert fit_prior(drawn, 4).moderate(1.0, 4)[1] <= 800
+
+
 def test_a_single_cell_keeps_its_own_variance() -> None:
     assert fit_prior([2.0], 4).moderate(7.0, 4) == (7.0, 4)
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -68,6 +69,10 @@ def candidate(tmp_path: Path, *, slower: float = 1.0, name: str = "candidate", b
         for block in range(blocks)
     ]
     return store(tmp_path / name, cells, **fields)
+
+
+def day(number: int) -> dict[str, Any]:
+    return {"started_at": f"2026-02-{number:02}"}
 
 
 def compared(base: Sequence[Path], new: Path, **options: Any) -> Comparison:
@@ -171,8 +176,8 @@ def test_a_run_beside_itself_says_nothing(tmp_path: Path) -> None:
 
 
 def test_disjoint_runs_are_never_fine(tmp_path: Path) -> None:
-    with pytest.raises(NotComparableError, match="have no cell in common"):
-        compared([store(tmp_path / "a", [record("naive")])], store(tmp_path / "b", [record("sdpa")]))
+    found = compared([store(tmp_path / "a", [record("naive")])], store(tmp_path / "b", [record("sdpa")]))
+    assert "have no cell in common" in found.obstacle
 
 
 def test_a_directory_of_runs_is_its_runs_oldest_first_but_the_candidate(tmp_path: Path) -> None:
@@ -192,7 +197,7 @@ def test_of_a_directory_of_runs_those_that_may_be_compared_are_taken(tmp_path: P
     now = read_run(candidate(tmp_path))
     gathered = gather([tmp_path / "base"], now)
     assert len(gathered.runs) == 6
-    assert gathered.remarks == (f"2 runs in {tmp_path / 'base'} are of other suites or machines and were left out.",)
+    assert gathered.remarks == (f"2 runs of {tmp_path / 'base'} are of other suites or machines and were left out.",)
     assert "left out" in terminal.render(verdicts(compare(gathered.runs, now, remarks=gathered.remarks)), width=200)
 
 
@@ -216,14 +221,61 @@ def test_a_candidate_that_was_cut_short_is_refused_and_never_passes(tmp_path: Pa
     with pytest.raises(NotComparableError, match=r"cut short: it has 1 of 2 cells; go on with .* --resume"):
         compared([base], now)
     found = compared([base], now, anyway=True)
-    assert found.remarks == ("The candidate was cut short: 1 of its cells were not measured.",)
+    assert found.remarks == (f"{now} was cut short: 1 cells are missing.",)
     assert Verdict.GONE in found.counts
+
+
+def test_a_base_that_was_cut_short_is_refused_too_and_left_out_of_a_directory(tmp_path: Path) -> None:
+    runs = history(tmp_path, runs=6)
+    short = store(tmp_path / "base" / "short", [record("sdpa", "case 0", cells=12)])
+    now = candidate(tmp_path)
+    with pytest.raises(NotComparableError, match=r"short was cut short: it has 1 of 12 cells"):
+        compared([short], now)
+    gathered = gather([tmp_path / "base"], read_run(now))
+    assert [run.path for run in gathered.runs] == runs
+    assert gathered.remarks == (f"1 runs of {tmp_path / 'base'} were cut short and were left out.",)
+
+
+def test_anchors_count_where_every_run_has_them(tmp_path: Path) -> None:
+    runs, now = history(tmp_path), candidate(tmp_path, slower=1.4)
+    killed = store(tmp_path / "base" / "killed", [record("sdpa", f"case {cell}", kernel=FUSED) for cell in range(12)],
+                   ceilings={})  # fmt: skip
+    assert killed not in [run.path for run in gather([tmp_path / "base"], read_run(now)).runs]
+    found = compared([*runs, killed], now)
+    assert found.counts.keys() <= {Verdict.SUSPECT, Verdict.REGRESSED, Verdict.INCONCLUSIVE, Verdict.STABLE}
+    assert all(cell.ratio is not None and 0.5 < cell.ratio.value < 2 for cell in found.cells)
+    assert "Some runs lack their copy and matmul anchors" in found.remarks[0]
+
+
+def test_a_copy_of_a_run_is_that_run(tmp_path: Path) -> None:
+    runs = history(tmp_path, runs=6)
+    shutil.copytree(runs[0], tmp_path / "base" / "copy")
+    now = candidate(tmp_path)
+    shutil.copytree(now, tmp_path / "base" / "itself")
+    assert len(gather([tmp_path / "base"], read_run(now)).runs) == 6
+    with pytest.raises(UsageError, match=r"is given twice .* is a copy of it"):
+        compared([*runs, tmp_path / "base" / "copy"], now)
+
+
+def test_what_older_runs_alone_had_is_no_longer_asked_for(tmp_path: Path) -> None:
+    runs = history(tmp_path, runs=6)
+    old = store(tmp_path / "old", [record("sdpa", "removed")], started_at="2025-01-01")
+    found = compared([*runs, old], candidate(tmp_path))
+    assert Verdict.GONE not in found.counts
+    assert len(found.cells) == 12
+
+
+def test_the_run_that_differs_is_named(tmp_path: Path) -> None:
+    other = store(tmp_path / "other", [record()], cores=64, started_at="2025-01-01")
+    same = store(tmp_path / "same", [record()])
+    with pytest.raises(NotComparableError, match=r"other and .* were not measured alike: cores 64 -> 2"):
+        compared([other, same], store(tmp_path / "now", [record()]))
 
 
 def test_where_every_cell_fails_on_both_sides_nothing_was_compared(tmp_path: Path) -> None:
     one = failed("naive", Status.UNAVAILABLE, "no kernels")
-    with pytest.raises(NotComparableError, match=r"nothing can be compared: .* were measured in neither"):
-        compared([store(tmp_path / "a", [one])], store(tmp_path / "b", [one]))
+    nothing = compared([store(tmp_path / "a", [one], **day(1))], store(tmp_path / "b", [one], **day(2)))
+    assert "were measured in neither or in one alone" in nothing.obstacle
     found = compared([store(tmp_path / "c", [one, record("sdpa")])], store(tmp_path / "d", [one, record("sdpa")]))
     assert (found.idle, found.counts) == (1, {Verdict.INCONCLUSIVE: 1})
 
@@ -252,7 +304,7 @@ def test_beside_one_run_the_noise_of_the_machine_tells_calm_from_suspect(tmp_pat
     )  # fmt: skip
     found = compared([base], now, noise=noise)
     assert found.counts == {Verdict.SUSPECT: 1, Verdict.STABLE: 11}
-    assert found.detectable is not None
+    assert found.detectable is None
     assert "by how far processes scatter in the A/A measurement noise" in found.method
     assert not found.failed
 

@@ -93,6 +93,7 @@ COMPARISON = {
     "differences": "What changed between the environments, one change each.",
     "unlike": "Fields of the fingerprint that differ, where it was compared anyway.",
     "remarks": "What else a reader must know, sentence by sentence.",
+    "obstacle": "Why nothing could be compared; empty where something was.",
 }
 """By field of a comparison."""
 VERDICT = {

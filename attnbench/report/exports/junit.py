@@ -124,8 +124,8 @@ def _judged(cell: CellVerdict) -> _Result:
         return _Result.ERROR
     if cell.verdict.fails:
         return _Result.FAILURE
-    alone = cell.verdict in (Verdict.NEW, Verdict.GONE)
-    return _Result.SKIPPED if alone or cell.candidate_ms is None else _Result.PASSED
+    uncompared = cell.verdict in (Verdict.NEW, Verdict.GONE, Verdict.INCONCLUSIVE) and cell.ratio is None
+    return _Result.SKIPPED if uncompared or cell.candidate_ms is None else _Result.PASSED
 
 
 def _of_row(row: Mapping[Any, Any]) -> _Entry:

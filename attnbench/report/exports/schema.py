@@ -47,7 +47,7 @@ def _comparison() -> Schema:
         "compared": _COUNT,
         "idle": _COUNT,
         "counts": _object({verdict: _said(_COUNT, f"Cells that are {verdict}.") for verdict in Verdict}),
-        **dict.fromkeys(("suite", "device", "base", "candidate", "method"), _TEXT),
+        **dict.fromkeys(("suite", "device", "base", "candidate", "method", "obstacle"), _TEXT),
         "cells": {"type": "array", "items": _verdict()},
         "fail_above": _NUMBER,
         "detectable": _NO_NUMBER,

@@ -89,8 +89,8 @@ class Subject:
         if self.failed:
             bad = ", ".join(f"{self.counts[verdict]} {verdict}" for verdict in Verdict if verdict.fails)
             return f"{word}: {bad} {of_all}"
-        if not self.comparison.compared:
-            return f"NOTHING COMPARED: {of_all} none was measured in both"
+        if self.comparison.obstacle or not self.comparison.compared:
+            return f"NOTHING COMPARED: {self.comparison.obstacle or f'{of_all} none was measured in both'}"
         return f"{word}: {of_all} none broke or regressed"
 
     @property
