@@ -8,6 +8,7 @@ Every entry is a directory of its own that appears whole, so that several jobs m
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import re
 import secrets
@@ -18,10 +19,10 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from attnbench.errors import NotComparableError, OutputError, StoredRunError, UsageError
+from attnbench.errors import LostOutputError, NotComparableError, OutputError, StoredRunError, UsageError
 from attnbench.journal import ENVIRONMENT, SUITE
 from attnbench.record import Status
-from attnbench.store import CSV, UNFINISHED, StoredRun, read_run, read_suite
+from attnbench.store import CSV, UNFINISHED, StoredRun, find_runs, read_suite
 
 DIRECTORY = Path("baselines")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -58,6 +59,7 @@ def save(run: StoredRun, directory: Path, name: str, *, keep: int) -> tuple[Path
     Raises:
         UsageError: The name cannot be a directory's, or the run is not one to compare with.
         OutputError: The directory cannot be written.
+        LostOutputError: The disk is full.
     """
     _check_name(name)
     _check_run(run)
@@ -72,22 +74,28 @@ def save(run: StoredRun, directory: Path, name: str, *, keep: int) -> tuple[Path
         unfinished.mkdir(parents=True)
         (unfinished / CSV).write_bytes(content)
         (unfinished / ENVIRONMENT).write_text(json.dumps(run.environment, indent=2) + "\n", encoding="utf-8")
-        shutil.copyfile(run.path / SUITE, unfinished / SUITE)
+        shutil.copyfile((run.path if run.path.is_dir() else run.path.parent) / SUITE, unfinished / SUITE)
         try:
             unfinished.rename(entry)
         except OSError:
             if not entry.exists():  # else another job saved the same
                 raise
     except OSError as error:
-        raise OutputError(f"{directory} cannot be written: {error.strerror}; give another --directory") from None
+        lost = LostOutputError if error.errno == errno.ENOSPC else OutputError
+        raise lost(f"{directory} cannot be written: {error.strerror}; give another --directory") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    _forget(place, suite=_suite(run), keep=keep)
+    _forget(place, but=entry, suite=_suite(run), keep=keep)
     return entry, False
 
 
-def history(directory: Path, name: str) -> list[StoredRun]:
+def history(directory: Path, name: str, *, passed_over: list[str] | None = None) -> list[StoredRun]:
     """The entries of a baseline, oldest first.
+
+    Args:
+        directory: Where baselines lie.
+        name: Which one.
+        passed_over: Takes a sentence for every damaged entry; without it, one is an error.
 
     Raises:
         UsageError: It cannot be a baseline's name.
@@ -99,7 +107,9 @@ def history(directory: Path, name: str) -> list[StoredRun]:
         raise NotComparableError(
             f"there is no baseline {name} in {directory} (there: {known or 'none'}); attnbench baseline save makes one"
         )
-    return _read(directory / name)
+    if not any((directory / name).glob(f"*/*/{CSV}")):
+        return []
+    return find_runs(directory / name, passed_over=passed_over)
 
 
 def entries(directory: Path) -> list[Baseline]:
@@ -112,7 +122,7 @@ def entries(directory: Path) -> list[Baseline]:
         raise UsageError(f"{directory} is not a directory that exists; attnbench baseline save makes one")
     groups: dict[tuple[str, str, str], list[StoredRun]] = {}
     for name in sorted(path for path in directory.iterdir() if path.is_dir()):
-        for run in _read(name):
+        for run in history(directory, name.name):
             groups.setdefault((name.name, run.path.parent.name, _suite(run)), []).append(run)
     return [
         Baseline(
@@ -128,28 +138,15 @@ def entries(directory: Path) -> list[Baseline]:
     ]
 
 
-def _read(directory: Path) -> list[StoredRun]:
-    """Its runs, oldest first. One that another job removes meanwhile is none."""
-    runs = []
-    for table in directory.glob(f"*/*/{CSV}"):
-        if table.parent.name.endswith(UNFINISHED):
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                runs.append(read_run(table.parent))
-            except StoredRunError:
-                if table.exists():
-                    raise
-    return sorted(runs, key=lambda run: str(run.environment.get("started_at", "")))
-
-
-def _forget(place: Path, *, suite: str, keep: int) -> None:
+def _forget(place: Path, *, but: Path, suite: str, keep: int) -> None:
+    """Remove the oldest entries of a suite, never the one that was saved just now."""
     entries_of_suite = []
     for file in place.glob(f"*/{SUITE}"):
         with contextlib.suppress(StoredRunError, OSError):  # damaged, or gone: not ours to judge here
             if not file.parent.name.endswith(UNFINISHED) and read_suite(file.parent).get("name", "") == suite:
                 entries_of_suite.append(file.parent)
-    for entry in sorted(entries_of_suite)[: max(0, len(entries_of_suite) - keep)]:  # their names begin with the time
+    oldest = [entry for entry in sorted(entries_of_suite) if entry != but]  # their names begin with the time
+    for entry in oldest[: max(0, len(oldest) + 1 - keep)]:
         going = entry.with_name(f"{entry.name}-{secrets.token_hex(4)}{UNFINISHED}")
         with contextlib.suppress(OSError):  # another job was faster
             entry.rename(going)
@@ -171,10 +168,9 @@ def _check_run(run: StoredRun) -> None:
         )
     if Status.OK not in set(run.table["status"]):
         raise UsageError(f"{run.path} holds no latency; a baseline is a run that was measured")
-    if run.missing:
+    if run.cut_short:
         raise UsageError(
-            f"{run.path} was cut short: it has {len(run.table)} of {run.cells} cells; "
-            f"go on with attnbench run SUITE --resume {run.path}"
+            f"{run.path} was cut short: {run.cut_short}; go on with attnbench run SUITE --resume {run.path}"
         )
 
 

@@ -72,5 +72,9 @@ class NotComparableError(AttnbenchError):
     exit_code = 4
 
 
+class InterruptedRunError(AttnbenchError):
+    """A comparison that was cut short before there was anything to judge."""
+
+
 class WorkerError(AttnbenchError):
     """No worker process could be started, so nothing can be measured."""

@@ -84,7 +84,11 @@ def read_journal(directory: Path) -> Iterator[Record]:
         StoredRunError: A line other than the last is not a record, or comes from a newer version.
     """
     path = directory / JOURNAL
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise StoredRunError(f"{path} cannot be read: {error.strerror}") from None
+    with file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return

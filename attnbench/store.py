@@ -15,7 +15,7 @@ import pandas as pd
 from attnbench.errors import LostOutputError, StoredRunError
 from attnbench.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
 from attnbench.pairing import Pairing
-from attnbench.record import SCHEMA_VERSION, Environment, Status
+from attnbench.record import SCHEMA_VERSION, Environment, Measure, Status
 from attnbench.table import ADDED, COLUMNS, Cells, typed
 
 PARQUET = "table.parquet"
@@ -45,9 +45,29 @@ class StoredRun:
         return str(self.environment.get("started_at", "")), int(numbers.sum())
 
     @property
-    def missing(self) -> int:
+    def blocks(self) -> int:
+        """Blocks that the suite asked for."""
+        return int((self.suite.get("measure") or {}).get("blocks", Measure().blocks))
+
+    @property
+    def unreached(self) -> int:
         """Cells that the suite asked for and the run was cut short of."""
         return 0 if self.cells is None else max(0, self.cells - len(self.table))
+
+    @property
+    def unfinished(self) -> int:
+        """Cells that were measured in fewer blocks than the suite asked for, because the run was cut short."""
+        return 0 if self.cells is None else int((self.table["blocks"] < self.blocks).sum())
+
+    @property
+    def cut_short(self) -> str:
+        """What it lacks, in words; empty where it is whole."""
+        lacks = []
+        if self.unreached:
+            lacks.append(f"it has {len(self.table)} of {self.cells} cells")
+        if self.unfinished:
+            lacks.append(f"{self.unfinished} of its cells have fewer than {self.blocks} blocks")
+        return " and ".join(lacks)
 
     @property
     def question(self) -> str:
@@ -103,7 +123,9 @@ def is_run(path: str | Path) -> bool:
     return not found.is_dir() or any((found / name).exists() for name in _RUN_FILES)
 
 
-def find_runs(directory: str | Path, *, but: str | Path | None = None) -> list[StoredRun]:
+def find_runs(
+    directory: str | Path, *, but: str | Path | None = None, passed_over: list[str] | None = None
+) -> list[StoredRun]:
     """A run, or every run below a directory, oldest first.
 
     The two sides of an A/B comparison are not among them: the one may be a build that was turned down.
@@ -111,6 +133,7 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> list[S
     Args:
         directory: A run directory, or one that holds some.
         but: A run to leave out: the candidate often lies beside its base.
+        passed_over: Takes a sentence for every damaged run of a directory; without it, one is an error.
 
     Raises:
         StoredRunError: There is none, or one of them is damaged.
@@ -120,13 +143,22 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> list[S
         return [read_run(path)]
     places = {file.parent for name in _RUN_FILES for file in path.glob(f"**/{name}")}
     left_out = None if but is None else Path(but).resolve()
-    runs = [
-        read_run(place)
-        for place in sorted(places)
-        if place.resolve() != left_out
-        and not place.name.endswith(UNFINISHED)
-        and not (place.parent / Pairing.FILE).exists()
-    ]
+    runs, errors = [], []
+    for place in sorted(places):
+        is_side = (place.parent / Pairing.FILE).exists()
+        if place.resolve() == left_out or place.name.endswith(UNFINISHED) or is_side:
+            continue
+        try:
+            runs.append(read_run(place))
+        except StoredRunError as error:
+            if passed_over is None:
+                raise
+            if place.exists():  # else another job removed it meanwhile
+                errors.append(error)
+    if errors and not runs:
+        raise errors[0]
+    if passed_over is not None:
+        passed_over += [f"Left out, because it cannot be read: {error}." for error in errors]
     if not runs:
         raise StoredRunError(f"{path} holds no run; give run directories, or a directory of them")
     return sorted(runs, key=lambda run: str(run.environment.get("started_at", "")))
@@ -156,9 +188,12 @@ def _made_from(path: Path) -> dict[Any, Any]:
     from attnbench import __version__
 
     checksum = 0
-    with (path / JOURNAL).open("rb") as file:
-        while chunk := file.read(2**22):
-            checksum = crc32(chunk, checksum)
+    try:
+        with (path / JOURNAL).open("rb") as file:
+            while chunk := file.read(2**22):
+                checksum = crc32(chunk, checksum)
+    except OSError as error:
+        raise StoredRunError(f"{path / JOURNAL} cannot be read: {error.strerror}") from None
     return {"attnbench": __version__, "journal_crc32": checksum}
 
 
@@ -169,6 +204,8 @@ def _read_environment(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         version = int(data["schema_version"])
+    except OSError as error:
+        raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise StoredRunError(f"{file}:1: not an environment; the file is damaged") from None
     if version > SCHEMA_VERSION:
@@ -196,6 +233,8 @@ def read_suite(path: Path) -> dict[str, Any]:
 
     try:
         data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
     except (YAMLError, UnicodeDecodeError):
         raise StoredRunError(f"{file}:1: not YAML; the file is damaged") from None
     return dict(data) if isinstance(data, dict) else {}

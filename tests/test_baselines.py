@@ -68,6 +68,13 @@ def found(tmp_path: Path, candidate_run: Path, name: str = "main") -> list[Store
     return list(select(runs, read_run(candidate_run), of=f"baseline {name}").runs)
 
 
+def test_an_older_run_that_is_saved_late_stays(tmp_path: Path) -> None:
+    saved(tmp_path, store(tmp_path / "new", [record()], **started(9)))
+    late = saved(tmp_path, store(tmp_path / "old", [record()], **started(1)), keep=1)
+    assert late.is_dir()
+    assert len(find_runs(tmp_path / "kept")) == 1
+
+
 def test_a_history_is_of_machines_like_the_candidates_and_never_of_itself(tmp_path: Path) -> None:
     for day in range(1, 4):
         saved(tmp_path, store(tmp_path / f"run {day}", [record()], **started(day)))
@@ -199,6 +206,12 @@ def test_a_damaged_entry_is_named_and_one_that_another_job_removed_is_none(tmp_p
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"{entry.relative_to(tmp_path)}/table.csv: not a run's table" in done.stderr
+    other = store(tmp_path / "other", [record(latency_ms=2.1)], **started(2))
+    saved(tmp_path, other)
+    said: list[str] = []
+    assert [run.path.parent for run in baselines.history(tmp_path / "kept", "main", passed_over=said)] == [entry.parent]
+    assert said[0].startswith("Left out, because it cannot be read: ")
+    shutil.rmtree(saved(tmp_path, other))
     shutil.rmtree(entry)
     with pytest.raises(NotComparableError, match="it is empty"):
         found(tmp_path, tmp_path / "now")

@@ -166,6 +166,12 @@ def test_show_pivots(cli: Cli, stored: Path) -> None:
     assert "--baseline fast: not in this run" in cli("show", str(stored), "--baseline", "fast", check=2).stderr
 
 
+def test_stdout_without_room_is_one_sentence(stored: Path) -> None:
+    command = f"{sys.executable} -m attnbench show {stored} > /dev/full"
+    done = subprocess.run(["bash", "-c", command], cwd=TESTS.parent, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "attnbench: stdout cannot be written: No space left on device\n")
+
+
 def test_a_reader_who_leaves_early_is_no_error(stored: Path) -> None:
     command = f"set -o pipefail; {sys.executable} -m attnbench show {stored} --format json | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=TESTS.parent, capture_output=True, text=True, check=True)

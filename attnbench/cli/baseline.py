@@ -15,6 +15,7 @@ from attnbench.cli.conclusion import (
     conclude,
     read_exports,
     read_margin,
+    told,
 )
 from attnbench.cli.page import Format, Rendering
 
@@ -84,14 +85,17 @@ def check(
     from attnbench.store import read_run
 
     margin, exports = read_margin(fail_above), read_exports(export)
-    candidate = read_run(run)
-    place = directory or baselines.DIRECTORY
-    fitting = select(baselines.history(place, name), candidate, of=f"baseline {name} in {place}")
-    comparison = compare(
-        fitting.runs,
-        candidate,
-        fail_above=margin,
-        noise=usable_noise(noise, candidate.environment),
-        remarks=fitting.remarks,
-    )
+    with told(exports):
+        candidate = read_run(run)
+        place = directory or baselines.DIRECTORY
+        passed_over: list[str] = []
+        kept = baselines.history(place, name, passed_over=passed_over)
+        fitting = select(kept, candidate, of=f"baseline {name} in {place}")
+        comparison = compare(
+            fitting.runs,
+            candidate,
+            fail_above=margin,
+            noise=usable_noise(noise, candidate.environment),
+            remarks=(*fitting.remarks, *passed_over),
+        )
     conclude(comparison, candidate, output_format=output_format, everything=everything, exports=exports, strict=strict)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import typer
 
-from attnbench.errors import AttnbenchError
+from attnbench.errors import AttnbenchError, LostOutputError
 
 _BROKEN = 3
 """The exit code of a run that broke; 1 means a regression and nothing else."""
@@ -38,10 +38,16 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
 
 
 def write(text: str) -> None:
-    """Write to stdout; a reader who has seen enough, such as ``head``, is no error."""
+    """Write to stdout; a reader who has seen enough, such as ``head``, is no error.
+
+    Raises:
+        LostOutputError: It cannot be written, as where a file that it goes to finds no room.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes stdout once more when it exits, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise LostOutputError(f"stdout cannot be written: {error.strerror}") from None

@@ -15,6 +15,7 @@ from attnbench.cli.conclusion import (
     conclude,
     read_exports,
     read_margin,
+    told,
 )
 from attnbench.cli.page import Format, Rendering
 
@@ -23,8 +24,9 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
+            metavar="BASE... CANDIDATE",
             help="One or more base runs, tables kept of runs, or directories of them; the candidate last. Or what "
-            "attnbench ab wrote, alone."
+            "attnbench ab wrote, alone.",
         ),
     ],
     *,
@@ -43,7 +45,8 @@ def compare(
 ) -> None:
     """Judge a run by earlier ones: a verdict per cell, worst first. Ends with 1 where a cell got worse or broke.
 
-    Six base runs make a history, by which a change of 5 % (--fail-above) can be confirmed. Beside fewer nothing is.
+    Six base runs make a history, by which a change of 5 % (--fail-above) can be confirmed; beside fewer, no change of
+    latency can.
     """
     from attnbench.comparison.noise import usable_noise
     from attnbench.comparison.runs import compare as compare_runs
@@ -52,26 +55,29 @@ def compare(
     from attnbench.store import read_run
 
     margin, exports = read_margin(fail_above), read_exports(export)
-    *base, last = runs
-    if not base:
-        from attnbench.comparison.pairs import judge, read_pairs
-        from attnbench.pairing import Pairing
+    with told(exports):
+        *base, last = runs
+        if not base:
+            from attnbench.comparison.pairs import judge, read_pairs
+            from attnbench.pairing import Pairing
 
-        if not (last / Pairing.FILE).exists():
-            raise UsageError("give at least one base run and the candidate: attnbench compare BASE... CANDIDATE")
-        stored = read_pairs(last)
-        candidate = stored.candidate
-        known = usable_noise(noise, candidate.environment)
-        comparison = judge(stored, fail_above=margin, noise=known, anyway=anyway)
-    else:
-        candidate = read_run(last)
-        gathered = gather(base, candidate)
-        comparison = compare_runs(
-            gathered.runs,
-            candidate,
-            fail_above=margin,
-            anyway=anyway,
-            noise=usable_noise(noise, candidate.environment),
-            remarks=gathered.remarks,
-        )
+            if not last.exists():
+                raise UsageError(f"{last} does not exist; give one base run or more, and the candidate")
+            if not (last / Pairing.FILE).exists():
+                raise UsageError("give at least one base run and the candidate: attnbench compare BASE... CANDIDATE")
+            stored = read_pairs(last)
+            candidate = stored.candidate
+            known = usable_noise(noise, candidate.environment)
+            comparison = judge(stored, fail_above=margin, noise=known, anyway=anyway)
+        else:
+            candidate = read_run(last)
+            gathered = gather(base, candidate)
+            comparison = compare_runs(
+                gathered.runs,
+                candidate,
+                fail_above=margin,
+                anyway=anyway,
+                noise=usable_noise(noise, candidate.environment),
+                remarks=gathered.remarks,
+            )
     conclude(comparison, candidate, output_format=output_format, everything=everything, exports=exports, strict=strict)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attnbench.cli.boundary import write
 from attnbench.cli.page import Format
+from attnbench.errors import AttnbenchError
 
 if TYPE_CHECKING:
     from attnbench.comparison.verdict import Comparison
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 REGRESSED, INCONCLUSIVE = 1, 5
 _LARGEST_MARGIN = 1000
 
-FailAbove = Annotated[float | None, typer.Option(metavar="PERCENT", help="The slowdown that fails.")]
+FailAbove = Annotated[
+    float | None,
+    typer.Option(metavar="PERCENT", help="The slowdown that fails; by default 3 by pairs, 5 beside stored runs."),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="End with 5 where a cell is inconclusive, suspect, gone or kernel_changed.")
 ]
@@ -81,6 +86,19 @@ def write_exports(
     write_all(exports, Subject(run=run, comparison=comparison), say=lambda line: typer.echo(line, err=True))
 
 
+@contextmanager
+def told(exports: Sequence[Export]) -> Iterator[None]:
+    """Let a job on GitHub know in its summary why there are no verdicts, where there are none."""
+    try:
+        yield
+    except AttnbenchError as error:
+        if any(export.path is None for export in exports):
+            from attnbench.report.exports.github_job import Job
+
+            Job.current().tell(str(error), say=lambda line: typer.echo(line, err=True))
+        raise
+
+
 def write_data(output_format: Format, *, run: StoredRun | None = None, comparison: Comparison | None = None) -> None:
     """Write a comparison, or else a run, to stdout as CSV or JSON: what ``--export`` of that kind holds, too."""
     from attnbench.report.exports import document, tables
@@ -106,7 +124,7 @@ def conclude(
     """
     from attnbench.cli.page import print_sheet
     from attnbench.comparison.verdict import Verdict
-    from attnbench.errors import NotComparableError
+    from attnbench.errors import LostOutputError, NotComparableError
     from attnbench.report.verdicts import verdicts
 
     if comparison.obstacle:
@@ -116,7 +134,12 @@ def conclude(
         write_data(output_format, run=candidate, comparison=comparison)
     else:
         print_sheet(verdicts(comparison, everything=everything), output_format)
-    write_exports(exports, run=candidate, comparison=comparison)
+    try:
+        write_exports(exports, run=candidate, comparison=comparison)
+    except LostOutputError as error:
+        if not comparison.failed:
+            raise
+        typer.echo(f"attnbench: {error}", err=True)  # what was found weighs more
     if comparison.failed:
         sys.exit(REGRESSED)
     unsure = {Verdict.INCONCLUSIVE, Verdict.SUSPECT, Verdict.GONE, Verdict.KERNEL_CHANGED}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from attnbench.cli.conclusion import FailAbove, read_margin
 from attnbench.cli.page import Format, Rendering
+from attnbench.cli.sides import Wanted, read_sides
 
 _FEWEST = 5
 
@@ -19,6 +19,9 @@ def noise(
     *,
     environment: Annotated[
         str | None, typer.Option("--env", metavar="ENV", help="A virtual environment or an interpreter with torch.")
+    ] = None,
+    path: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Put before its Python path: where your kernels lie.")
     ] = None,
     backend: Annotated[
         list[str], typer.Option("--backend", metavar="B", help="Run this backend instead of the suite's; repeatable.")
@@ -39,15 +42,15 @@ def noise(
 ) -> None:
     """Measure a suite beside itself: how far it scatters here, and the smallest slowdown that could be seen.
 
-    What it stores is used by ab, and by compare where there is no history.
+    Pairs of fresh processes that do the same (an A/A measurement). What it stores is used by ab, and by compare where
+    there is no history.
     """
-    from attnbench.cli.ab import read_sides
     from attnbench.cli.boundary import write
     from attnbench.cli.page import print_sheet
     from attnbench.cli.progress import observer
     from attnbench.comparison.noise import NOISE
     from attnbench.comparison.pairs import measured_noise, read_pairs
-    from attnbench.errors import NotComparableError, UsageError
+    from attnbench.errors import InterruptedRunError, NotComparableError, UsageError
     from attnbench.execution.alternation import alternate
     from attnbench.execution.directory import write_json
     from attnbench.pairing import BASE, CANDIDATE
@@ -58,16 +61,15 @@ def noise(
     if resume is not None and output is not None:
         raise UsageError("--resume goes on in the directory it names; leave out --output")
     margin = read_margin(fail_above)
-    options = dict.fromkeys((BASE, CANDIDATE), (environment, None, None))
-    sides = read_sides(suite, options, backends=backend, overrides=override, pairs=pairs)
+    same = Wanted(environment=environment, environment_option="--env", path=path, path_option="--path")
+    sides = read_sides(suite, {BASE: same, CANDIDATE: same}, backends=backend, overrides=override, pairs=pairs)
     with observer() as watching:
         alternation = alternate(
             sides, kind="noise", pairs=pairs, output=output, resume=resume, wait=wait, observer=watching
         )
     typer.echo(f"{alternation.elapsed_s:.0f} s; {alternation.directory}", err=True)
     if alternation.interrupted:
-        typer.echo(f"cut short; go on with the same options and --resume {alternation.directory}", err=True)
-        sys.exit(3)
+        raise InterruptedRunError(f"cut short; go on with the same options and --resume {alternation.directory}")
     found = measured_noise(read_pairs(alternation.directory))
     if not found.cells:
         raise NotComparableError(f"nothing was measured on both sides ({alternation.directory})")

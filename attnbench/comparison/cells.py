@@ -80,8 +80,15 @@ def verdict_of(
             ratio=judgment.ratio,
             chance=judgment.chance,
             detectable=judgment.detectable,
+            reason="; ".join(filter(None, (judgment.reason, _disturbed(judgment, now)))),
         )
     return _with_memory_and_kernel(cell, kernels=kernels)
+
+
+def _disturbed(judgment: Judgment, now: Row) -> str:
+    """What disturbed a cell that is not certain."""
+    unsure = judgment.verdict in (Verdict.SUSPECT, Verdict.INCONCLUSIVE)
+    return ", ".join(now["flags"].split()) if unsure else ""
 
 
 def _with_memory_and_kernel(cell: CellVerdict, *, kernels: bool) -> CellVerdict:
@@ -92,7 +99,7 @@ def _with_memory_and_kernel(cell: CellVerdict, *, kernels: bool) -> CellVerdict:
         return replace(cell, verdict=Verdict.REGRESSED, reason=grown)
     if kernels and _changed(cell.base_kernel, cell.candidate_kernel):
         calm = cell.verdict in (Verdict.STABLE, Verdict.INCONCLUSIVE)
-        reason = f"kernel {cell.base_kernel} -> {cell.candidate_kernel}"
+        reason = "; ".join(filter(None, (f"kernel {cell.base_kernel} -> {cell.candidate_kernel}", cell.reason)))
         return replace(cell, verdict=Verdict.KERNEL_CHANGED if calm else cell.verdict, reason=reason)
     return cell
 

@@ -16,7 +16,7 @@ from attnbench.comparison.rules import Judgment
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.errors import NotComparableError, UsageError
 from attnbench.journal import read_journal
-from attnbench.pairing import ATTEMPTS, BASE, CANDIDATE, Pairing, Party, read_pairing
+from attnbench.pairing import ATTEMPTS, BASE, CANDIDATE, Pairing, read_pairing
 from attnbench.record import Record, Status
 from attnbench.store import StoredRun, read_run
 from attnbench.table import PROBLEM, Cells, blocks_of
@@ -161,12 +161,11 @@ def judge(
     judgments = rules.judge_pairs(pairs.first(), pairs.second(), fail_above=margin, floors=pairs.floors(noise))
     cells = [_verdict(pairs, place, judgments.get(place)) for place in pairs.cells]
     confirmed = len(pairs.second())
-    parties = pairs.pairing.parties
     comparison = Comparison(
         suite=str(pairs.candidate.suite.get("name", "")),
         device=str(pairs.candidate.environment.get("device_name", "")),
-        base=_named(parties[BASE], parties[CANDIDATE]),
-        candidate=_named(parties[CANDIDATE], parties[BASE]),
+        base=_named(pairs, BASE),
+        candidate=_named(pairs, CANDIDATE),
         method=f"by {pairs.pairing.pairs} pairs of fresh processes in turn"
         + (f", and {rules.CONFIRM_PAIRS} more of the {confirmed} that looked changed" if confirmed else ""),
         cells=worst_first(cells),
@@ -260,11 +259,14 @@ def _same(before: Sight, now: Sight) -> bool:
     return all(before.row[name] == now.row[name] for name in PROBLEM)
 
 
-def _named(party: Party, other: Party) -> str:
-    """A side by what tells it from the other: its environment, the directory on its path, or both."""
-    if party.path is None:
-        return party.environment
-    return party.path if party.environment == other.environment else f"{party.environment} with {party.path}"
+def _named(pairs: Pairs, side: str) -> str:
+    """A side by what tells it from the other: its backend, its environment, the directory on its path."""
+    party = pairs.pairing.parties[side]
+    (other,) = (found for name, found in pairs.pairing.parties.items() if name != side)
+    backends = [names[side != BASE] for names in pairs.pairing.backends if names[0] != names[1]]
+    parts = [*backends, *([party.environment] if party.environment != other.environment else [])]
+    parts += [party.path] if party.path is not None and party.path != other.path else []
+    return " with ".join(parts) or party.environment
 
 
 def _differences(pairs: Pairs) -> tuple[str, ...]:
@@ -282,6 +284,15 @@ def _remarks(pairs: Pairs, noise: Noise | None) -> list[str]:
         said.append("It was cut short, and judged anyway by what there is.")
     if not _differences(pairs):
         said.append("Nothing is known to differ between the two sides.")
+    lacking = [
+        before.row["reason"]
+        for before, now in pairs.cells.values()
+        if before and now and before.row["status"] == Status.UNAVAILABLE and is_ok(now.row)
+    ]
+    if lacking:
+        said.append(
+            f"The base cannot run {len(lacking)} of the cells at all, so nothing is known of them ({lacking[0]})."
+        )
     if noise is not None:
         said.append(f"No cell is taken to scatter less than in the A/A measurement {noise.path}.")
     return said

@@ -53,6 +53,8 @@ class Judgment:
     chance: float | None = None
     detectable: float | None = None
     """The smallest ratio that would have been called a regression in every other case; None where none would."""
+    reason: str = ""
+    """What keeps it from being confirmed, where that is not the scatter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +173,9 @@ def judge_pairs(
         scatter = _Scatter.of(values, prior, floor=_floor(floors, cell))
         judgment = confirmed.get(cell)
         if judgment is None:
-            suspect = _looks_changed(scatter, _SCREEN_CHANCE, _SCREEN_MARGIN) and scatter.mean > 0
-            verdict = Verdict.SUSPECT if suspect else _calm(scatter.ratio(), fail_above)
-            judgment = Judgment(verdict=verdict, ratio=scatter.ratio())
+            judgment = Judgment(verdict=_unconfirmed(scatter, fail_above), ratio=scatter.ratio())
+        elif judgment.verdict is Verdict.SUSPECT:
+            judgment = replace(judgment, reason="fresh pairs do not confirm it")
         fresh = scatter.of_fresh_pairs(len(values))
         found[cell] = replace(judgment, detectable=fresh.detectable(cells=len(first), fail_above=fail_above))
     return found
@@ -201,15 +203,15 @@ def judge_history(
     scatters = {cell: _Scatter.beside(statistics.fmean(candidate[cell]), past, prior) for cell, past in base.items()}
     least = _AGREEMENT * math.log1p(fail_above)
     found = {}
-    for cell, judgment in _confirm(scatters, fail_above).items():
+    for cell, plain in _confirm(scatters, fail_above).items():
         above = [value - statistics.fmean(base[cell]) for value in candidate[cell]]
         enough = len(above) >= FEWEST_PROCESSES
-        agreed = enough and (min(above) >= least or max(above) <= -least)
-        found[cell] = replace(
-            judgment,
-            verdict=judgment.verdict if agreed else _UNCONFIRMED.get(judgment.verdict, judgment.verdict),
-            detectable=scatters[cell].detectable(cells=len(base), fail_above=fail_above) if enough else None,
-        )
+        seen = scatters[cell].detectable(cells=len(base), fail_above=fail_above) if enough else None
+        found[cell] = replace(plain, detectable=seen)
+        if plain.verdict in _UNCONFIRMED and not (enough and (min(above) >= least or max(above) <= -least)):
+            shortage = f"{len(above)} of the {FEWEST_PROCESSES} processes that confirm a change"
+            reason = "not every process shows it" if enough else shortage
+            found[cell] = replace(found[cell], verdict=_UNCONFIRMED[plain.verdict], reason=reason)
     return found
 
 
@@ -301,16 +303,18 @@ def _confirm(scatters: Mapping[Key, _Scatter], fail_above: float) -> dict[Key, J
             verdict = Verdict.REGRESSED
         elif down < _CHANCE and scatter.mean <= -math.log1p(fail_above):
             verdict = Verdict.IMPROVED
-        elif _looks_changed(scatter, _SCREEN_CHANCE, _SCREEN_MARGIN) and scatter.mean > 0:
-            verdict = Verdict.SUSPECT
         else:
-            verdict = _calm(scatter.ratio(), fail_above)
+            verdict = _unconfirmed(scatter, fail_above)
         found[cell] = Judgment(verdict=verdict, ratio=scatter.ratio(), chance=chance)
     return found
 
 
-def _calm(ratio: Estimate, margin: float) -> Verdict:
-    inside = (
-        ratio.low is not None and ratio.high is not None and ratio.low > 1 / (1 + margin) and ratio.high < 1 + margin
-    )
-    return Verdict.STABLE if inside else Verdict.INCONCLUSIVE
+def _unconfirmed(scatter: _Scatter, margin: float) -> Verdict:
+    """What a cell is that has not changed by as much as matters, as far as is known."""
+    ratio = scatter.ratio()
+    assert ratio.low is not None
+    assert ratio.high is not None
+    if ratio.low > 1 / (1 + margin) and ratio.high < 1 + margin:
+        return Verdict.STABLE
+    looks_slower = scatter.mean > 0 and _looks_changed(scatter, _SCREEN_CHANCE, _SCREEN_MARGIN)
+    return Verdict.SUSPECT if looks_slower else Verdict.INCONCLUSIVE

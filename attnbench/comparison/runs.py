@@ -38,7 +38,7 @@ def gather(paths: Sequence[Path], candidate: StoredRun) -> Gathered:
     runs: list[StoredRun] = []
     remarks: list[str] = []
     for path in paths:
-        found = find_runs(path, but=candidate.path)
+        found = find_runs(path, but=candidate.path, passed_over=remarks)
         if is_run(path):
             runs += found
             continue
@@ -62,7 +62,9 @@ def select(found: Sequence[StoredRun], candidate: StoredRun, *, of: str) -> Gath
     ours = [run for run in found if _names(run) & _names(candidate)]
     alike = [run for run in ours if not _unlike(run, candidate)]
     others = {run.identity: run for run in alike if run.identity != candidate.identity}
-    whole = [run for run in others.values() if not run.table.empty and not run.missing and _has_anchors(run, candidate)]
+    whole = [
+        run for run in others.values() if not run.table.empty and not run.cut_short and _has_anchors(run, candidate)
+    ]
     if not whole:
         if alike:
             why = "it has itself alone" if not others else "every other run was cut short"
@@ -108,7 +110,12 @@ def compare(
     if not anyway:
         _check_comparable(runs, candidate)
     said = list(remarks)
-    said += [f"{run.path} was cut short: {run.missing} cells are missing." for run in (*runs, candidate) if run.missing]
+    said += [f"{run.path} was cut short: {run.cut_short}." for run in (*runs, candidate) if run.cut_short]
+    said += [
+        f"{run.path} was kept without its environment: nobody knows whether it was measured alike."
+        for run in (*runs, candidate)
+        if not run.environment
+    ]
     rows, ours = [rows_of(run.table) for run in runs], rows_of(candidate.table)
     margin = fail_above if fail_above is not None else rules.HISTORY_MARGIN
     history = _History(runs=runs, rows=rows, candidate=candidate, ours=ours)
@@ -231,9 +238,9 @@ def _check_comparable(runs: Sequence[StoredRun], candidate: StoredRun) -> None:
                 "measure both on one machine, or add --anyway"
             )
     for run in (*runs, candidate):
-        if run.missing:
+        if run.cut_short:
             raise NotComparableError(
-                f"{run.path} was cut short: it has {len(run.table)} of {run.cells} cells; "
+                f"{run.path} was cut short: {run.cut_short}; "
                 f"go on with attnbench run SUITE --resume {run.path}, or add --anyway"
             )
 

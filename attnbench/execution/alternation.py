@@ -127,7 +127,7 @@ def alternate(
                 second_stage.begin(described[BASE].environment)
             with device_lock(
                 described[BASE].device_id,
-                suite=sides[BASE].suite.name,
+                holder=f"{kind} {sides[BASE].suite.name}",
                 waiting=observer.waiting if wait else None,
                 abandon=stop.soon,
             ):
@@ -164,9 +164,9 @@ def _describe(name: str, side: Side, workers: Supervisor, stop: Stop) -> Describ
             device=suite.device, backends=suite.backends, measure=suite.measure, abandon=stop.now
         )
     except RefusedError as error:
-        raise SuiteError(f"{suite.where(*error.key)}: in the {name} environment {side.named}, {error}") from None
+        raise SuiteError(f"{suite.where(*error.key)}: in the {name} environment ({side.named}), {error}") from None
     except WorkerError as error:
-        raise WorkerError(f"in the {name} environment {side.named}, {error}") from None
+        raise WorkerError(f"in the {name} environment ({side.named}), {error}") from None
     finally:
         workers.close()  # one worker at a time has the device
     environment = described.environment
@@ -197,9 +197,9 @@ def _answers(sides: dict[str, Side], described: dict[str, Described]) -> dict[st
     both = zip(described[BASE].backends, described[CANDIDATE].backends, strict=True)
     for index, (ours, theirs) in enumerate(both):
         where = sides[BASE].suite.where("backends", index)
-        invalid = [answer.invalid for answer in (ours, theirs) if answer.invalid]
-        if len(invalid) == len(sides) or (invalid and ours.name != theirs.name):
-            raise SuiteError(f"{where}: {invalid[0]}")
+        lost = [(name, one.invalid) for name, one in ((BASE, ours), (CANDIDATE, theirs)) if one.invalid]
+        if len(lost) == len(sides) or (lost and ours.name != theirs.name):
+            raise SuiteError(f"{sides[lost[0][0]].suite.where('backends', index)}: {lost[0][1]}")
         if len(paths) > 1 and ":" in ours.name and ours.name == theirs.name and ours.file and ours.file == theirs.file:
             raise SuiteError(
                 f"{where}: backend {ours.name} is {ours.file} on both sides; give --base-path and --candidate-path "
@@ -337,7 +337,7 @@ def _run(
         with _finished(sessions):
             _alternate(sessions, range(pairs, pairs + second_stage.pairs), observer, directory, only=changed)
     else:
-        observer.announced("nothing looks changed: stage 2 is not needed")
+        observer.announced("no latency looks changed: stage 2 is not needed")
 
 
 @contextlib.contextmanager

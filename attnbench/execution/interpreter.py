@@ -15,6 +15,7 @@ from attnbench.errors import UsageError
 
 OLDEST = (3, 11)
 _PROBE_TIMEOUT_S = 60.0
+_LONGEST_WORDS = 200
 _LEAKING = ("PYTHONPATH", "PYTHONHOME")
 """Variables through which one environment's packages would be found in another."""
 # Any Python understands this much; nothing heavy is imported.
@@ -75,8 +76,8 @@ def find_interpreter(named: str, option: str, *, path: Path | None = None) -> In
     executable = _executable(named, option)
     try:
         done = subprocess.run(  # noqa: S603
-            [executable, "-c", _PROBE],
-            capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False,
+            [executable, "-"],
+            input=_PROBE, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False,
             env={name: value for name, value in os.environ.items() if name not in _LEAKING},
         )  # fmt: skip
         found = json.loads((done.stdout.splitlines() or [""])[-1])  # what is installed there may print, too
@@ -86,7 +87,7 @@ def find_interpreter(named: str, option: str, *, path: Path | None = None) -> In
     except OSError as error:
         raise UsageError(f"{option} {named}: {executable} cannot be run: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
-        said = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        said = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1][:_LONGEST_WORDS]
         raise UsageError(f"{option} {named}: {executable} is not a working Python interpreter: {said}") from None
     spelled = ".".join(map(str, version))
     if version < OLDEST:

@@ -26,13 +26,13 @@ _POLL_S = 0.2
 
 @contextmanager
 def device_lock(
-    device_id: str, *, suite: str, waiting: Callable[[str], None] | None, abandon: Callable[[], bool]
+    device_id: str, *, holder: str, waiting: Callable[[str], None] | None, abandon: Callable[[], bool]
 ) -> Iterator[None]:
     """Hold a device while entered; the system releases it when this process ends, however that happens.
 
     Args:
         device_id: What tells the device from every other of this machine.
-        suite: What it is wanted for, to be read by whoever comes next.
+        holder: The command and its suite, to be read by whoever comes next.
         waiting: Told who holds it, once, where it shall be waited for; None to refuse instead.
         abandon: Asked a few times a second whether to give up.
 
@@ -42,7 +42,7 @@ def device_lock(
         Abandoned: ``abandon`` said so.
     """
     path = _path(device_id)
-    directory, holder = path.parent, path.with_suffix(".holder")
+    directory, note = path.parent, path.with_suffix(".holder")
     lock = FileLock(path, mode=_EVERYONE & ~0o111)
     told = False
     try:
@@ -56,27 +56,25 @@ def device_lock(
             except Timeout:
                 pass
             if waiting is None:
-                raise BusyError(f"{device_id} is in use by {_read(holder)}; let it finish, or wait for it with --wait")
+                raise BusyError(f"{device_id} is in use by {_read(note)}; let it finish, or wait for it with --wait")
             if not told:
-                waiting(f"{device_id} is in use by {_read(holder)}; waiting")
+                waiting(f"{device_id} is in use by {_read(note)}; waiting")
                 told = True
             if abandon():
                 raise Abandoned
             time.sleep(_POLL_S)
         with contextlib.suppress(PermissionError):  # another user made it, for everyone
             path.chmod(_EVERYONE & ~0o111)
-        holder.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        holder.write_text(
-            f"attnbench run {suite} (process {os.getpid()} of {_user()}, since {since})", encoding="utf-8"
-        )
+        note.write_text(f"attnbench {holder} (process {os.getpid()} of {_user()}, since {since})", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path} cannot be locked: {error.strerror}; name another directory in {LOCKS}") from None
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            holder.unlink()
+            note.unlink()
         lock.release()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import select
 import signal
@@ -28,6 +29,8 @@ _BOOT = (
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _POLL_S = 0.1
 _TAIL_BYTES = 4096
+_FRAME = re.compile(r'File "(?:.*/)?([^"/]+)", line (\d+) in ')
+"""The innermost call in a fault handler's dump: the first one."""
 _PROFILER = "USDT:"
 """How lines begin that torch's profiler writes by itself."""
 
@@ -187,7 +190,8 @@ class WorkerProcess:
         lines = self._output.read().decode(errors="replace").splitlines()
         fatal = [line for line in lines if line.startswith("Fatal Python error")]
         spoken = [line.strip() for line in lines if line.strip() and not line.startswith(_PROFILER)]
-        return (fatal or spoken or [""])[-1]
+        frame = next((found for line in lines if fatal and (found := _FRAME.search(line))), None)
+        return (fatal or spoken or [""])[-1] + (f" ({frame[1]}:{frame[2]})" if frame else "")
 
 
 def _gpu_library() -> str:

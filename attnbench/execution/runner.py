@@ -87,7 +87,7 @@ def run_suite(
                 observer.waiting(why)
 
             with device_lock(
-                described.device_id, suite=suite.name, waiting=waiting if wait else None, abandon=stop.soon
+                described.device_id, holder=f"run {suite.name}", waiting=waiting if wait else None, abandon=stop.soon
             ):
                 outcome = _run(suite, described, workers, observer, stop, output=output, resume=resume)
         except Abandoned:

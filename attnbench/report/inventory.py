@@ -36,7 +36,9 @@ def inventory(found: Sequence[Baseline]) -> Sheet:
         return Sheet(heading="No baselines.", grids=(), notes=("attnbench baseline save RUN --name NAME makes one.",))
     few = sum(one.runs < FEWEST_RUNS for one in found)
     note = f"{few} of {len(found)} have fewer than {FEWEST_RUNS} runs: beside them no change of latency is confirmed."
-    return Sheet(heading=f"{len(found)} baselines", grids=(grid,), notes=(note,) if few else ())
+    return Sheet(
+        heading=f"{len(found)} baseline{'' if len(found) == 1 else 's'}", grids=(grid,), notes=(note,) if few else ()
+    )
 
 
 def inventory_csv(found: Sequence[Baseline]) -> str:

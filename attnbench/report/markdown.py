@@ -9,18 +9,18 @@ from attnbench.report.sheet import Grid, Sheet
 
 def render(sheet: Sheet) -> str:
     """The sheet as Markdown, to be pasted into a design review."""
-    blocks = [f"**{_escaped(sheet.heading)}**"]
-    blocks += [_escaped(sheet.question)] if sheet.question else []
+    blocks = [f"**{escaped(sheet.heading)}**"]
+    blocks += [escaped(sheet.question)] if sheet.question else []
     blocks += [_grid(grid) for grid in sheet.grids]
     if sheet.notes:
-        blocks.append("\n".join(f"- {_escaped(note)}" for note in sheet.notes))
+        blocks.append("\n".join(f"- {escaped(note)}" for note in sheet.notes))
     return "\n\n".join(blocks) + "\n"
 
 
 def _grid(grid: Grid) -> str:
-    lines = [f"#### {_escaped(grid.title)}", ""]
+    lines = [f"#### {escaped(grid.title)}", ""]
     if grid.subtitle:
-        lines += [_escaped(grid.subtitle), ""]
+        lines += [escaped(grid.subtitle), ""]
     lines.append(_row([column.header for column in grid.columns]))
     lines.append(_row(["---:" if column.numeric else ":---" for column in grid.columns], escape=False))
     lines += [_row(row) for row in grid.rows]
@@ -28,13 +28,13 @@ def _grid(grid: Grid) -> str:
 
 
 def _row(cells: list[str] | tuple[str, ...], *, escape: bool = True) -> str:
-    return "| " + " | ".join(_escaped(cell) if escape else cell for cell in cells) + " |"
+    return "| " + " | ".join(escaped(cell) if escape else cell for cell in cells) + " |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     r"""Text that Markdown shows as it is.
 
-    >>> print(_escaped("a|b [c]"))
+    >>> print(escaped("a|b [c]"))
     a\|b \[c\]
     """
     return re.sub(r"([\\|<*`\[\]])", r"\\\1", text)

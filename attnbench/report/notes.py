@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from attnbench.problem import Pattern
-from attnbench.record import Flag, Measure, Status
+from attnbench.record import Flag, Status
 from attnbench.report.sheet import enumerate_names
 from attnbench.store import StoredRun
 
@@ -41,16 +41,15 @@ def completeness(run: StoredRun) -> list[str]:
     if run.table.empty:
         return ["Nothing was measured: the run was cut short."]
     said = []
-    if run.cells is not None and len(run.table) < run.cells:
+    if run.unreached:
         said.append(f"{len(run.table)} of {run.cells} cells: the run was cut short (go on with --resume).")
     threads, cores = (run.environment.get(name, 1) for name in ("threads", "cores"))
     if threads > cores:
         said.append(f"{threads} CPU threads on {cores} cores wait for one another (measure.threads).")
-    asked = (run.suite.get("measure") or {}).get("blocks", Measure().blocks)
-    fewer = int((run.table["blocks"] < asked).sum()) if run.cells is not None else 0
-    if fewer:
+    if run.unfinished:
         said.append(
-            f"{fewer} cells have fewer than the suite's {asked} blocks: the run was cut short (go on with --resume)."
+            f"{run.unfinished} cells have fewer than the suite's {run.blocks} blocks: the run was cut short "
+            "(go on with --resume)."
         )
     if bool((run.table["blocks"] == 1).any()):
         said.append("One block: small differences may be noise, and no interval says how large (measure.blocks).")

@@ -14,8 +14,8 @@ from attnbench.report.numbers import significant
 from attnbench.report.sheet import Column, Grid, Sheet
 
 _SEEN = (
-    f"Seen from: the slowdown that {SCREEN_PAIRS} pairs and {CONFIRM_PAIRS} more confirm every other time; "
-    "{:.3g} % at least, which is what fails."
+    f"Seen from: the slowdown that {SCREEN_PAIRS} pairs and {CONFIRM_PAIRS} more confirm every other time, by the "
+    "cell's scatter drawn towards the table's; {:.3g} % at least, which is what fails."
 )
 _BETWEEN = (
     "Between pairs: standard deviation of the ratio of two processes that ran beside one another. Between processes: "
@@ -40,8 +40,8 @@ def scatter(noise: Noise, *, fail_above: float | None = None) -> Sheet:
     return Sheet(
         heading=f"{noise.suite} beside itself, {noise.device}, {noise.started_at[:16].replace('T', ' ')} UTC",
         question=(
-            f"attnbench ab would see a slowdown of {statistics.median(least):.1f} % in the median cell here, "
-            f"and of {max(least):.1f} % in every cell, in every other comparison."
+            f"Here attnbench ab sees slowdowns from {statistics.median(least):.1f} % on in the median cell, "
+            f"and from {max(least):.1f} % on in every cell."
         ),
         grids=(
             Grid(

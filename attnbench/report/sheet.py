@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 _GAP = 3
 """Characters between two columns."""
-_LEAST_PROSE = 24
+_LEAST_PROSE = 16
 """Characters of a column whose entries wrap: fewer could not be read."""
 
 

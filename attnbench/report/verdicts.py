@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.report.numbers import NOTHING, interval, known, significant
 from attnbench.report.sheet import Column, Grid, Sheet
@@ -21,52 +23,60 @@ def verdicts(comparison: Comparison, *, everything: bool = False) -> Sheet:
     shown = [cell for cell in comparison.cells if everything or cell.verdict not in _CALM]
     grids = (_grid(shown),) if shown else ()
     return Sheet(
-        heading=f"{comparison.candidate} against {comparison.base}",
+        heading=_heading(comparison),
         question=summary(comparison),
         grids=grids,
         notes=tuple(_notes(comparison, hidden=len(comparison.cells) - len(shown))),
     )
 
 
+def _heading(comparison: Comparison) -> str:
+    where = ", ".join(filter(None, (comparison.suite, comparison.device)))
+    sides = f"{comparison.candidate} against {comparison.base}"
+    return f"{sides} ({where})" if where else sides
+
+
 def summary(comparison: Comparison) -> str:
     """One sentence: what was found, and the smallest change that could have been."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
+    margin = f"{100 * (comparison.fail_above - 1):.3g} %"
     sees = (
-        f"in the median cell it could have seen a slowdown of {100 * (comparison.detectable - 1):.1f} %"
+        f"a slowdown fails from {margin} on, and in the median cell it could have seen one of "
+        f"{100 * (comparison.detectable - 1):.1f} %"
         if comparison.detectable is not None
-        else "what it could have seen is not known"
+        else "beside so few runs no slowdown is confirmed"
     )
     idle = f"; {comparison.idle} more could be measured in neither" if comparison.idle else ""
     cells = len(comparison.cells) - comparison.idle
-    fails = f"{100 * (comparison.fail_above - 1):.3g} % fails"
-    return f"{cells} cell{'' if cells == 1 else 's'}: {counts}{idle}; {sees}, and {fails}."
+    return f"{cells} cell{'' if cells == 1 else 's'}: {counts}{idle}; {sees}."
 
 
 def _grid(cells: list[CellVerdict]) -> Grid:
+    return Grid(title="the worst first", columns=tuple(_columns(cells)))
+
+
+def _columns(cells: list[CellVerdict]) -> Iterator[Column]:
     def column(header: str, rank: int, texts: list[str], *, numeric: bool = True, wraps: bool = False) -> Column:
         return Column(header=header, cells=tuple(texts), numeric=numeric, rank=rank, wraps=wraps)
 
-    return Grid(
-        title="verdicts",
-        columns=(
-            column("verdict", 0, [str(cell.verdict) for cell in cells], numeric=False),
-            column("case", 0, [cell.case for cell in cells], numeric=False),
-            column("backend", 0, [cell.backend for cell in cells], numeric=False),
-            column("ratio", 0, [_ratio(cell) for cell in cells]),
-            column("95 % interval", 1, [_interval(cell) for cell in cells]),
-            column("base ms", 2, [_milliseconds(cell.base_ms) for cell in cells]),
-            column("candidate ms", 3, [_milliseconds(cell.candidate_ms) for cell in cells]),
-            column("p", 4, [NOTHING if cell.chance is None else f"{cell.chance:.1e}" for cell in cells]),
-            column("peak MiB", 5, [_memory(cell) for cell in cells]),
-            column("why", 0, [cell.reason for cell in cells], numeric=False, wraps=True),
-        ),
-    )
+    yield column("verdict", 0, [str(cell.verdict) for cell in cells], numeric=False)
+    yield column("case", 0, [cell.case for cell in cells], numeric=False, wraps=True)
+    yield column("backend", 0, [cell.backend for cell in cells], numeric=False, wraps=True)
+    yield column("ratio", 0, [_ratio(cell) for cell in cells])
+    yield column("95 % interval", 1, [_interval(cell) for cell in cells])
+    yield column("base ms", 2, [_milliseconds(cell.base_ms) for cell in cells])
+    yield column("candidate ms", 3, [_milliseconds(cell.candidate_ms) for cell in cells])
+    if any(cell.chance is not None for cell in cells):
+        yield column("p", 4, [NOTHING if cell.chance is None else f"{cell.chance:.1e}" for cell in cells])
+    yield column("peak MiB", 5, [_memory(cell) for cell in cells])
+    if any(cell.reason for cell in cells):
+        yield column("why", 0, [cell.reason for cell in cells], numeric=False, wraps=True)
 
 
 def _notes(comparison: Comparison, *, hidden: int) -> list[str]:
     said = [f"Judged {comparison.method}.", *comparison.remarks]
     if hidden:
-        said.append(f"{hidden} stable cells are not listed (--all).")
+        said.append(f"{hidden} stable cell{' is' if hidden == 1 else 's are'} not listed (--all).")
     if comparison.unlike:
         said.append(f"Compared anyway, though not measured alike: {'; '.join(comparison.unlike)}.")
     changed = comparison.differences
@@ -92,5 +102,6 @@ def _milliseconds(value: float | None) -> str:
 
 
 def _memory(cell: CellVerdict) -> str:
-    found = (cell.base_peak_bytes, cell.candidate_peak_bytes)
-    return " -> ".join(NOTHING if peak is None else significant(peak / _MEBIBYTE) for peak in found)
+    peaks = (cell.base_peak_bytes, cell.candidate_peak_bytes)
+    found = [NOTHING if peak is None else significant(peak / _MEBIBYTE) for peak in peaks]
+    return " -> ".join(dict.fromkeys(found))

@@ -123,6 +123,7 @@ def load_suite(
     *,
     known_backends: Sequence[str],
     backends: Sequence[str] = (),
+    backends_option: str = "--backend",
     overrides: Iterable[str] = (),
 ) -> Suite:
     """Read, override and check a suite.
@@ -131,6 +132,7 @@ def load_suite(
         name: A file, or the name of a suite that comes with attnbench.
         known_backends: Names that mean a backend; anything with a colon is taken for a module path.
         backends: Backends to run instead of the suite's own.
+        backends_option: The option that gave them, for messages.
         overrides: ``key=value`` pairs that change the file's content.
 
     Raises:
@@ -140,7 +142,7 @@ def load_suite(
     for assignment in overrides:
         source.override(assignment)
     if backends:
-        source.replace(("backends",), list(backends), "--backend")
+        source.replace(("backends",), list(backends), backends_option)
     try:
         file = SuiteFile.model_validate(source.data)
     except ValidationError as error:

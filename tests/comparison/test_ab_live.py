@@ -104,7 +104,7 @@ def test_an_environment_whose_torch_cannot_load_is_named(cli: Cli, tmp_path: Pat
     (packages / "torch" / "__init__.py").write_text("raise ImportError('libcudart.so.99: cannot open shared object')")
     (tmp_path / "s.yaml").write_text(SUITE.replace("'kernels:Mine'", "naive"))
     done = cli("ab", "s.yaml", "--base", sys.executable, "--candidate", "broken", check=3)
-    assert done.stderr.startswith("attnbench: in the candidate environment broken, no worker starts: ")
+    assert done.stderr.startswith("attnbench: in the candidate environment (broken), no worker starts: ")
     assert "ImportError: libcudart.so.99: cannot open shared object" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.glob("results/*/*"))

@@ -215,6 +215,14 @@ def test_a_history_confirms_what_every_process_of_the_candidate_shows_and_nothin
         assert (judged[0].detectable is None) == (len(processes) < 3), name
 
 
+def test_a_slowdown_inside_the_margin_is_stable_however_certain() -> None:
+    pairs = {cell: [0.05, 0.051, 0.049, 0.05, 0.052] for cell in range(4)}
+    again = {cell: logs * 2 for cell, logs in pairs.items()}
+    judged = judge_pairs(pairs, again, fail_above=0.5)
+    assert {judgment.verdict for judgment in judged.values()} == {Verdict.STABLE}
+    assert {judgment.verdict for judgment in judge_pairs(pairs, again).values()} == {Verdict.REGRESSED}
+
+
 def test_a_cell_that_is_known_to_scatter_is_never_taken_for_a_quiet_one() -> None:
     pairs = {cell: [0.05, 0.051, 0.049, 0.05, 0.052] for cell in range(4)}
     assert screen(pairs).suspects == (0, 1, 2, 3)

@@ -218,10 +218,11 @@ def test_a_directory_without_a_run_to_compare_with_says_what_its_newest_lacks(
 def test_a_candidate_that_was_cut_short_is_refused_and_never_passes(tmp_path: Path) -> None:
     base = store(tmp_path / "a", [record(), record("sdpa")])
     now = store(tmp_path / "b", [record(cells=2)])
-    with pytest.raises(NotComparableError, match=r"cut short: it has 1 of 2 cells; go on with .* --resume"):
+    with pytest.raises(NotComparableError, match=r"cut short: it has 1 of 2 cells and .*; go on with .* --resume"):
         compared([base], now)
     found = compared([base], now, anyway=True)
-    assert found.remarks == (f"{now} was cut short: 1 cells are missing.",)
+    lacks = "it has 1 of 2 cells and 1 of its cells have fewer than 3 blocks"
+    assert found.remarks == (f"{now} was cut short: {lacks}.",)
     assert Verdict.GONE in found.counts
 
 
@@ -314,7 +315,7 @@ def test_the_command_ends_as_the_verdicts_say(tmp_path: Path, cli: Cli) -> None:
     candidate(tmp_path, slower=1.2)
     candidate(tmp_path, name="same")
     slow = cli("compare", "base", "candidate", check=1)
-    assert slow.stdout.splitlines()[0] == "candidate against 8 runs"
+    assert slow.stdout.splitlines()[0] == "candidate against 8 runs (sample, Test Machine)"
     assert "12 cells: 1 regressed" in slow.stdout
     assert "case 3" in slow.stdout
     assert "case 4" not in slow.stdout

@@ -65,7 +65,7 @@ def test_an_annotation_says_which_cell_how_much_and_how_sure() -> None:
     (one,) = commands(Subject(comparison=comparison_of([cell(Verdict.REGRESSED, "stage 1, wide")])))
     assert one.properties == {"title": "attnbench: regressed: stage 1, wide, sdpa"}
     assert one.message == (
-        "stage 1, wide, sdpa: ratio 1.25 (95 % interval 1.20 to 1.30, p 3.0e-05), 2.00 -> 2.50 ms; 5 % fails"
+        "stage 1, wide, sdpa: ratio 1.25 (95 % interval 1.20 to 1.30, p 3.0e-05), 2.00 -> 2.50 ms; fails from 5 % on"
     )
 
 

@@ -33,10 +33,15 @@ def annotate(subject: Subject) -> list[str]:
     if subject.comparison is None:
         return _commands("error", _of_run(subject))
     cells = worst_first(subject.comparison.cells)
-    fails = f"{100 * (subject.comparison.fail_above - 1):.3g} % fails"
+    fails = f"fails from {100 * (subject.comparison.fail_above - 1):.3g} % on"
     errors = [_of_verdict(cell, fails) for cell in cells if cell.verdict.fails]
     warnings = [_of_verdict(cell, fails) for cell in cells if cell.verdict is Verdict.SUSPECT]
     return [*_commands("error", errors), *_commands("warning", warnings)]
+
+
+def error(title: str, message: str) -> str:
+    """A workflow command that marks the step with an error."""
+    return _command("error", _Annotation(title=title, message=message))
 
 
 def outputs(subject: Subject) -> str:
@@ -54,7 +59,7 @@ def outputs(subject: Subject) -> str:
 def _of_verdict(cell: CellVerdict, fails: str) -> _Annotation:
     return _Annotation(
         title=f"{cell.verdict}: {cell.case}, {cell.backend}",
-        message=f"{cell.case}, {cell.backend}: {change(cell)}; {fails}",
+        message=f"{cell.case}, {cell.backend}: {change(cell)}" + (f"; {fails}" if cell.ratio is not None else ""),
     )
 
 

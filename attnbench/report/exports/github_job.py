@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnbench.errors import LostOutputError, OutputError, UsageError
+from attnbench.report import markdown
 from attnbench.report.exports import files, github, summary
+from attnbench.report.exports.characters import one_line
 from attnbench.report.exports.subject import Subject
 
 _SUMMARY, _OUTPUTS, _ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT", "GITHUB_ACTIONS"
@@ -52,6 +54,17 @@ class Job:
         if self.annotates:
             for line in github.annotate(subject):
                 say(line)
+
+    def tell(self, sentence: str, *, say: Callable[[str], None]) -> None:
+        """Say why there is nothing to summarize.
+
+        Raises:
+            LostOutputError: The summary cannot be written.
+        """
+        if self.annotates:
+            say(github.error("not judged", sentence))
+        if self.summary is not None:
+            files.append(self.summary, f"\n**NOT JUDGED: {markdown.escaped(one_line(sentence))}**\n")
 
     def append_summary(self, subject: Subject) -> None:
         """Append to the step's summary as much as finds room in it.

@@ -22,6 +22,7 @@ from attnbench.report.exports.wording import change, facts
 from attnbench.report.numbers import missing
 
 _DIED = (Status.OOM, Status.TIMEOUT, Status.CRASHED, Status.ERROR)
+_MOST_DIFFERENCES = 8
 _NUMBERS = ("latency_ms", "latency_low_ms", "latency_high_ms", "images_per_s", "peak_bytes", "flags", "kernel")
 
 
@@ -45,6 +46,8 @@ class _Entry:
     message: str = ""
     latency_ms: float | None = None
     output: str = ""
+    context: str = ""
+    """What a reader of this one failure must know of the rest."""
 
 
 class _Seconds(float):
@@ -99,7 +102,8 @@ def _element(entry: _Entry, suite: str) -> TestCase:
     case.time = _Seconds((entry.latency_ms or 0) / 1e3)
     if entry.result is not _Result.PASSED:
         element = _ELEMENTS[entry.result](legal(entry.message), entry.kind)
-        element.text = legal(f"{entry.case}, {entry.backend}: {entry.message}")
+        said = (f"{entry.case}, {entry.backend}: {entry.message}", entry.context)
+        element.text = legal("\n".join(filter(None, said)))
         case.result = element
     if entry.output:
         case.system_out = legal(entry.output)
@@ -114,8 +118,17 @@ def _of_verdict(cell: CellVerdict, comparison: Comparison) -> _Entry:
         result=result,
         kind=cell.verdict,
         message=f"{cell.verdict}: {change(cell)}",
+        context=_context(comparison),
         latency_ms=cell.candidate_ms,
         output=facts(cell, fail_above=comparison.fail_above),
+    )
+
+
+def _context(comparison: Comparison) -> str:
+    changed = "; ".join(comparison.differences[:_MOST_DIFFERENCES]) or "nothing that is known"
+    return (
+        f"{comparison.candidate} against {comparison.base}, judged {comparison.method}.\n"
+        f"What changed in the environment: {changed}."
     )
 
 

@@ -57,9 +57,7 @@ class Subject:
     @property
     def unreached(self) -> int:
         """Cells of the suite that the run was cut short of."""
-        if self.run is None or self.run.cells is None:
-            return 0
-        return max(0, self.run.cells - len(self.run.table))
+        return 0 if self.run is None else self.run.unreached
 
     @property
     def failed(self) -> bool:
@@ -91,7 +89,9 @@ class Subject:
             return f"{word}: {bad} {of_all}"
         if self.comparison.obstacle or not self.comparison.compared:
             return f"NOTHING COMPARED: {self.comparison.obstacle or f'{of_all} none was measured in both'}"
-        return f"{word}: {of_all} none broke or regressed"
+        unsure = self.counts[Verdict.INCONCLUSIVE] + self.counts[Verdict.SUSPECT]
+        blind = f", {unsure} are not certain" if unsure else ""
+        return f"{word}: {of_all} none broke or regressed{blind}"
 
     @property
     def summary(self) -> str:
