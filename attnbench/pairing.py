@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from attnbench.errors import StoredRunError
 
 BASE, CANDIDATE = "base", "candidate"
+Place = tuple[str, int]
+"""A cell of either side: its case, and the place of its backend in the suite."""
 ATTEMPTS = 2
 """A cell that fails in so many processes is broken; in fewer, it is suspect."""
 VERSION = 1

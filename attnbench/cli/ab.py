@@ -74,8 +74,8 @@ def ab(
     from attnbench.comparison.noise import read_noise, usable_noise
     from attnbench.comparison.rules import CONFIRM_PAIRS, SCREEN_PAIRS
     from attnbench.errors import InterruptedRunError, UsageError
-    from attnbench.execution.alternation import Place, SecondStage, alternate
-    from attnbench.pairing import BASE, CANDIDATE
+    from attnbench.execution.alternation import SecondStage, alternate
+    from attnbench.pairing import BASE, CANDIDATE, Place
 
     if (base_backend is None) != (candidate_backend is None):
         raise UsageError("--base-backend and --candidate-backend go together; give both")

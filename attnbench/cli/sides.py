@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from attnbench.execution.alternation import Side
+    from attnbench.execution.sides import Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ def read_sides(
     """
     from attnbench.backends import registry
     from attnbench.errors import UsageError
-    from attnbench.execution.alternation import Side
     from attnbench.execution.interpreter import check_path, find_interpreter, this_interpreter
+    from attnbench.execution.sides import Side
     from attnbench.suite import load_suite
 
     if any(override.partition("=")[0].strip() == "measure.blocks" for override in overrides):

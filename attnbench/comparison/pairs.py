@@ -16,13 +16,11 @@ from attnbench.comparison.rules import Judgment
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.errors import NotComparableError, UsageError
 from attnbench.journal import read_journal
-from attnbench.pairing import ATTEMPTS, BASE, CANDIDATE, Pairing, read_pairing
+from attnbench.pairing import ATTEMPTS, BASE, CANDIDATE, Pairing, Place, read_pairing
 from attnbench.record import Record, Status
 from attnbench.store import StoredRun, read_run
 from attnbench.table import PROBLEM, Cells, blocks_of
 
-Place = tuple[str, int]
-"""A case, and the place of a backend in the suite."""
 _FEWEST_PAIRS = 2
 """There is no scatter without two."""
 _UNLIKE = "the two sides compute different functions"

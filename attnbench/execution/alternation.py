@@ -12,13 +12,10 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from attnbench.errors import NotComparableError, RefusedError, SuiteError, UsageError, WorkerError
-from attnbench.execution import resumption
+from attnbench.errors import WorkerError
 from attnbench.execution.directory import check_output, run_directory, start, write_json
-from attnbench.execution.interpreter import Interpreter
 from attnbench.execution.interruption import Interruption
 from attnbench.execution.lock import device_lock
 from attnbench.execution.messages import BackendAnswer, Described, Stage
@@ -26,28 +23,20 @@ from attnbench.execution.observer import Cell, Observer
 from attnbench.execution.process import Abandoned
 from attnbench.execution.resumption import Progress
 from attnbench.execution.session import Outcome, Session, Stop, plan
+from attnbench.execution.sides import (
+    Side,
+    answers_of,
+    check_devices,
+    check_pairing,
+    check_resumable,
+    describe,
+    pairing_of,
+    progress_of,
+)
 from attnbench.execution.supervisor import Supervisor
 from attnbench.journal import JOURNAL, Journal
-from attnbench.pairing import ATTEMPTS, BASE, CANDIDATE, Pairing, Party, read_pairing
-from attnbench.record import Case, Environment, Record, unlike
-from attnbench.revision import commit_of
-from attnbench.suite import Suite
-
-
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """One of the two environments."""
-
-    suite: Suite
-    interpreter: Interpreter
-    named: str
-    """As the user named it."""
-    known_backends: tuple[str, ...]
-    """Names that mean a backend in one of the two environments."""
-
-
-Place = tuple[str, int]
-"""A cell, by its case and the place of its backend in the suite."""
+from attnbench.pairing import ATTEMPTS, BASE, CANDIDATE, Pairing, Place
+from attnbench.record import Case, Environment, Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +100,7 @@ def alternate(
     if resume is None:
         check_output(output)
     else:
-        _check_resumable(resume, sides)
+        check_resumable(resume, sides)
     observer = observer or Observer()
     workers = {
         name: Supervisor(threads=side.suite.measure.threads, interpreter=side.interpreter)
@@ -120,9 +109,9 @@ def alternate(
     with Interruption() as interruption:
         stop = Stop(interruption, observer)
         try:
-            described = {name: _describe(name, side, workers[name], stop) for name, side in sides.items()}
-            _check_devices(described)
-            answers = _answers(sides, described)
+            described = {name: describe(name, side, workers[name], stop) for name, side in sides.items()}
+            check_devices(described)
+            answers = answers_of(sides, described)
             if second_stage is not None:
                 second_stage.begin(described[BASE].environment)
             with device_lock(
@@ -131,15 +120,15 @@ def alternate(
                 waiting=observer.waiting if wait else None,
                 abandon=stop.soon,
             ):
-                pairing = _pairing(sides, described, kind=kind, pairs=pairs)
+                pairing = pairing_of(sides, described, kind=kind, pairs=pairs)
                 if resume is None:
                     directory = _open(sides, described, pairing, output)
                     progress = {name: Progress(attempts=ATTEMPTS) for name in sides}
                     environments = {name: one.environment for name, one in described.items()}
                 else:
                     directory = resume
-                    pairing = _check_pairing(resume, pairing)
-                    progress, environments = _progress(resume, sides, described)
+                    pairing = check_pairing(resume, pairing)
+                    progress, environments = progress_of(resume, sides, described)
                 with _sessions(sides, workers, environments, answers, directory, progress, observer, stop) as sessions:
                     found = Alternation(directory=directory)
                     found.outcomes = {name: session.outcome for name, session in sessions.items()}
@@ -157,79 +146,6 @@ def alternate(
     return found
 
 
-def _describe(name: str, side: Side, workers: Supervisor, stop: Stop) -> Described:
-    suite = side.suite
-    try:
-        described = workers.describe(
-            device=suite.device, backends=suite.backends, measure=suite.measure, abandon=stop.now
-        )
-    except RefusedError as error:
-        raise SuiteError(f"{suite.where(*error.key)}: in the {name} environment ({side.named}), {error}") from None
-    except WorkerError as error:
-        raise WorkerError(f"in the {name} environment ({side.named}), {error}") from None
-    finally:
-        workers.close()  # one worker at a time has the device
-    environment = described.environment
-    if side.interpreter.path is not None:
-        environment = replace(environment, commit=commit_of(side.interpreter.path))
-    return replace(described, environment=environment)
-
-
-def _check_devices(described: dict[str, Described]) -> None:
-    base, candidate = (described[name].environment for name in (BASE, CANDIDATE))
-    fields = unlike(base.fingerprint, candidate.fingerprint)
-    if base.device != candidate.device:
-        fields.insert(0, f"device {base.device} -> {candidate.device}")
-    if fields:
-        raise NotComparableError(
-            f"the two environments see unlike devices: {'; '.join(fields)}; name the device in the suite, "
-            "and see that both have a torch for it (attnbench doctor)"
-        )
-
-
-def _answers(sides: dict[str, Side], described: dict[str, Described]) -> dict[str, dict[str, BackendAnswer]]:
-    """What each side says of its backends.
-
-    A backend of both that leads nowhere on one side cannot run there: that is what is to be found out. Elsewhere it is
-    a mistake, and so are two paths that both sides pass by.
-    """
-    paths = {side.interpreter.path for side in sides.values()}
-    both = zip(described[BASE].backends, described[CANDIDATE].backends, strict=True)
-    for index, (ours, theirs) in enumerate(both):
-        where = sides[BASE].suite.where("backends", index)
-        lost = [(name, one.invalid) for name, one in ((BASE, ours), (CANDIDATE, theirs)) if one.invalid]
-        if len(lost) == len(sides) or (lost and ours.name != theirs.name):
-            raise SuiteError(f"{sides[lost[0][0]].suite.where('backends', index)}: {lost[0][1]}")
-        if len(paths) > 1 and ":" in ours.name and ours.name == theirs.name and ours.file and ours.file == theirs.file:
-            raise SuiteError(
-                f"{where}: backend {ours.name} is {ours.file} on both sides; give --base-path and --candidate-path "
-                "directories that hold its module"
-            )
-    return {
-        name: {
-            answer.name: replace(answer, unavailable=answer.invalid or answer.unavailable) for answer in one.backends
-        }
-        for name, one in described.items()
-    }
-
-
-def _pairing(sides: dict[str, Side], described: dict[str, Described], *, kind: str, pairs: int) -> Pairing:
-    return Pairing(
-        kind=kind,
-        pairs=pairs,
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        backends=tuple(zip(sides[BASE].suite.backends, sides[CANDIDATE].suite.backends, strict=True)),
-        parties={
-            name: Party(
-                environment=side.named,
-                python=described[name].environment.python,
-                path=None if side.interpreter.path is None else str(side.interpreter.path),
-            )
-            for name, side in sides.items()
-        },
-    )
-
-
 def _open(sides: dict[str, Side], described: dict[str, Described], pairing: Pairing, output: Path | None) -> Path:
     """A directory with everything that can be gone on with."""
     check_output(output)  # once more: another run may have used it while this one waited
@@ -240,51 +156,6 @@ def _open(sides: dict[str, Side], described: dict[str, Described], pairing: Pair
         (directory / name / JOURNAL).touch()
     write_json(directory / Pairing.FILE, pairing.to_json())
     return directory
-
-
-def _check_resumable(directory: Path, sides: dict[str, Side]) -> None:
-    """See that a directory holds an A/B comparison of this suite, before anything is started."""
-    read_pairing(directory)
-    for name, side in sides.items():
-        resumption.check_suite(directory / name, side.suite, side.known_backends)
-        resumption.check_writable(directory / name)
-
-
-def _check_pairing(directory: Path, now: Pairing) -> Pairing:
-    """See that it is the same two sides as before."""
-    before = read_pairing(directory)
-    was, is_now = _sides(before), _sides(now)
-    for name, value in was.items():
-        if value != is_now[name]:
-            raise UsageError(
-                f"--resume {directory}: {name} was {value} and is {is_now[name]}; give the same options, or run anew"
-            )
-    return before
-
-
-def _sides(pairing: Pairing) -> dict[str, object]:
-    """What must stay as it was, by how people call it."""
-    found: dict[str, object] = {"kind": pairing.kind, "pairs": pairing.pairs, "backends": pairing.backends}
-    for name, party in pairing.parties.items():
-        found |= {f"--{name}": party.environment, f"the Python of {name}": party.python, f"--{name}-path": party.path}
-    return found
-
-
-def _progress(
-    directory: Path, sides: dict[str, Side], described: dict[str, Described]
-) -> tuple[dict[str, Progress], dict[str, Environment]]:
-    """What a directory holds; of a pair that is not whole, nothing: its halves would lie hours apart."""
-    progress, environments = {}, {}
-    for name, side in sides.items():
-        place, environment = directory / name, described[name].environment
-        cases = side.suite.cases(environment.device)
-        resumption.check_cases(place, cases, environment.device, side.known_backends)
-        environments[name] = resumption.check_environment(place, environment, commit=side.interpreter.path is not None)
-        progress[name] = resumption.read_progress(place, cases, side.suite.backends, attempts=ATTEMPTS)
-    whole = progress[BASE].done & progress[CANDIDATE].done
-    for one in progress.values():
-        one.done = {key for key in one.done if key in whole or key[0] in one.failed}
-    return progress, environments
 
 
 @contextlib.contextmanager

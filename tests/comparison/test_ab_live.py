@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+import torch
 
 from attnbench.comparison.pairs import read_pairs
 from attnbench.store import read_run
@@ -150,3 +151,33 @@ def test_a_backend_that_crashes_or_no_longer_imports_ends_with_1_as_broken(
     done = cli("ab", "s.yaml", "--base-path", "old", "--candidate-path", "new", *fast, check=1)
     assert "2 broken" in done.stdout
     assert ("SIGSEGV" if "kill" in fault else "SyntaxError: half a file") in done.stdout
+
+
+def test_two_paths_that_both_sides_pass_by_are_refused(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE.replace("kernels:Mine", "faults:Right"))
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    done = cli("ab", "s.yaml", "--base-path", "old", "--candidate-path", "new", check=2)
+    assert "backend faults:Right is " in done.stderr
+    assert (
+        "faults.py on both sides; give --base-path and --candidate-path directories that hold its module" in done.stderr
+    )
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_module_in_the_working_directory_stands_in_for_no_revision(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE)
+    kernels(tmp_path / "here", "1.0")
+    (tmp_path / "here" / "kernels.py").rename(tmp_path / "kernels.py")
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    done = cli("ab", "s.yaml", "--base-path", "old", "--candidate-path", "new", check=2)
+    assert "kernels does not import: ModuleNotFoundError" in done.stderr
+
+
+def test_what_pythonpath_holds_is_in_no_other_environment(cli: Cli, tmp_path: Path) -> None:
+    venv.create(tmp_path / "bare", with_pip=False)
+    (tmp_path / "s.yaml").write_text(SUITE.replace("'kernels:Mine'", "naive"))
+    packages = str(Path(torch.__file__).parents[1])
+    done = cli("ab", "s.yaml", "--base", sys.executable, "--candidate", "bare", check=2, PYTHONPATH=packages)
+    assert "--candidate bare: torch is not installed there" in done.stderr
