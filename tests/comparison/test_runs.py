@@ -349,6 +349,10 @@ def test_verdicts_as_csv_and_json(tmp_path: Path, cli: Cli) -> None:
         (("cut", "only"), 2, "holds nothing"),
         (("only", "other"), 4, "have no cell in common"),
         (("only", "unlike"), 4, "cores 2 -> 64"),
+        (("only", "microseconds"), 2, "table.csv: not a run's table: there is no column latency_ms"),
+        (("only", "truncated"), 2, "table.csv"),
+        (("only", "later"), 2, "written by a newer attnbench (schema 99"),
+        (("nowhere",), 2, "nowhere does not exist"),
         (("only", "only", "--fail-above", "0"), 2, "--fail-above 0: not a slowdown"),
     ],
 )
@@ -358,6 +362,12 @@ def test_mistakes_get_one_sentence(tmp_path: Path, cli: Cli, arguments: tuple[st
     store(tmp_path / "unlike", [record()], cores=64)
     store(tmp_path / "cut", [])
     (tmp_path / "empty").mkdir()
+    text = read_run(tmp_path / "only").table.to_csv(index=False)
+    for name, table in (("microseconds", text.replace("latency_ms", "latency_us")), ("truncated", text[:-200])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "table.csv").write_text(table)
+    later = store(tmp_path / "later", [record()]) / "journal.jsonl"
+    later.write_text(later.read_text().replace('"schema_version":2', '"schema_version":99'))
     stderr = cli("compare", *arguments, check=code).stderr
     assert said in stderr
     assert len(stderr.splitlines()) == 1
