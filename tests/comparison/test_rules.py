@@ -28,22 +28,26 @@ CHANGED = (Verdict.REGRESSED, Verdict.IMPROVED)
 OPPOSITE = {Verdict.REGRESSED: Verdict.IMPROVED, Verdict.IMPROVED: Verdict.REGRESSED}
 
 
-def table(seed: int, *, slower: float = 1.0, spread: float = 0.017) -> dict[int, Judgment]:
+def table(seed: int, *, slower: float = 1.0, spread: float = 0.017, cells: int = CELLS) -> dict[int, Judgment]:
     """A whole A/B of cells whose processes scatter as unequally as real ones; the first is slower."""
     generator = np.random.default_rng(seed)
-    spreads = spread * np.sqrt(6 / generator.chisquare(6, CELLS)) * math.sqrt(2)
-    shift = np.zeros(CELLS)
+    spreads = spread * np.sqrt(6 / generator.chisquare(6, cells)) * math.sqrt(2)
+    shift = np.zeros(cells)
     shift[0] = math.log(slower)
-    first = shift + spreads * generator.normal(size=(SCREEN_PAIRS, CELLS))
-    second = shift + spreads * generator.normal(size=(CONFIRM_PAIRS, CELLS))
-    pairs = {cell: first[:, cell].tolist() for cell in range(CELLS)}
+    first = shift + spreads * generator.normal(size=(SCREEN_PAIRS, cells))
+    second = shift + spreads * generator.normal(size=(CONFIRM_PAIRS, cells))
+    pairs = {cell: first[:, cell].tolist() for cell in range(cells)}
     suspects = screen(pairs).suspects
-    return judge_pairs(pairs, {cell: second[:, cell].tolist() for cell in range(CELLS) if cell in suspects})
+    return judge_pairs(pairs, {cell: second[:, cell].tolist() for cell in range(cells) if cell in suspects})
 
 
-def test_a_table_where_nothing_changed_raises_a_false_alarm_in_one_of_a_hundred_at_most() -> None:
+@pytest.mark.parametrize(("cells", "spread"), [(1, 0.017), (2, 0.2), (CELLS, 0.017)])
+def test_a_table_where_nothing_changed_raises_a_false_alarm_in_one_of_a_hundred_at_most(
+    cells: int, spread: float
+) -> None:
     tables = 2000
-    false = sum(any(one.verdict in CHANGED for one in table(seed).values()) for seed in range(tables))
+    found = (table(seed, cells=cells, spread=spread) for seed in range(tables))
+    false = sum(any(one.verdict in CHANGED for one in judged.values()) for judged in found)
     assert binomtest(false, tables).proportion_ci(0.95).high <= 0.01
 
 
