@@ -56,6 +56,11 @@ def test_the_table_is_what_show_prints_of_the_reference(cli: Cli) -> None:
     assert [line for line in block("table").splitlines() if line not in shown] == []
 
 
+def test_the_red_build_is_what_compare_prints_of_the_reference(cli: Cli) -> None:
+    stored = TESTS.parent / "results" / "reference" / "amd-epyc-2-cores" / "ab-refactored"
+    assert cli("compare", str(stored), check=1, COLUMNS="100").stdout.strip() == block("red").strip()
+
+
 def test_the_tables_name_every_column_suite_and_backend() -> None:
     columns = README.partition("## What the columns mean")[2]
     fields = {"suite", "case", "backend", "device", "height", "width", "window_height", "window_width", "flags"}

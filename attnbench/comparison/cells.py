@@ -93,15 +93,16 @@ def _disturbed(judgment: Judgment, now: Row) -> str:
 
 def _with_memory_and_kernel(cell: CellVerdict, *, kernels: bool) -> CellVerdict:
     """A verdict on latency, and what memory and kernel have to say: memory repeats to the byte, so it needs no test."""
+    verdict, reasons = cell.verdict, [cell.reason]
+    if kernels and _changed(cell.base_kernel, cell.candidate_kernel):
+        names = (name.removeprefix(_FUSED) for name in (cell.base_kernel, cell.candidate_kernel))
+        reasons.insert(0, f"kernel {' -> '.join(names)}")
+        verdict = Verdict.KERNEL_CHANGED if verdict in (Verdict.STABLE, Verdict.INCONCLUSIVE) else verdict
     before, now = cell.base_peak_bytes, cell.candidate_peak_bytes
     if before is not None and now is not None and now > max(_MEMORY_FACTOR * before, before + _MEMORY_BYTES):
-        grown = f"peak memory {before / _MEBIBYTE:.1f} -> {now / _MEBIBYTE:.1f} MiB"
-        return replace(cell, verdict=Verdict.REGRESSED, reason=grown)
-    if kernels and _changed(cell.base_kernel, cell.candidate_kernel):
-        calm = cell.verdict in (Verdict.STABLE, Verdict.INCONCLUSIVE)
-        reason = "; ".join(filter(None, (f"kernel {cell.base_kernel} -> {cell.candidate_kernel}", cell.reason)))
-        return replace(cell, verdict=Verdict.KERNEL_CHANGED if calm else cell.verdict, reason=reason)
-    return cell
+        reasons.insert(0, f"peak memory {before / _MEBIBYTE:.1f} -> {now / _MEBIBYTE:.1f} MiB")
+        verdict = Verdict.REGRESSED
+    return replace(cell, verdict=verdict, reason="; ".join(filter(None, reasons)))
 
 
 def worst_first(cells: Sequence[CellVerdict]) -> tuple[CellVerdict, ...]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 _GAP = 3
 """Characters between two columns."""
-_LEAST_PROSE = 16
-"""Characters of a column whose entries wrap: fewer could not be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +20,14 @@ class Column:
     """Columns of the highest rank are left out first where there is no room; those of rank 0 never."""
     wraps: bool = False
     """Whether its entries are prose that may go on in the next line."""
+    least: int = 16
+    """Characters that such entries need: in fewer they could not be read."""
 
     @property
     def width(self) -> int:
         """Characters of its widest entry; where entries wrap, what they need at least."""
         widest = max(map(len, (self.header, *self.cells)))
-        return max(len(self.header), min(widest, _LEAST_PROSE)) if self.wraps else widest
+        return max(len(self.header), min(widest, self.least)) if self.wraps else widest
 
 
 @dataclass(frozen=True, kw_only=True)

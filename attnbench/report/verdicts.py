@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.report.numbers import NOTHING, interval, known, significant
@@ -11,6 +12,7 @@ from attnbench.report.sheet import Column, Grid, Sheet
 _CALM = (Verdict.STABLE,)
 _MEBIBYTE = 2**20
 _MOST_DIFFERENCES = 8
+_LEAST_REASON = 26
 
 
 def verdicts(comparison: Comparison, *, everything: bool = False) -> Sheet:
@@ -39,16 +41,21 @@ def _heading(comparison: Comparison) -> str:
 def summary(comparison: Comparison) -> str:
     """One sentence: what was found, and the smallest change that could have been."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
-    margin = f"{100 * (comparison.fail_above - 1):.3g} %"
-    sees = (
-        f"a slowdown fails from {margin} on, and in the median cell it could have seen one of "
-        f"{100 * (comparison.detectable - 1):.1f} %"
-        if comparison.detectable is not None
-        else "beside so few runs no slowdown is confirmed"
-    )
     idle = f"; {comparison.idle} more could be measured in neither" if comparison.idle else ""
     cells = len(comparison.cells) - comparison.idle
-    return f"{cells} cell{'' if cells == 1 else 's'}: {counts}{idle}; {sees}."
+    return f"{cells} cell{'' if cells == 1 else 's'}: {counts}{idle}; {_sight(comparison)}."
+
+
+def _sight(comparison: Comparison) -> str:
+    """What would have failed, and what could have been seen."""
+    if comparison.detectable is not None:
+        return (
+            f"a slowdown fails from {100 * (comparison.fail_above - 1):.3g} % on, and in the median cell it could have "
+            f"seen one of {100 * (comparison.detectable - 1):.1f} %"
+        )
+    if any(cell.ratio is not None for cell in comparison.cells):
+        return "beside so few runs no slowdown is confirmed"
+    return "no latencies were compared"
 
 
 def _grid(cells: list[CellVerdict]) -> Grid:
@@ -70,7 +77,8 @@ def _columns(cells: list[CellVerdict]) -> Iterator[Column]:
         yield column("p", 4, [NOTHING if cell.chance is None else f"{cell.chance:.1e}" for cell in cells])
     yield column("peak MiB", 5, [_memory(cell) for cell in cells])
     if any(cell.reason for cell in cells):
-        yield column("why", 0, [cell.reason for cell in cells], numeric=False, wraps=True)
+        reasons = column("why", 0, [cell.reason for cell in cells], numeric=False, wraps=True)
+        yield replace(reasons, least=_LEAST_REASON)
 
 
 def _notes(comparison: Comparison, *, hidden: int) -> list[str]:

@@ -29,6 +29,7 @@ from tests.samples import environment, failed, problem, record
 
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"
 MATH = "_scaled_dot_product_attention_math"
+KERNELS = "kernel flash_attention_for_cpu -> attention_math"
 
 
 def store(directory: Path, records: Sequence[Record], *, speed: float = 1.0, **fields: Any) -> Path:
@@ -92,7 +93,7 @@ def only(comparison: Comparison) -> tuple[Verdict, str]:
         (record(), failed("naive", Status.OOM, "no room"), Verdict.BROKEN, "oom: no room"),
         (failed("naive", Status.OOM, "no room"), record(), Verdict.FIXED, "was oom: no room"),
         (failed("naive", Status.OOM, "a"), failed("naive", Status.ERROR, "b"), Verdict.STABLE, "error: b"),
-        (record(kernel=FUSED), record(kernel=MATH), Verdict.KERNEL_CHANGED, f"kernel {FUSED} -> {MATH}"),
+        (record(kernel=FUSED), record(kernel=MATH), Verdict.KERNEL_CHANGED, KERNELS),
         (record(kernel="bmm"), record(kernel="copy_"), Verdict.INCONCLUSIVE, ""),
         (record(), record(peak_bytes=5 * 2**20), Verdict.REGRESSED, "peak memory 3.0 -> 5.0 MiB"),
         (record(), record(peak_bytes=3 * 2**20 + 9), Verdict.INCONCLUSIVE, ""),
