@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnbench.cli.conclusion import (
-    Everything,
-    Exports,
-    FailAbove,
-    Strict,
     conclude,
     read_exports,
     read_margin,
     told,
+)
+from attnbench.cli.options import (
+    Backends,
+    Everything,
+    Exports,
+    FailAbove,
+    Overrides,
+    PairsOutput,
+    PairsResume,
+    StoredNoise,
+    Strict,
+    SuiteName,
+    Wait,
 )
 from attnbench.cli.page import Format, Rendering
 from attnbench.cli.sides import Wanted, read_sides
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def ab(
-    suite: Annotated[str, typer.Argument(help="A suite's file, or the name of one that comes with attnbench.")],
+    suite: SuiteName,
     *,
     base: Annotated[
         str | None,
@@ -42,22 +51,12 @@ def ab(
         str | None, typer.Option(metavar="B", help="Compare this backend with --candidate-backend, and no others.")
     ] = None,
     candidate_backend: Annotated[str | None, typer.Option(metavar="B", help="The one to be judged.")] = None,
-    backend: Annotated[
-        list[str], typer.Option("--backend", metavar="B", help="Run this backend instead of the suite's; repeatable.")
-    ] = [],  # noqa: B006 - typer wants a list
-    override: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change the suite; repeatable.")
-    ] = [],  # noqa: B006
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Its directory; by default a new one under results/.")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Go on with one that was cut short, given the same options.")
-    ] = None,
-    noise: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="An A/A measurement; by default the newest under results/.")
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait where another run has the device.")] = False,
+    backend: Backends = [],  # noqa: B006 - typer wants a list
+    override: Overrides = [],  # noqa: B006
+    output: PairsOutput = None,
+    resume: PairsResume = None,
+    noise: StoredNoise = None,
+    wait: Wait = False,
     fail_above: FailAbove = None,
     strict: Strict = False,
     everything: Everything = False,

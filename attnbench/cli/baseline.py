@@ -8,15 +8,12 @@ from typing import Annotated
 import typer
 
 from attnbench.cli.conclusion import (
-    Everything,
-    Exports,
-    FailAbove,
-    Strict,
     conclude,
     read_exports,
     read_margin,
     told,
 )
+from attnbench.cli.options import Everything, Exports, FailAbove, StoredNoise, Strict
 from attnbench.cli.page import Format, Rendering
 
 Run = Annotated[Path, typer.Argument(help="A run directory.")]
@@ -68,10 +65,7 @@ def check(
     *,
     name: Name = "main",
     directory: Directory = None,
-    noise: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="An A/A measurement, where there is no history; by default the newest."),
-    ] = None,
+    noise: StoredNoise = None,
     fail_above: FailAbove = None,
     strict: Strict = False,
     everything: Everything = False,

@@ -8,15 +8,12 @@ from typing import Annotated
 import typer
 
 from attnbench.cli.conclusion import (
-    Everything,
-    Exports,
-    FailAbove,
-    Strict,
     conclude,
     read_exports,
     read_margin,
     told,
 )
+from attnbench.cli.options import Everything, Exports, FailAbove, StoredNoise, Strict
 from attnbench.cli.page import Format, Rendering
 
 
@@ -30,10 +27,7 @@ def compare(
         ),
     ],
     *,
-    noise: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="An A/A measurement, where there is no history; by default the newest."),
-    ] = None,
+    noise: StoredNoise = None,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Compare runs of unlike machines or settings, or one that was cut short.")
     ] = False,

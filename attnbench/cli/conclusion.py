@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -20,24 +20,6 @@ if TYPE_CHECKING:
 
 REGRESSED, INCONCLUSIVE = 1, 5
 _LARGEST_MARGIN = 1000
-
-FailAbove = Annotated[
-    float | None,
-    typer.Option(metavar="PERCENT", help="The slowdown that fails; by default 3 by pairs, 5 beside stored runs."),
-]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="End with 5 where a cell is inconclusive, suspect, gone or kernel_changed.")
-]
-Everything = Annotated[bool, typer.Option("--all", help="List stable cells, too.")]
-Exports = Annotated[
-    list[str],
-    typer.Option(
-        "--export",
-        metavar="KIND=FILE",
-        help="Write it for a CI job, too: junit, github (without a file), github-action-benchmark, bencher, "
-        "openmetrics, json, csv, markdown; repeatable.",
-    ),
-]
 
 
 def read_margin(percent: float | None) -> float | None:

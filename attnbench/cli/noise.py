@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.conclusion import FailAbove, read_margin
+from attnbench.cli.conclusion import read_margin
+from attnbench.cli.options import Backends, FailAbove, Overrides, PairsOutput, PairsResume, SuiteName, Wait
 from attnbench.cli.page import Format, Rendering
 from attnbench.cli.sides import Wanted, read_sides
 
@@ -15,7 +16,7 @@ _FEWEST = 5
 
 
 def noise(
-    suite: Annotated[str, typer.Argument(help="A suite's file, or the name of one that comes with attnbench.")],
+    suite: SuiteName,
     *,
     environment: Annotated[
         str | None, typer.Option("--env", metavar="ENV", help="A virtual environment or an interpreter with torch.")
@@ -23,20 +24,12 @@ def noise(
     path: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Put before its Python path: where your kernels lie.")
     ] = None,
-    backend: Annotated[
-        list[str], typer.Option("--backend", metavar="B", help="Run this backend instead of the suite's; repeatable.")
-    ] = [],  # noqa: B006 - typer wants a list
-    override: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change the suite; repeatable.")
-    ] = [],  # noqa: B006
+    backend: Backends = [],  # noqa: B006 - typer wants a list
+    override: Overrides = [],  # noqa: B006
     pairs: Annotated[int, typer.Option(metavar="N", help="Pairs of processes.")] = 10,
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Its directory; by default a new one under results/.")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Go on with one that was cut short, given the same options.")
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait where another run has the device.")] = False,
+    output: PairsOutput = None,
+    resume: PairsResume = None,
+    wait: Wait = False,
     fail_above: FailAbove = None,
     output_format: Rendering = Format.RICH,
 ) -> None:

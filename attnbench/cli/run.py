@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnbench.cli.boundary import write
-from attnbench.cli.conclusion import Exports, read_exports, write_exports
+from attnbench.cli.conclusion import read_exports, write_exports
+from attnbench.cli.options import Backends, Exports, Overrides, SuiteName, Wait
 
 if TYPE_CHECKING:
     from attnbench.execution.session import Outcome
@@ -17,14 +18,10 @@ if TYPE_CHECKING:
 
 
 def run(
-    suite: Annotated[str, typer.Argument(help="A suite's file, or the name of one that comes with attnbench.")],
+    suite: SuiteName,
     *,
-    backend: Annotated[
-        list[str], typer.Option("--backend", metavar="B", help="Run this backend instead of the suite's; repeatable.")
-    ] = [],  # noqa: B006 - typer wants a list
-    override: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change the suite: measure.blocks=1; repeatable.")
-    ] = [],  # noqa: B006
+    backend: Backends = [],  # noqa: B006 - typer wants a list
+    override: Overrides = [],  # noqa: B006
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run directory; by default a new one under results/.")
     ] = None,
@@ -33,7 +30,7 @@ def run(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One block: fast, and no interval.")] = False,
     rigorous: Annotated[bool, typer.Option("--rigorous", help="Ten blocks: narrow intervals.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait where another run has the device.")] = False,
+    wait: Wait = False,
     export: Exports = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cases and stop.")] = False,
 ) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.conclusion import Exports, read_exports, write_data, write_exports
+from attnbench.cli.conclusion import read_exports, write_data, write_exports
+from attnbench.cli.options import Exports
 from attnbench.cli.page import Format, Rendering, print_sheet
 
 
