@@ -292,3 +292,19 @@ def test_a_long_table_shows_what_a_short_one_does(width: int) -> None:
     once = [line.rstrip() for line in short if line.strip() and "─" not in line]
     assert set(once) == {line for line in long if line.strip() and "─" not in line}
     assert sum("窓" in line for line in long) == 1001
+
+
+@pytest.mark.parametrize("width", range(44, 130, 3))
+def test_no_entry_is_cut_however_wide_the_terminal_is(width: int) -> None:
+    columns = (
+        Column(header="verdict", cells=("inconclusive",), numeric=False),
+        Column(header="case", cells=("swin_t stage 1 shifted",), numeric=False, wraps=True),
+        Column(header="ratio", cells=("1.25",)),
+        Column(header="95 % interval", cells=("1.20 to 1.30",), rank=1),
+        Column(header="base ms", cells=("0.478",), rank=2),
+        Column(header="why", cells=("contended, few_samples",), numeric=False, wraps=True, least=26),
+    )
+    text = terminal.render(Sheet(heading="h", grids=(Grid(title="t", columns=columns),), notes=()), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for word in ("inconclusive", "swin_t", "shifted", "1.25", "contended,", "few_samples"):
+        assert word in text, text

@@ -6,6 +6,8 @@ from attnbench.diagnosis import Facts, diagnose
 from attnbench.report.sheet import Column, Grid, Sheet
 
 _GIBIBYTE = 2**30
+_LONGEST_COMMAND = 26
+"""A command to be copied stays in one line."""
 
 
 def checkup(facts: Facts) -> Sheet:
@@ -18,7 +20,13 @@ def checkup(facts: Facts) -> Sheet:
             Column(header="", cells=tuple("!" if finding.advice else "ok" for finding in findings), numeric=False),
             Column(header="what", cells=tuple(finding.topic for finding in findings), numeric=False),
             Column(header="found", cells=tuple(finding.found for finding in findings), numeric=False, wraps=True),
-            Column(header="what to do", cells=tuple(finding.advice for finding in findings), numeric=False, wraps=True),
+            Column(
+                header="what to do",
+                cells=tuple(finding.advice for finding in findings),
+                numeric=False,
+                wraps=True,
+                least=_LONGEST_COMMAND,
+            ),
         ),
     )
     return Sheet(heading=_machine(facts), question="What would make numbers bad here?", grids=(grid,), notes=())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rich.cells import cell_len
+
 _GAP = 3
 """Characters between two columns."""
 
@@ -26,8 +28,12 @@ class Column:
     @property
     def width(self) -> int:
         """Characters of its widest entry; where entries wrap, what they need at least."""
-        widest = max(map(len, (self.header, *self.cells)))
-        return max(len(self.header), min(widest, self.least)) if self.wraps else widest
+        return max(cell_len(self.header), min(self.widest, self.least)) if self.wraps else self.widest
+
+    @property
+    def widest(self) -> int:
+        """Characters that its entries would like to have."""
+        return max(map(cell_len, (self.header, *self.cells)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,13 @@ class Grid:
     def width(self) -> int:
         """Characters of a row."""
         return sum(column.width + _GAP for column in self.columns) - _GAP
+
+    def widths(self, width: int) -> list[int]:
+        """What every column gets of so many characters: what is left over goes to entries that would wrap."""
+        left = max(0, width - self.width)
+        wanted = [column.widest - column.width for column in self.columns]
+        share = min(1.0, left / sum(wanted)) if any(wanted) else 0.0
+        return [column.width + int(share * more) for column, more in zip(self.columns, wanted, strict=True)]
 
     @property
     def rows(self) -> list[tuple[str, ...]]:

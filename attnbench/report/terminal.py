@@ -37,7 +37,7 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
     parts.append(Text(""))
     for grid in fitted.grids:
         if len(grid.rows) <= _MOST_ROWS:
-            parts.append(_table(grid))
+            parts.append(_table(grid, width))
             continue
         console.print(Group(*parts))
         buffer.write(_plain(grid, width))
@@ -49,14 +49,14 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def _table(grid: Grid) -> RenderableType:
+def _table(grid: Grid, width: int) -> RenderableType:
     # Text, not str, everywhere: rich would take '[...]' in a string for its own markup and swallow it.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    for column in grid.columns:
+    for column, room in zip(grid.columns, grid.widths(width), strict=True):
         table.add_column(
             Text(column.header),
             justify="right" if column.numeric else "left",
-            min_width=column.width,
+            width=room,
             no_wrap=not column.wraps,
             overflow="fold",
         )
@@ -70,15 +70,12 @@ def _table(grid: Grid) -> RenderableType:
 
 def _plain(grid: Grid, width: int) -> str:
     """The same columns without rich's table: what it would print of cells that need one line each."""
-    needed = [max(map(cell_len, (column.header, *column.cells))) for column in grid.columns if not column.wraps]
-    room = max(1, width - sum(needed) - len(_GAP) * (len(grid.columns) - 1))
-    fixed = iter(needed)
-    widths = [room if column.wraps else next(fixed) for column in grid.columns]
+    widths = grid.widths(width)
     lines = [grid.title, _row(grid, widths, [column.header for column in grid.columns]), "─" * min(width, sum(widths))]
     for row in grid.rows:
         folded = [
             textwrap.wrap(cell, room) or [""] if column.wraps else [cell]
-            for column, cell in zip(grid.columns, row, strict=True)
+            for column, room, cell in zip(grid.columns, widths, row, strict=True)
         ]
         lines += [_row(grid, widths, parts) for parts in zip_longest(*folded, fillvalue="")]
     return "\n".join([*lines, "", ""])
