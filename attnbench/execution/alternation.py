@@ -141,8 +141,6 @@ def alternate(
             for one in workers.values():
                 one.close()
     found.elapsed_s = time.monotonic() - began
-    for name, outcome in found.outcomes.items():
-        outcome.starting_s = workers[name].starting_s
     return found
 
 

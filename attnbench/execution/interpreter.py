@@ -40,8 +40,6 @@ class Interpreter:
     executable: Path
     path: Path | None = None
     """A directory that comes first on its Python path: a revision of the user's own kernels."""
-    python: str = ""
-    """Its version."""
     backends: tuple[str, ...] = ()
     """Names that packages installed there give backends."""
     alone: bool = False
@@ -100,7 +98,6 @@ def find_interpreter(named: str, option: str, *, path: Path | None = None) -> In
     return Interpreter(
         executable=Path(executable),
         path=path,
-        python=spelled,
         backends=tuple(sorted(set(found["backends"]))),
         alone=True,
     )
