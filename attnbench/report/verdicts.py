@@ -12,7 +12,7 @@ from attnbench.report.sheet import Column, Grid, Sheet
 _CALM = (Verdict.STABLE,)
 _MEBIBYTE = 2**20
 _MOST_DIFFERENCES = 8
-_LEAST_REASON = 26
+_LEAST_REASON = 23
 
 
 def verdicts(comparison: Comparison, *, everything: bool = False) -> Sheet:
