@@ -16,9 +16,9 @@ show, which our filled queue hides.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import importlib.util
-import itertools
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,14 +28,14 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 
 from attnbench.backends import registry
-from attnbench.measure.call import Call
-from attnbench.measure.environment import describe, resolve_device
-from attnbench.measure.timing import Sampler, flush_buffer, no_garbage_collection, sampler, turns
-from attnbench.oracle import make_inputs
 from attnbench.problem import Problem
 from attnbench.record import Measure
 from attnbench.stats import block_statistic
 from attnbench.suite import load_suite
+from attnbench.worker.call import Call
+from attnbench.worker.environment import describe, resolve_device
+from attnbench.worker.reference import make_inputs
+from attnbench.worker.timing import Sampler, flush_buffer, sampler
 
 CALLS = (
     ("svt_s stage 3", "sdpa"),
@@ -60,11 +60,9 @@ def calls(device: torch.device) -> Iterator[tuple[str, Call, Tensor]]:
         yield f"{name}, {backend}", call, call.input(inputs.x)
 
 
-def our_sample_ms(ours: Sampler) -> float:
-    """One turn of ours; the median where a GPU's samples belong together."""
-    before = len(ours.timing.samples_ms)
-    ours.take()
-    return statistics.median(ours.timing.samples_ms[before:])
+def our_sample_ms(ours: Sampler, x: Tensor) -> float:
+    """One sample of ours; the median where a GPU's samples belong together."""
+    return statistics.median(ours.take_turn(x, 0.0).samples_ms)
 
 
 def their_instrument(call: Call, x: Tensor, calls_per_sample: int) -> Callable[[], float]:
@@ -82,6 +80,7 @@ def main() -> None:
     samples: int = parser.parse_args().samples
 
     torch.set_num_threads(1)
+    gc.disable()
     device = resolve_device("auto")
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         parser.exit(3, "there is no triton to compare with; pip install triton\n")
@@ -89,14 +88,14 @@ def main() -> None:
     flush = flush_buffer(device, cache=machine.cache, cache_bytes=machine.cache_bytes)
     print(f"{'function':26} {'calls':>5} {'ours ms':>9} {'theirs ms':>9} {'ours/theirs':>11} {'A/A':>6} {'paired':>7}")
     for name, call, x in calls(device):
-        with torch.inference_mode(), no_garbage_collection():
-            ours = sampler(call, x, flush)
-            ours.settle()
+        with torch.inference_mode():
+            ours = sampler(call, device, flush)
+            ours.warm_up(x, settle=True)
             theirs = their_instrument(call, x, ours.calls)
             found: tuple[list[float], list[float]] = ([], [])
-            for order in itertools.islice(turns(2), samples):
-                for index in order:
-                    found[index].append(theirs() if index else our_sample_ms(ours))
+            for turn in range(samples):
+                for index in (turn % 2, 1 - turn % 2):
+                    found[index].append(theirs() if index else our_sample_ms(ours, x))
         our_ms, their_ms = (block_statistic(times, device.type) for times in found)
         halves = [[ms for turn, ms in enumerate(found[0]) if turn // 2 % 2 == half] for half in (0, 1)]
         first_ms, second_ms = (block_statistic(half, device.type) for half in halves)

@@ -1,11 +1,12 @@
 """Where the wall time of a run goes, and what it buys beside a script for every cell: run as a script.
 
-Part a runs ``quick`` and a suite of about five minutes and splits their wall time. Part b measures the same 24 cells
-twice: as a suite, and with ``torch.utils.benchmark.Timer.blocked_autorange`` in a fresh process for every cell and
-replicate, which imports torch, makes the inputs and times the same ``Call`` on one thread. Both get the same timed
-seconds for a cell and replicate, and as many replicates as the suite has blocks. One replicate of theirs comes before
-our run and the others after it, so that the machine's moods meet both. Our time includes checking every output
-against a float64 reference; theirs checks nothing.
+Part a runs ``quick`` and a suite of about five minutes and splits their wall time; with ``--before``, the working tree
+of another revision, it runs ``quick`` there and here instead, as whole commands, in turn (A B B A), and compares pair
+by pair. Part b measures the same 24 cells twice: as a suite, and with ``torch.utils.benchmark.Timer.blocked_autorange``
+in a fresh process for every cell and replicate, which imports torch, makes the inputs and times the same ``Call`` on
+one thread. Both get the same timed seconds for a cell and replicate, and as many replicates as the suite has blocks.
+One replicate of theirs comes before our run and the others after it, so that the machine's moods meet both. Our time
+includes checking every output against a float64 reference; theirs checks nothing.
 
 Methods compare at equal certainty: the half-width of a cell's 95 % interval by t over replicates, on the log scale, of
 what each reports (a block's statistic; the median, as Timer's users do), in the median cell. Were t's quantile the
@@ -19,6 +20,7 @@ import argparse
 import itertools
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -30,8 +32,8 @@ from pathlib import Path
 from scipy.special import stdtrit
 
 from attnbench.backends import registry
-from attnbench.execution.runner import run_suite
-from attnbench.execution.session import Outcome
+from attnbench.run.runner import open_run
+from attnbench.run.session import Outcome
 from attnbench.stats import estimate
 from attnbench.suite import Suite, load_suite
 from attnbench.table import blocks_of
@@ -54,8 +56,8 @@ import json, sys
 import torch
 from torch.utils.benchmark import Timer
 from attnbench.backends.registry import load
-from attnbench.measure.call import Call
-from attnbench.oracle import make_inputs
+from attnbench.worker.call import Call
+from attnbench.worker.reference import make_inputs
 from attnbench.problem import Problem
 problem = Problem.from_json(json.loads(sys.argv[1]))
 inputs = make_inputs(problem, device=torch.device("cpu"), seed=0)
@@ -71,8 +73,11 @@ def load(name: str | Path, *overrides: str) -> Suite:
 
 
 def run(suite: Suite) -> Outcome:
-    with tempfile.TemporaryDirectory() as name:
-        return run_suite(suite, output=Path(name) / "run")
+    with tempfile.TemporaryDirectory() as name, open_run(suite, output=Path(name) / "run") as session:
+        for _ in session.measure(session.rounds):
+            pass
+    (outcome,) = session.outcomes.values()
+    return outcome
 
 
 def print_shares(outcomes: Mapping[str, Outcome]) -> None:
@@ -81,11 +86,50 @@ def print_shares(outcomes: Mapping[str, Outcome]) -> None:
     columns = []
     for outcome in outcomes.values():
         spent = {name.removesuffix("_s"): seconds for name, seconds in vars(outcome.spent).items()}
-        parts = {"timed samples": spent.pop("timed"), "starting workers": outcome.starting_s, **spent}
+        parts = {"timed samples": spent.pop("timed"), "starting processes": outcome.starting_s, **spent}
         columns.append({**parts, "the rest": outcome.elapsed_s - sum(parts.values()), "all": outcome.elapsed_s})
     for part in columns[0]:
         cells = (f"{column[part]:11.1f} s {column[part] / column['all']:6.1%}" for column in columns)
         print(f"{part.replace('_', ' '):28}" + "".join(cells))
+
+
+def command_parts(tree: Path) -> dict[str, float]:
+    """Seconds of ``attnbench run quick`` in a working tree: the whole command, and what its cells say of themselves."""
+    with tempfile.TemporaryDirectory() as name:
+        command = [sys.executable, "-m", "attnbench", "run", "quick", "--output", f"{name}/run"]
+        environment = {**os.environ, "PYTHONPATH": str(tree)}
+        began = time.monotonic()
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+        elapsed_s = time.monotonic() - began
+        if done.returncode > 1:  # 1: a cell is broken
+            sys.exit(f"{' '.join(command)} in {tree}: {done.stderr}")
+        lines = [json.loads(line) for line in (Path(name) / "run" / "journal.jsonl").read_text().splitlines()]
+    parts = {part.removesuffix("_s"): sum(line["spent"][part] for line in lines) for part in lines[0]["spent"]}
+    return {**parts, "the rest, processes included": elapsed_s - sum(parts.values()), "all": elapsed_s}
+
+
+def print_before_and_now(before: Path, pairs: int) -> None:
+    """Part a beside another revision."""
+    trees = {"before": before.resolve(), "now": Path(__file__).resolve().parents[2]}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in trees}
+    for pair in range(pairs):
+        for name in list(trees)[:: -1 if pair % 2 else 1]:
+            found[name].append(command_parts(trees[name]))
+    print(f"{'quick, median of ' + str(pairs):32}" + "".join(f"{name:>20}" for name in trees) + f"{'now / before':>26}")
+    for part in found["now"][0]:
+        row = f"{part.replace('_', ' '):32}"
+        for some in found.values():
+            seconds = statistics.median(parts[part] for parts in some)
+            share = statistics.median(parts[part] / parts["all"] for parts in some)
+            row += f"{seconds:11.1f} s {share:6.1%}"
+        ratios = [now[part] / then[part] for now, then in zip(found["now"], found["before"], strict=True) if then[part]]
+        print(f"{row}{_range(ratios):>26}")
+    shares = [[parts["timed"] / parts["all"] for parts in some] for some in found.values()]
+    print(f"{'share of timed samples':72}{_range([now / then for then, now in zip(*shares, strict=True)]):>26}")
+
+
+def _range(ratios: Sequence[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
 
 
 def their_replicate(suite: Suite, seconds: float) -> dict[tuple[str, str], float]:
@@ -146,6 +190,8 @@ def print_comparison(suite: Suite, seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("a", "b"), help="one part instead of both")
+    parser.add_argument("--before", type=Path, metavar="TREE", help="in part a, compare with another revision's tree")
+    parser.add_argument("--pairs", type=int, default=3, help="runs of either revision")
     parser.add_argument("--quick-only", action="store_true", help="part a without the suite of five minutes")
     parser.add_argument("--seconds", type=float, default=1.0, help="timed per cell and replicate, in part b")
     parser.add_argument("--replicates", type=int, default=3, help="of either method, in part b")
@@ -157,7 +203,9 @@ def main() -> None:
         cells.write_text(CELLS)
         five_minutes = load(cells, "measure.max_time_s=3.5")
         both = load(cells, f"measure.max_time_s={seconds}", f"measure.blocks={arguments.replicates}")
-    if arguments.part != "b":
+    if arguments.part != "b" and arguments.before:
+        print_before_and_now(arguments.before, arguments.pairs)
+    elif arguments.part != "b":
         outcomes = {"quick": run(load("quick"))}
         if not arguments.quick_only:
             outcomes["24 cells, 3.5 s"] = run(five_minutes)
