@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attnbench import layer as layer
     from attnbench import testing as testing
-    from attnbench.execution.runner import run as run
+    from attnbench.run.runner import run as run
     from attnbench.store import load as load
 
 __all__ = ["__version__", "layer", "load", "run", "testing"]
 
 __version__ = "0.1.0"
 
-_FUNCTIONS = {"load": "attnbench.store", "run": "attnbench.execution.runner"}
-
 
 def __getattr__(name: str) -> Any:
     # Workers and `--help` import this package, too, and must not pay for pandas or torch.
-    if name in _FUNCTIONS:
-        return getattr(import_module(_FUNCTIONS[name]), name)
-    if name in ("layer", "testing"):
+    if name == "load":
+        return import_module("attnbench.store").load
+    if name in ("layer", "run", "testing"):  # run is a function, too
         return import_module(f"attnbench.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

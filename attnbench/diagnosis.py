@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from attnbench.conditions import GpuSettings
-from attnbench.flags import THROTTLING
+from attnbench.conditions import THROTTLING, GpuSettings
 from attnbench.record import Environment
 
 _BUSY, _STOLEN = 0.05, 0.01

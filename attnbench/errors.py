@@ -63,7 +63,15 @@ class LostOutputError(AttnbenchError):
 
 
 class BusyError(AttnbenchError):
-    """A device that another run is using."""
+    """A device that another run is using.
+
+    Args:
+        who: Which device, and which run.
+    """
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"{who}; let it finish, or wait for it with --wait")
+        self.who = who
 
 
 class NotComparableError(AttnbenchError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnbench.conditions import Conditions
+from attnbench.conditions import THROTTLING, Conditions
 from attnbench.record import Flag, Record
 from attnbench.stats import Estimate, block_statistic
 
@@ -14,17 +14,10 @@ WIDEST = 1.1
 _LARGEST_SHARE = 0.05
 """Of the time of the samples, that others may take before a cell counts as contended."""
 _MOST_SWITCHES_PER_S = 10.0
-_MOST_OWN = 1.3
-"""Times the threads it was given: more means that a backend left threads at work beside the others."""
-THROTTLING = (
-    "sw_power_cap",
-    "hw_slowdown",
-    "sync_boost",
-    "sw_thermal_slowdown",
-    "hw_thermal_slowdown",
-    "hw_power_brake_slowdown",
-)
-"""Reasons for which a GPU lowers its clocks under load. Not among them: idle, and clocks that somebody set."""
+_FAULT_MS = 5e-4
+"""What a page fault costs at least: half a microsecond."""
+_LARGEST_FAULT_SHARE = 0.02
+"""Of a call's time, that page faults may take before a cell is flagged."""
 
 
 def block_flags(record: Record) -> set[Flag]:
@@ -36,9 +29,16 @@ def block_flags(record: Record) -> set[Flag]:
     if record.host_ms is not None and record.host_ms > block_statistic(record.samples_ms, record.device_type):
         flags.add(Flag.LAUNCH_BOUND)
     if record.conditions is not None:
+        flags |= {Flag.PAGE_FAULTS} if _faults(record.conditions, record) else set()
+        flags |= {Flag.INTERRUPTED} if record.conditions.retaken_turns else set()
         flags |= {Flag.THROTTLED} if _throttled(record.conditions) else set()
         flags |= {Flag.CONTENDED} if _contended(record.conditions, record) else set()
     return flags
+
+
+def _faults(conditions: Conditions, record: Record) -> bool:
+    latency_ms = block_statistic(record.samples_ms, record.device_type)
+    return record.device_type == "cpu" and conditions.page_faults * _FAULT_MS > _LARGEST_FAULT_SHARE * latency_ms
 
 
 def _throttled(conditions: Conditions) -> bool:
@@ -49,13 +49,12 @@ def _throttled(conditions: Conditions) -> bool:
 def _contended(conditions: Conditions, record: Record) -> bool:
     if record.device_type != "cpu":
         return any(glance.foreign_processes for glance in conditions.glances)
-    # What others take of the cores that we leave idle is theirs; the worker keeps one busy per thread.
+    # What others take of the cores that we leave idle is theirs; the participant keeps one busy per thread.
     idle_s = max(0, conditions.cores - conditions.threads) * conditions.wall_s
     ours = min(1.0, conditions.threads / conditions.cores)
     taken_s = ours * conditions.steal_s + max(0.0, conditions.others_s - idle_s)
     return (
         taken_s > _LARGEST_SHARE * conditions.threads * conditions.wall_s
-        or conditions.own_s > _MOST_OWN * conditions.threads * conditions.wall_s
         or conditions.involuntary_switches > _MOST_SWITCHES_PER_S * conditions.wall_s
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attnbench.backends.base import Attend, Backend, Level
 from attnbench.backends.registry import load
-from attnbench.backends.whole_map import effective, refusals
+from attnbench.backends.whole_map import check_plain, effective, refusals
 from attnbench.backends.windows import partition, reverse
 from attnbench.errors import ProblemError
 from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
@@ -121,6 +121,7 @@ class LocallyGroupedAttention(nn.Module):
             return self.proj(self._through_map(x, problem, attend))
         windows = partition(x, problem)
         attended = attend(self.qkv(windows).unflatten(-1, (3, self.heads, -1)))
+        check_plain(attended)
         return self.proj(reverse(attended.flatten(2), problem))
 
     def _through_map(self, x: Tensor, problem: Problem, attend: Attend) -> Tensor:
@@ -128,6 +129,7 @@ class LocallyGroupedAttention(nn.Module):
         inner = _map_problem(problem)
         x = nn.functional.pad(x, (0, 0, 0, inner.width - width, 0, inner.height - height))
         attended = attend(self.qkv(x).unflatten(-1, (3, self.heads, -1)))
+        check_plain(attended)
         return attended.flatten(3)[:, :height, :width]
 
     def _prepare(self, problem: Problem, device: torch.device) -> tuple[Problem, Attend]:

@@ -27,7 +27,7 @@ class Status(StrEnum):
     OOM = "oom"
     TIMEOUT = "timeout"
     CRASHED = "crashed"
-    """The worker process died."""
+    """Its process died."""
     ERROR = "error"
     """The backend raised."""
 
@@ -50,6 +50,10 @@ class Flag(StrEnum):
     """Others used the device, too."""
     FEW_SAMPLES = "few_samples"
     """Calls so long, or a budget so short, that a block's value rests on few samples."""
+    PAGE_FAULTS = "page_faults"
+    """On the CPU, memory was taken from the system and given back while it was timed."""
+    INTERRUPTED = "interrupted"
+    """The process was stopped while it was sampled; those turns were taken again."""
 
 
 class Cache(StrEnum):
@@ -68,18 +72,47 @@ class Launch(StrEnum):
     """As one CUDA graph, captured before it is timed."""
 
 
+class Allocator(StrEnum):
+    """How the C library keeps memory that is freed."""
+
+    STEADY = "steady"
+    """It keeps what it has, so that no call pays for pages."""
+    SYSTEM = "system"
+    """As the C library does by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendChoice:
+    """A backend as a suite asks for it."""
+
+    label: str
+    """What tables call it."""
+    name: str
+    """A registered name, or ``package.module:Class``."""
+    python: str | None = None
+    """An environment's directory or interpreter as the suite names it; None for the one that runs attnbench."""
+
+    def __str__(self) -> str:
+        """As the command line spells it."""
+        label = "" if self.label == self.name else f"{self.label}="
+        return f"{label}{self.name}{f'@{self.python}' if self.python else ''}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """How a suite is measured."""
 
     blocks: int = 3
-    """Fresh worker processes that measure every cell once."""
+    """Sets of fresh processes, each of which measures every cell once."""
     timeout_s: float = 60.0
     """Deadline for checking and timing one cell."""
     prepare_timeout_s: float = 300.0
     """Deadline for preparing one cell (compiling)."""
+    hung_timeout_s: float = 10.0
+    """The same for a backend that timed out in two cases already."""
     threads: int = 1
-    """CPU threads of a worker."""
+    """CPU threads of a participant."""
+    allocator: Allocator = Allocator.STEADY
     cache: Cache | None = None
     """None: cold on a GPU, hot on the CPU."""
     launch: Launch = Launch.EAGER
@@ -154,6 +187,8 @@ class Record:
     """One sentence, exactly when ``status`` is not ok."""
     samples_ms: tuple[float, ...] = ()
     """One latency a sample: its time divided by its calls."""
+    turns: tuple[int, ...] = ()
+    """Samples of every turn."""
     calls_per_sample: int = 1
     host_ms: float | None = None
     """On a GPU, time until the call returned to Python; the kernels may still run."""
@@ -204,6 +239,7 @@ class Record:
                 "problem": Problem.from_json(fields["problem"]),
                 "status": Status(fields["status"]),
                 "samples_ms": tuple(fields["samples_ms"]),
+                "turns": tuple(fields.get("turns", ())),
                 "ceilings": Ceilings(**fields["ceilings"]) if fields["ceilings"] else None,
                 "conditions": Conditions.from_json(fields["conditions"]) if fields["conditions"] else None,
                 "spent": Spent(**fields["spent"]),
@@ -241,6 +277,9 @@ class Environment:
     threads: int
     cache: Cache
     launch: Launch = Launch.EAGER
+    allocator: Allocator = Allocator.SYSTEM
+    participants: dict[str, str] = field(default_factory=dict)
+    """By label, the backend and the versions of its environment, for those that have an environment of their own."""
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
     """By dtype, the highest over blocks; known when the run is over."""
     commit: str | None
@@ -259,6 +298,8 @@ class Environment:
             "threads": self.threads,
             "cache": self.cache,
             "launch": self.launch,
+            "allocator": self.allocator,
+            "labels": ", ".join(f"{label}={found.partition(' ')[0]}" for label, found in self.participants.items()),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -271,7 +312,9 @@ class Environment:
         fields = {name: value for name, value in data.items() if name not in ("schema_version", "fingerprint")}
         ceilings = {dtype: Ceilings(**found) for dtype, found in fields.get("ceilings", {}).items()}
         launch = Launch(fields.get("launch", Launch.EAGER))
-        return cls(**{**fields, "cache": Cache(fields["cache"]), "launch": launch, "ceilings": ceilings})
+        allocator = Allocator(fields.get("allocator", Allocator.SYSTEM))
+        cache = Cache(fields["cache"])
+        return cls(**{**fields, "cache": cache, "launch": launch, "allocator": allocator, "ceilings": ceilings})
 
 
 def unlike(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

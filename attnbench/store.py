@@ -77,8 +77,10 @@ class StoredRun:
     @property
     def baseline(self) -> str | None:
         """The backend that speed-ups refer to: the suite's baseline, or the first backend that it lists."""
-        backends = self.suite.get("backends") or [None]
-        baseline = self.suite.get("baseline", backends[0])
+        first = (self.suite.get("backends") or [None])[0]
+        if isinstance(first, dict):
+            first = first.get("label") or first.get("name")
+        baseline = self.suite.get("baseline", first)
         return None if baseline is None else str(baseline)
 
 

@@ -1,7 +1,9 @@
-"""What several tests share: a small stored run, and the command line as a process."""
+"""What several tests share: a small stored run, and the command line, as a process or in this one."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -15,6 +17,7 @@ import torch
 
 from attnbench.journal import Journal
 from attnbench.record import Record
+from tests import stand_in
 from tests.samples import environment, sample_records
 
 TESTS = Path(__file__).parent
@@ -50,6 +53,36 @@ def cli(tmp_path: Path) -> Cli:
         )
         if check is not None:
             assert done.returncode == check, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def cli_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs ``attnbench`` in this process, in an empty directory, with stand-ins for whoever would import torch."""
+    from attnbench.cli import main
+
+    stand_in.use(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str, check: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as patch, contextlib.ExitStack() as stack:
+            patch.setattr(sys, "argv", ["attnbench", *arguments])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            stack.enter_context(contextlib.redirect_stdout(stdout))
+            stack.enter_context(contextlib.redirect_stderr(stderr))
+            ended = stack.enter_context(pytest.raises(SystemExit))
+            main()
+        code = ended.value.code or 0
+        assert isinstance(code, int)
+        done = subprocess.CompletedProcess(list(arguments), code, stdout.getvalue(), stderr.getvalue())
+        assert "Traceback" not in done.stderr, done.stderr
+        if check is not None:
+            assert done.returncode == check, done.stdout + done.stderr
         return done
 
     return run

@@ -162,7 +162,7 @@ class HangsInSample(Faulty):
 
     def attend(self, qkv: Tensor) -> Tensor:
         self.calls += 1
-        if self.calls > 500 and any(frame.function == "take" for frame in inspect.stack()):
+        if self.calls > 500 and any(frame.function == "take_turn" for frame in inspect.stack()):
             time.sleep(3600)
         return right(qkv)
 
@@ -385,13 +385,6 @@ class NotesTurn(Faulty):
 class DiesWhenAskedAboutAProblem(Faulty):
     def unsupported(self, problem: Problem) -> list[str]:
         os._exit(4)
-
-
-class DiesAfterItWasTimed(Faulty):
-    def attend(self, qkv: Tensor) -> Tensor:
-        if any(frame.function == "recheck" for frame in inspect.stack()):
-            os._exit(6)
-        return right(qkv)
 
 
 class DiesInThirdSample(Faulty):

@@ -49,10 +49,10 @@ def test_no_arguments_print_help(cli: Cli) -> None:
     assert "Commands:" in cli().stdout + cli().stderr
 
 
-def test_the_version_is_the_packages(cli: Cli) -> None:
+def test_the_version_is_the_packages(cli_here: Cli) -> None:
     from attnbench import __version__
 
-    assert cli("--version", check=0).stdout == f"attnbench {__version__}\n"
+    assert cli_here("--version", check=0).stdout == f"attnbench {__version__}\n"
 
 
 Suite = Callable[[str], Path]
@@ -92,9 +92,9 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(cli: Cli, arguments: tuple[st
     assert not done.stdout
 
 
-def test_a_wrong_suite_is_one_sentence_with_file_and_line(cli: Cli, suite: Suite) -> None:
+def test_a_wrong_suite_is_one_sentence_with_file_and_line(cli_here: Cli, suite: Suite) -> None:
     suite(GOOD.replace("heads: [2, 4]", "heads: [2, 0]"))
-    done = cli("run", "s.yaml", check=2)
+    done = cli_here("run", "s.yaml", check=2)
     assert done.stderr == "attnbench: s.yaml:6: sweep.heads: 0 is not allowed (allowed: a whole number, 1 or more)\n"
 
 
@@ -106,32 +106,34 @@ def test_a_missing_gpu_is_named_with_its_line(cli: Cli, suite: Suite) -> None:
     assert "sees no GPU; use cpu or auto" in done.stderr
 
 
-def test_an_output_that_is_in_use_is_refused_before_anything_runs(cli: Cli, tmp_path: Path) -> None:
+def test_an_output_that_is_in_use_is_refused_before_anything_runs(cli_here: Cli, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").touch()
-    done = cli("run", "quick", "--output", "out", check=2)
+    done = cli_here("run", "quick", "--output", "out", check=2)
     assert done.stderr == "attnbench: out exists and is not empty; give a new directory, or remove it\n"
     (tmp_path / "file").touch()
-    assert "file is a file; give a directory" in cli("run", "quick", "--output", "file", check=2).stderr
-    below = cli("run", "quick", "--output", "file/below", check=2).stderr
+    assert "file is a file; give a directory" in cli_here("run", "quick", "--output", "file", check=2).stderr
+    below = cli_here("run", "quick", "--output", "file/below", check=2).stderr
     assert below == "attnbench: file/below cannot be made: Not a directory; give another --output\n"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_output_that_cannot_be_written_is_refused(cli: Cli, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_refused(cli_here: Cli, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
-    assert "locked cannot be written: Permission denied" in cli("run", "quick", "--output", "locked", check=2).stderr
+    assert (
+        "locked cannot be written: Permission denied" in cli_here("run", "quick", "--output", "locked", check=2).stderr
+    )
 
 
-def test_an_output_on_a_file_system_without_writing_is_refused(cli: Cli) -> None:
-    done = cli("run", "quick", "--output", "/proc/attnbench", check=2)
+def test_an_output_on_a_file_system_without_writing_is_refused(cli_here: Cli) -> None:
+    done = cli_here("run", "quick", "--output", "/proc/attnbench", check=2)
     assert "/proc/attnbench cannot be made" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_a_dry_run_prints_the_cases_and_measures_nothing(cli: Cli, suite: Suite, tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_cases_and_measures_nothing(cli_here: Cli, suite: Suite, tmp_path: Path) -> None:
     suite(GOOD)
-    done = cli("run", "s.yaml", "--dry-run", check=0)
+    done = cli_here("run", "s.yaml", "--dry-run", check=0)
     assert done.stdout.splitlines()[0] == "b4 28x28 w7 h2 float32"
     assert done.stdout.splitlines()[-1] == "training/forward_backward: b1 14x14 w7 h8 float32 forward_backward"
     assert len(done.stdout.splitlines()) == 14
@@ -139,11 +141,13 @@ def test_a_dry_run_prints_the_cases_and_measures_nothing(cli: Cli, suite: Suite,
     assert not (tmp_path / "results").exists()
 
 
-def test_show_renders_every_format(cli: Cli, stored: Path) -> None:
-    assert "stage 1 shifted [layer]" in cli("show", str(stored), check=0).stdout
-    assert "| sdpa | 1.00 |" in cli("show", str(stored), "--format", "markdown", check=0).stdout
-    assert cli("show", str(stored), "--format", "csv", check=0).stdout.startswith("suite,case,backend,device,batch")
-    assert len(json.loads(cli("show", str(stored), "--format", "json", check=0).stdout)["cells"]) == 10
+def test_show_renders_every_format(cli_here: Cli, stored: Path) -> None:
+    assert "stage 1 shifted [layer]" in cli_here("show", str(stored), check=0).stdout
+    assert "| sdpa | 1.00 |" in cli_here("show", str(stored), "--format", "markdown", check=0).stdout
+    assert cli_here("show", str(stored), "--format", "csv", check=0).stdout.startswith(
+        "suite,case,backend,device,batch"
+    )
+    assert len(json.loads(cli_here("show", str(stored), "--format", "json", check=0).stdout)["cells"]) == 10
 
 
 def test_show_does_not_import_torch(stored: Path) -> None:
@@ -157,13 +161,13 @@ def test_show_does_not_import_torch(stored: Path) -> None:
     assert done.stdout.endswith("False\n")
 
 
-def test_show_pivots(cli: Cli, stored: Path) -> None:
-    done = cli("show", str(stored), "--rows", "backend", "--columns", "scope", "--metric", "images_per_s", check=0)
+def test_show_pivots(cli_here: Cli, stored: Path) -> None:
+    done = cli_here("show", str(stored), "--rows", "backend", "--columns", "scope", "--metric", "images_per_s", check=0)
     assert "backend / scope" in done.stdout
-    assert "--rows and --columns go together" in cli("show", str(stored), "--rows", "heads", check=2).stderr
-    csv = cli("show", str(stored), "--rows", "heads", "--columns", "window", "--format", "csv", check=2)
+    assert "--rows and --columns go together" in cli_here("show", str(stored), "--rows", "heads", check=2).stderr
+    csv = cli_here("show", str(stored), "--rows", "heads", "--columns", "window", "--format", "csv", check=2)
     assert "--format csv holds every cell already; pivot as rich or markdown" in csv.stderr
-    assert "--baseline fast: not in this run" in cli("show", str(stored), "--baseline", "fast", check=2).stderr
+    assert "--baseline fast: not in this run" in cli_here("show", str(stored), "--baseline", "fast", check=2).stderr
 
 
 def test_stdout_without_room_is_one_sentence(stored: Path) -> None:
@@ -222,13 +226,13 @@ def test_a_backend_that_dies_when_asked_costs_its_own_row(cli: Cli, suite: Suite
         "cases: [{resolution: 14, window: 7, heads: 1}]\n"
     )
     text = cli("backends", "--suite", "s.yaml", check=0, COLUMNS="200").stdout
-    assert "unsupported   while it was asked, the worker exited with code 4" in text
-    assert "naive" in text.partition("worker exited")[2]
-    assert " supported" in text.partition("worker exited")[2]
+    assert "unsupported   while it was asked, its process exited with code 4" in text
+    assert "naive" in text.partition("process exited")[2]
+    assert " supported" in text.partition("process exited")[2]
 
 
-def test_the_schema_is_json_for_editors(cli: Cli) -> None:
-    assert json.loads(cli("schema", "results", check=0).stdout)["oneOf"]
-    schema = json.loads(cli("schema", check=0).stdout)
+def test_the_schema_is_json_for_editors(cli_here: Cli) -> None:
+    assert json.loads(cli_here("schema", "results", check=0).stdout)["oneOf"]
+    schema = json.loads(cli_here("schema", check=0).stdout)
     assert schema["properties"]["sweep"]
     assert schema["$defs"]["Fields"]["properties"]["window"]["description"]

@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from attnbench.backends.registry import load
 from attnbench.cost import cost, visible_pairs
-from attnbench.measure.call import Call
-from attnbench.oracle import make_inputs
 from attnbench.problem import Problem
+from attnbench.worker.call import Call
+from attnbench.worker.reference import make_inputs
 from tests.samples import problem
 
 

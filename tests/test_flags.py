@@ -34,9 +34,11 @@ SHARED = (Glance(), Glance(foreign_processes=1))
         ({"conditions": conditions(steal_s=0.12)}, Flag.CONTENDED),
         ({"conditions": conditions(others_s=1.06)}, Flag.CONTENDED),
         ({"conditions": conditions(others_s=0.12, threads=2)}, Flag.CONTENDED),
-        ({"conditions": conditions(own_s=1.4)}, Flag.CONTENDED),
         ({"conditions": conditions(involuntary_switches=11)}, Flag.CONTENDED),
         ({"device": "cuda:0", "conditions": conditions(glances=SHARED)}, Flag.CONTENDED),
+        ({"conditions": conditions(page_faults=81)}, Flag.PAGE_FAULTS),
+        ({"conditions": conditions(retaken_turns=1)}, Flag.INTERRUPTED),
+        ({"device": "cuda:0", "conditions": conditions(retaken_turns=1)}, Flag.INTERRUPTED),
     ],
 )  # fmt: skip
 def test_each_condition_sets_its_flag(fields: dict[str, Any], flag: Flag) -> None:
@@ -49,6 +51,9 @@ def test_each_condition_sets_its_flag(fields: dict[str, Any], flag: Flag) -> Non
         {"conditions": conditions(others_s=0.9)},  # on the core that we leave idle
         {"conditions": conditions(steal_s=0.08)},  # of two cores, one of which is ours
         {"conditions": conditions(steal_s=0.4, cores=64)},
+        {"conditions": conditions(own_s=1.4)},  # a run ends the cell that takes more than it claims
+        {"conditions": conditions(page_faults=79)},  # half a microsecond each, in calls of 2 ms
+        {"device": "cuda:0", "conditions": conditions(page_faults=1000)},
         {"device": "cuda:0", "host_ms": 1.0},
         {"device": "cuda:0", "conditions": conditions(glances=(Glance(throttle_reasons=("gpu_idle",)),))},
         {"device": "cuda:0", "conditions": conditions(steal_s=0.5, glances=(Glance(foreign_processes=0),))},

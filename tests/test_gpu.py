@@ -10,10 +10,10 @@ import torch
 import attnbench
 from attnbench.backends import registry
 from attnbench.journal import read_journal
-from attnbench.measure.call import Call
-from attnbench.measure.timing import captured
-from attnbench.oracle import Expectation
 from attnbench.testing import check_problem
+from attnbench.worker.call import Call
+from attnbench.worker.reference import Expectation
+from attnbench.worker.timing import captured
 from tests.conftest import Cli
 from tests.samples import problem
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from attnbench.errors import BackendError, ProblemError
 from attnbench.layer import LocallyGroupedAttention
-from attnbench.oracle import Inputs, reference
 from attnbench.problem import Problem
+from attnbench.worker.reference import Inputs, reference
 from tests import faults
 from tests.samples import problem
 

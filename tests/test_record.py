@@ -1,61 +1,11 @@
-"""What crosses the pipe survives it, and status and payload agree."""
+"""What is stored survives it, and status and payload agree."""
 
 from __future__ import annotations
 
 import pytest
 
-from attnbench.conditions import Glance, GpuSettings
-from attnbench.execution.messages import (
-    BackendAnswer,
-    Describe,
-    Described,
-    Entered,
-    Explain,
-    Explained,
-    Finished,
-    MeasureCase,
-    Message,
-    Ready,
-    Refused,
-    Stage,
-    decode,
-    encode,
-)
-from attnbench.problem import Pattern
-from attnbench.record import Cache, Case, Environment, Measure, Record, Status
-from tests.samples import conditions, environment, failed, problem, record, sample_records
-
-MESSAGES: list[Message] = [
-    Ready(),
-    Describe(device="auto", backends=("naive", "a.b:C"), measure=Measure(cache=Cache.COLD)),
-    Described(
-        environment=environment(),
-        backends=(BackendAnswer(name="naive"), BackendAnswer(name="swin", pattern=Pattern.SHIFTED, unavailable="no")),
-        device_id="cpu",
-        gpu=GpuSettings(mig=False, now=Glance(power_w=70.0)),
-    ),
-    Refused(message="launch graph: no", key=("measure", "launch")),
-    Explain(backend="naive", device_type="cpu", problems=(problem(), problem(bias="relative"))),
-    Explained(reasons=("", "bias relative (allowed: none)")),
-    MeasureCase(
-        case=Case(name="a", problem=problem(), device="cuda:0", threads=2), backends=("naive", "a.b:C"),
-        positions=(3, 4), block=1, measure=Measure(), cache=Cache.HOT, cache_bytes=1, seed=7, shelf="/tmp/shelf",
-    ),
-    Entered(backend="naive", stage=Stage.PREPARE),
-    Finished(record=record(conditions=conditions(glances=(Glance(sm_mhz=1980.0, throttle_reasons=("sync_boost",)),)))),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_every_message_survives_the_pipe_on_one_line(message: Message) -> None:
-    line = encode(message)
-    assert line.count(b"\n") == 1
-    assert decode(line) == message
-
-
-def test_an_unknown_message_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown message 'Hello'"):
-        decode(b'{"kind": "Hello"}\n')
+from attnbench.record import Cache, Environment, Measure, Record, Status
+from tests.samples import environment, failed, record, sample_records
 
 
 @pytest.mark.parametrize("one", sample_records(), ids=lambda one: f"{one.case}-{one.backend}")

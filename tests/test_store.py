@@ -285,5 +285,9 @@ def test_the_baseline_is_the_suites(stored: Path) -> None:
     assert read_run(stored).baseline == "naive"
     (stored / "suite.yaml").write_text("backends: [sdpa]")
     assert read_run(stored).baseline == "sdpa"
+    (stored / "suite.yaml").write_text("backends: [{name: sdpa, python: ../other, label: other}, naive]")
+    assert read_run(stored).baseline == "other"
+    (stored / "suite.yaml").write_text("backends: [{name: sdpa, python: ../other}, naive]")
+    assert read_run(stored).baseline == "sdpa"
     (stored / "suite.yaml").unlink()
     assert read_run(stored).baseline is None

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from attnbench.backends import registry
 from attnbench.errors import SuiteError
-from attnbench.record import Cache
+from attnbench.record import Allocator, BackendChoice, Cache
 from attnbench.suite import Suite, built_in_suites, json_schema, load_suite
 
 KNOWN = ["naive", "sdpa", "swin"]
@@ -63,6 +63,107 @@ def test_defaults_fill_in_everything_else(load: Load) -> None:
 def test_measure_is_taken_over(load: Load) -> None:
     measure = load(GOOD).measure
     assert (measure.blocks, measure.max_time_s, measure.cache) == (2, 0.5, Cache.COLD)
+
+
+def test_how_memory_is_kept_and_how_long_who_hung_is_waited_for_are_measured_as_asked(load: Load) -> None:
+    measure = load(GOOD).measure
+    assert (measure.allocator, measure.hung_timeout_s) == (Allocator.STEADY, 10)
+    measure = load(GOOD.replace("blocks: 2", "allocator: system, hung_timeout_s: 0.5")).measure
+    assert (measure.allocator, measure.hung_timeout_s) == (Allocator.SYSTEM, 0.5)
+
+
+ELSEWHERE = GOOD.replace(
+    "[naive, swin]",
+    "[sdpa, {name: sdpa, python: ../other, label: other torch}, {name: far_kernel, python: ~/far/.venv}]",
+)
+
+
+def test_a_backend_may_have_an_environment_and_a_label_of_its_own(load: Load) -> None:
+    suite = load(ELSEWHERE)
+    assert suite.choices == (
+        BackendChoice(label="sdpa", name="sdpa"),
+        BackendChoice(label="other torch", name="sdpa", python="../other"),
+        BackendChoice(label="far_kernel", name="far_kernel", python="~/far/.venv"),  # installed there, perhaps
+    )
+    assert suite.backends == ("sdpa", "other torch", "far_kernel")
+    assert "label: other torch" in suite.text
+
+
+def test_a_mapping_that_says_no_more_than_a_name_is_one(load: Load) -> None:
+    assert load(GOOD.replace("[naive, swin]", "[{name: naive}, swin]")).choices == load(GOOD).choices
+    assert load(GOOD.replace("[naive, swin]", "[naive, {name: naive, label: naive}, swin]")).backends == (
+        "naive", "swin",
+    )  # fmt: skip
+
+
+def test_the_baseline_is_a_label_and_by_default_the_first(load: Load) -> None:
+    assert load(ELSEWHERE).baseline == "sdpa"
+    assert load(ELSEWHERE + "baseline: other torch\n").baseline == "other torch"
+    assert load(ELSEWHERE, backends=["other=sdpa", "sdpa"]).baseline == "other"
+
+
+def test_an_environment_lies_beside_the_suite_that_names_it(load: Load, tmp_path: Path) -> None:
+    suite = load(ELSEWHERE)
+    assert suite.path_of("../other") == str(tmp_path / "../other")
+    assert suite.path_of("/opt/python") == "/opt/python"
+    assert suite.path_of("~/far/.venv") == str(Path("~/far/.venv").expanduser())
+    assert suite.path_of("python3.12") == "python3.12", "a command, to be looked for"
+    (tmp_path / "other").mkdir()
+    assert suite.path_of("other") == str(tmp_path / "other")
+
+
+def test_an_environment_of_the_command_line_is_seen_from_the_working_directory(load: Load) -> None:
+    suite = load(GOOD, backends=["fa2=flash_attn@../fa2/.venv"])
+    assert suite.path_of("../fa2/.venv") == "../fa2/.venv"
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("sdpa", BackendChoice(label="sdpa", name="sdpa")),
+        ("kernels:Mine", BackendChoice(label="kernels:Mine", name="kernels:Mine")),
+        ("fast=sdpa", BackendChoice(label="fast", name="sdpa")),
+        ("sdpa@python3.12", BackendChoice(label="sdpa", name="sdpa", python="python3.12")),
+        ("fa2=flash_attn@../fa2/.venv", BackendChoice(label="fa2", name="flash_attn", python="../fa2/.venv")),
+        ("mine=kernels:Mine@a=b@c", BackendChoice(label="mine", name="kernels:Mine", python="a=b@c")),
+        ("two words=sdpa", BackendChoice(label="two words", name="sdpa")),
+    ],
+)
+def test_the_command_line_spells_label_name_and_environment_in_one(
+    load: Load, text: str, choice: BackendChoice
+) -> None:
+    assert load(GOOD, backends=[text]).choices == (choice,)
+    assert load_suite_again(load(GOOD, backends=[text])) == (choice,)
+
+
+def load_suite_again(suite: Suite) -> tuple[BackendChoice, ...]:
+    """The backends of a suite as it is stored beside its run."""
+    path = suite._source.path.with_name("again.yaml")
+    path.write_text(suite.text)
+    return load_suite(path, known_backends=KNOWN).choices
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["sdap=naive", "sdap=swin"], "--backend: two backends are labelled 'sdap'; give one of them another label"),
+        (["sdpa", "sdpa@python3.12"], "--backend: two backends are labelled 'sdpa'; give one of them another label"),
+        (["fast=sdap"], "--backend: there is no backend 'sdap'; did you mean sdpa?"),
+        (["fast="], "--backend: backends.0.name: '' is not allowed"),
+        (["@python3.12"], "--backend: backends.0.name: '' is not allowed (allowed: text that is not empty)"),
+    ],
+)
+def test_a_mistake_on_the_command_line_names_its_option(load: Load, given: list[str], said: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        load(GOOD, backends=given)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_gradients_are_asked_for_by_any_case(load: Load) -> None:
+    assert load(GOOD).trains
+    assert not load(GOOD.replace(", mode: [forward, forward_backward]", "")).trains
+    assert load(GOOD.replace("  batch: 4", "  mode: forward_backward")).trains
 
 
 def test_a_batch_may_differ_by_device(load: Load) -> None:
@@ -141,7 +242,49 @@ MISTAKES = {
     ),
     "unknown backend": (GOOD.replace("[naive, swin]", "[naive, swim]"), "s.yaml:12: there is no backend 'swim'; did"),
     "unknown baseline": (GOOD + "baseline: naif\n", "s.yaml:14: there is no backend 'naif'; did you mean naive?"),
+    "a label twice": (
+        GOOD.replace("[naive, swin]", "\n  - naive\n  - {name: swin, label: a}\n  - {name: sdpa, label: a}"),
+        "s.yaml:15: two backends are labelled 'a'; give one of them another label",
+    ),
+    "a label that is another's name": (
+        GOOD.replace("[naive, swin]", "\n  - naive\n  - {name: swin, label: naive}"),
+        "s.yaml:14: two backends are labelled 'naive'; give one of them another label",
+    ),
+    "unknown key of a backend": (
+        GOOD.replace("[naive, swin]", "\n  - naive\n  - {name: swin, pyhton: a}"),
+        "s.yaml:14: unknown key backends.1.pyhton; did you mean python? (allowed: name, python, label)",
+    ),
+    "a backend without a name": (
+        GOOD.replace("[naive, swin]", "\n  - naive\n  - {label: swin}"),
+        "s.yaml:14: backends.1.name is missing",
+    ),
+    "an environment without a name": (
+        GOOD.replace("[naive, swin]", "\n  - naive\n  - {name: swin, python: ''}"),
+        "s.yaml:14: backends.1.python: '' is not allowed (allowed: text that is not empty)",
+    ),
+    "two lines in a label": (
+        GOOD.replace("[naive, swin]", '\n  - naive\n  - {name: swin, label: "a\\nb"}'),
+        "s.yaml:14: backends.1.label: 'a\\nb' is not allowed",
+    ),
+    "a label that the command line could not give": (
+        GOOD.replace("[naive, swin]", "\n  - naive\n  - {name: swin, label: a=b}"),
+        "s.yaml:14: backends.1.label: 'a=b' is not allowed (allowed: one line of text without = and @)",
+    ),
+    "a backend that is a list": (
+        GOOD.replace("[naive, swin]", "[naive, [swin]]"),
+        "s.yaml:12: backends.1: ['swin'] is not allowed (allowed: a name, or a mapping of name, python, label)",
+    ),
+    "a backend that is a number": (
+        GOOD.replace("[naive, swin]", "[naive, 5]"),
+        "s.yaml:12: backends.1: 5 is not allowed (allowed: a name, or a mapping of name, python, label)",
+    ),
+    "a baseline that is no label": (
+        GOOD.replace("[naive, swin]", "[naive, {name: swin, label: a}]") + "baseline: b\n",
+        "s.yaml:14: there is no backend 'b'",
+    ),
     "no backends": (GOOD.replace("[naive, swin]", "[]"), "s.yaml:12: backends: [] is not allowed (allowed: at least"),
+    "unknown allocator": (GOOD.replace("cache: cold", "allocator: fast"), "s.yaml:13: measure.allocator: 'fast' is no"),
+    "no patience": (GOOD.replace("cache: cold", "hung_timeout_s: 0"), "s.yaml:13: measure.hung_timeout_s: "),
     "unknown device": (GOOD + "device: gpu\n", "s.yaml:14: device: 'gpu' is not allowed (allowed: auto, cpu, cuda"),
     "batch for a device only": (
         GOOD.replace("batch: 4", "batch: {cpu: 4}"),

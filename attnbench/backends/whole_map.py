@@ -12,8 +12,18 @@ from attnbench.backends.windows import partition, reverse
 from attnbench.problem import Problem, Scope
 
 
-class WrongShape(ValueError):
-    """A backend's windows came back as something else."""
+class WrongOutputError(ValueError):
+    """A backend gave something that is no output, whatever its values are."""
+
+
+def check_plain(output: object) -> None:
+    """See that an output is a tensor like any other, computed when the call ends and not when somebody looks.
+
+    Raises:
+        WrongOutputError: It is not.
+    """
+    if type(output) is not Tensor:
+        raise WrongOutputError(f"output is of type {type(output).__name__} (allowed: a plain torch.Tensor)")
 
 
 def effective(problem: Problem, backend: type[Backend] | Backend) -> Problem:
@@ -46,8 +56,9 @@ def prepare_on_map(backend: Backend, problem: Problem, *, device: torch.device, 
 
     def on_map(qkv: Tensor) -> Tensor:
         out = attend(partition(qkv, problem))
+        check_plain(out)
         if out.shape != windows:
-            raise WrongShape(f"output of shape {tuple(out.shape)} (allowed: {windows})")
+            raise WrongOutputError(f"output of shape {tuple(out.shape)} (allowed: {windows})")
         return reverse(out, problem)
 
     return on_map

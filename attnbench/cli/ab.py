@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -27,10 +27,7 @@ from attnbench.cli.options import (
     Wait,
 )
 from attnbench.cli.page import Format, Rendering
-from attnbench.cli.sides import Wanted, read_sides
-
-if TYPE_CHECKING:
-    from attnbench.comparison.noise import Noise
+from attnbench.cli.sides import Wanted, open_sides, read_sides
 
 
 def ab(
@@ -63,33 +60,28 @@ def ab(
     export: Exports = [],  # noqa: B006
     output_format: Rendering = Format.RICH,
 ) -> None:
-    """Alternate two environments, or two backends, on one device and judge the second one. The gate for CI jobs.
+    """Sample two environments, or two backends, in turn on one device and judge the second. The gate for CI jobs.
 
-    Five pairs of fresh processes, whatever blocks the suite asks for; what looks changed is measured again in ten more.
+    Five rounds of fresh processes, whatever blocks the suite asks for; what looks changed is measured in ten more.
     Ends with 1 where a cell got slower beyond doubt and by 3 % or more (--fail-above), takes more memory, or broke.
     """
-    from attnbench.cli.progress import observer
+    from attnbench.cli.progress import progress
     from attnbench.comparison import pairs as found_pairs
     from attnbench.comparison.noise import read_noise, usable_noise
     from attnbench.comparison.rules import CONFIRM_PAIRS, SCREEN_PAIRS
     from attnbench.errors import InterruptedRunError, UsageError
-    from attnbench.execution.alternation import SecondStage, alternate
-    from attnbench.pairing import BASE, CANDIDATE, Place
+    from attnbench.pairing import BASE, CANDIDATE
 
-    if (base_backend is None) != (candidate_backend is None):
-        raise UsageError("--base-backend and --candidate-backend go together; give both")
-    if base_backend is not None and backend:
-        raise UsageError("--backend: --base-backend and --candidate-backend say already what runs; leave it out")
-    if not any((base, candidate, base_path, candidate_path, base_backend)):
+    if not any((base, candidate, base_path, candidate_path, base_backend, candidate_backend)):
         raise UsageError(
             "nothing differs between the two sides; give --base ENV and --candidate ENV, --base-path and "
             "--candidate-path, or --base-backend and --candidate-backend (attnbench noise: a suite beside itself)"
         )
+    _check_backends(base_backend, candidate_backend, backend)
     if resume is not None and output is not None:
         raise UsageError("--resume goes on in the directory it names; leave out --output")
     margin, exports = read_margin(fail_above), read_exports(export)
-    if noise is not None:
-        read_noise(noise)  # a mistake is told before anything is measured
+    like = None if noise is None else read_noise(noise).fingerprint  # a mistake is told before anything is measured
     sides = {
         name: Wanted(
             environment=environment, environment_option=f"--{name}", path=path, path_option=f"--{name}-path",
@@ -100,33 +92,43 @@ def ab(
             (CANDIDATE, candidate, candidate_path, candidate_backend),
         )
     }  # fmt: skip
-    known: list[Noise | None] = []
-
-    def changed(directory: Path) -> set[Place]:
-        return found_pairs.changed(found_pairs.read_pairs(directory), noise=known[0])
-
     with told(exports):
-        with observer() as watching:
-            alternation = alternate(
-                read_sides(suite, sides, backends=backend, overrides=override, pairs=SCREEN_PAIRS),
-                kind="ab",
-                pairs=SCREEN_PAIRS,
-                second_stage=SecondStage(
-                    # Asked once, so that both stages know the same.
-                    begin=lambda environment: known.append(usable_noise(noise, environment.to_json())),
-                    changed=changed,
-                    pairs=CONFIRM_PAIRS,
-                ),
-                output=output,
-                resume=resume,
-                wait=wait,
-                observer=watching,
-            )
-        typer.echo(f"{alternation.elapsed_s:.0f} s; {alternation.directory}", err=True)
-        if alternation.interrupted:
-            raise InterruptedRunError(f"cut short; go on with the same options and --resume {alternation.directory}")
-        stored = found_pairs.read_pairs(alternation.directory)
-        comparison = found_pairs.judge(stored, fail_above=margin, noise=known[0])
+        with open_sides(
+            read_sides(suite, sides, backends=backend, overrides=override, pairs=SCREEN_PAIRS),
+            kind="ab", pairs=SCREEN_PAIRS, output=output, resume=resume, wait=wait, like=like,
+        ) as session, progress() as shown:  # fmt: skip
+            # Looked for once, so that both stages know the same.
+            known = usable_noise(noise, session.outcomes[BASE].environment.to_json())
+            shown.announce(f"stage 1 of 2 at most: {SCREEN_PAIRS} rounds of fresh processes, both sides in turn")
+            for event in session.measure(range(SCREEN_PAIRS)):
+                shown.show(event)
+            if not session.interrupted:
+                session.finish()
+                changed = found_pairs.changed(found_pairs.read_pairs(session.directory), noise=known)
+                shown.announce(_second_stage(len(changed), CONFIRM_PAIRS))
+                if changed:
+                    for event in session.measure(range(SCREEN_PAIRS, SCREEN_PAIRS + CONFIRM_PAIRS), only=changed):
+                        shown.show(event)
+        typer.echo(f"{session.elapsed_s:.0f} s; {session.directory}", err=True)
+        if session.interrupted:
+            raise InterruptedRunError(f"cut short; go on with the same options and --resume {session.directory}")
+        stored = found_pairs.read_pairs(session.directory)
+        comparison = found_pairs.judge(stored, fail_above=margin, noise=known)
     conclude(
         comparison, stored.candidate, output_format=output_format, everything=everything, exports=exports, strict=strict
     )
+
+
+def _check_backends(base: str | None, candidate: str | None, others: list[str]) -> None:
+    from attnbench.errors import UsageError
+
+    if (base is None) != (candidate is None):
+        raise UsageError("--base-backend and --candidate-backend go together; give both")
+    if base is not None and others:
+        raise UsageError("--backend: --base-backend and --candidate-backend say already what runs; leave it out")
+
+
+def _second_stage(changed: int, rounds: int) -> str:
+    if not changed:
+        return "no latency looks changed: stage 2 is not needed"
+    return f"stage 2: {rounds} fresh rounds for what looks changed ({changed} cell{'' if changed == 1 else 's'})"

@@ -9,10 +9,10 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attnbench.execution.messages import BackendAnswer
-    from attnbench.execution.supervisor import Supervisor
-    from attnbench.record import Measure
+    from attnbench.protocol import Introduced
     from attnbench.report.sheet import Grid, Sheet
+    from attnbench.run.crew import Crew, Participant
+    from attnbench.run.session import Side
     from attnbench.suite import Suite
 
 
@@ -28,49 +28,60 @@ def backends(
     """List the backends: which are available here and which are not, and why."""
     from attnbench.backends import registry
     from attnbench.cli.page import print_sheet
-    from attnbench.execution.supervisor import Supervisor
-    from attnbench.record import Measure
+    from attnbench.record import BackendChoice, Measure
+    from attnbench.run.crew import Crew, Participant
+    from attnbench.run.interpreter import this_interpreter
+    from attnbench.run.session import Side
     from attnbench.suite import load_suite
 
     names = registry.names()
     loaded = load_suite(suite, known_backends=names) if suite else None
-    supervisor = Supervisor(threads=1)
+    crew = Crew(loaded.measure if loaded else Measure())
     try:
         if loaded is None:
-            print_sheet(_availability(supervisor, device, names, Measure()))
+            here = this_interpreter()
+            choices = [BackendChoice(label=name, name=name) for name in names]
+            participants = [Participant(choice=choice, interpreter=here) for choice in choices]
+            print_sheet(_availability(crew, device, participants))
         else:
-            print_sheet(_support(supervisor, loaded))
+            print_sheet(_support(crew, loaded, Side(suite=loaded)))
     finally:
-        supervisor.close()
+        crew.close()
 
 
-def _availability(supervisor: Supervisor, device: str, names: list[str], measure: Measure) -> Sheet:
+def _availability(crew: Crew, device: str, participants: Sequence[Participant]) -> Sheet:
     from attnbench.report.sheet import Sheet
 
-    described = supervisor.describe(device=device, backends=names, measure=measure)
-    rows = [(answer.name, _state(answer), answer.invalid or answer.unavailable or "") for answer in described.backends]
-    environment = described.environment
+    crew.begin_round(participants)
+    environment = crew.describe(device).environment
+    rows = []
+    for participant in participants:
+        found = crew.introduce(participant, environment.device)
+        rows.append((participant.label, _state(found), found.invalid or found.unavailable or ""))
     heading = f"{environment.device_name}, {environment.device}, torch {environment.torch}"
     return Sheet(heading=heading, grids=(_grid("backends", rows),), notes=())
 
 
-def _support(supervisor: Supervisor, suite: Suite) -> Sheet:
-    from attnbench.execution.runner import describe_suite
+def _support(crew: Crew, suite: Suite, side: Side) -> Sheet:
+    from attnbench.errors import SuiteError
     from attnbench.report.sheet import Sheet
+    from attnbench.run.session import describe_suite, introduce
 
-    described = describe_suite(supervisor, suite)
+    described = describe_suite(crew, suite)
     device = described.environment.device
     cases = suite.cases(device)
     problems = [case.problem for case in cases]
     by_case: list[list[tuple[str, str, str]]] = [[] for _ in cases]
-    for answer in described.backends:
-        if answer.unavailable:
-            reasons = tuple(answer.unavailable for _ in problems)
+    for index, (participant, found) in enumerate(introduce(crew, side, device).items()):
+        if found.invalid:
+            raise SuiteError(f"{suite.where('backends', index)}: {found.invalid}")
+        if found.unavailable:
+            reasons = tuple(found.unavailable for _ in problems)
         else:
-            reasons = supervisor.explain(answer.name, problems, device_type=device.partition(":")[0])
+            reasons = crew.explain(participant, problems)
         for rows, reason in zip(by_case, reasons, strict=True):
-            state = _state(answer) if answer.unavailable else "unsupported" if reason else "supported"
-            rows.append((answer.name, state, reason))
+            state = _state(found) if found.unavailable else "unsupported" if reason else "supported"
+            rows.append((participant.label, state, reason))
     grids = tuple(
         _grid(case.name, rows, subtitle=case.problem.label) for case, rows in zip(cases, by_case, strict=True)
     )
@@ -78,10 +89,10 @@ def _support(supervisor: Supervisor, suite: Suite) -> Sheet:
     return Sheet(heading=heading, grids=grids, notes=())
 
 
-def _state(answer: BackendAnswer) -> str:
-    if answer.invalid:
+def _state(found: Introduced) -> str:
+    if found.invalid:
         return "broken"
-    return "unavailable" if answer.unavailable else "available"
+    return "unavailable" if found.unavailable else "available"
 
 
 def _grid(title: str, rows: Sequence[tuple[str, str, str]], subtitle: str = "") -> Grid:

@@ -14,7 +14,7 @@ def doctor(
 ) -> None:
     """Tell what this machine is, what would make its numbers bad, and what to do about it."""
     from attnbench.cli.page import print_sheet
-    from attnbench.execution.examination import examine
     from attnbench.report.checkup import checkup
+    from attnbench.run.examination import examine
 
     print_sheet(checkup(examine(device=device, threads=threads)))

@@ -10,7 +10,7 @@ import typer
 from attnbench.cli.conclusion import read_margin
 from attnbench.cli.options import Backends, FailAbove, Overrides, PairsOutput, PairsResume, SuiteName, Wait
 from attnbench.cli.page import Format, Rendering
-from attnbench.cli.sides import Wanted, read_sides
+from attnbench.cli.sides import Wanted, open_sides, read_sides
 
 _FEWEST = 5
 
@@ -40,14 +40,13 @@ def noise(
     """
     from attnbench.cli.boundary import write
     from attnbench.cli.page import print_sheet
-    from attnbench.cli.progress import observer
+    from attnbench.cli.progress import progress
     from attnbench.comparison.noise import NOISE
     from attnbench.comparison.pairs import measured_noise, read_pairs
     from attnbench.errors import InterruptedRunError, NotComparableError, UsageError
-    from attnbench.execution.alternation import alternate
-    from attnbench.execution.directory import write_json
     from attnbench.pairing import BASE, CANDIDATE
     from attnbench.report.scatter import scatter, scatter_csv, scatter_json
+    from attnbench.run.directory import write_json
 
     if pairs < _FEWEST:
         raise UsageError(f"--pairs {pairs}: too few to tell how far they scatter (allowed: {_FEWEST} or more)")
@@ -56,17 +55,18 @@ def noise(
     margin = read_margin(fail_above)
     same = Wanted(environment=environment, environment_option="--env", path=path, path_option="--path")
     sides = read_sides(suite, {BASE: same, CANDIDATE: same}, backends=backend, overrides=override, pairs=pairs)
-    with observer() as watching:
-        alternation = alternate(
-            sides, kind="noise", pairs=pairs, output=output, resume=resume, wait=wait, observer=watching
-        )
-    typer.echo(f"{alternation.elapsed_s:.0f} s; {alternation.directory}", err=True)
-    if alternation.interrupted:
-        raise InterruptedRunError(f"cut short; go on with the same options and --resume {alternation.directory}")
-    found = measured_noise(read_pairs(alternation.directory))
+    with open_sides(
+        sides, kind="noise", pairs=pairs, output=output, resume=resume, wait=wait
+    ) as session, progress() as shown:  # fmt: skip
+        for event in session.measure(range(pairs)):
+            shown.show(event)
+    typer.echo(f"{session.elapsed_s:.0f} s; {session.directory}", err=True)
+    if session.interrupted:
+        raise InterruptedRunError(f"cut short; go on with the same options and --resume {session.directory}")
+    found = measured_noise(read_pairs(session.directory))
     if not found.cells:
-        raise NotComparableError(f"nothing was measured on both sides ({alternation.directory})")
-    write_json(alternation.directory / NOISE, found.to_json())
+        raise NotComparableError(f"nothing was measured on both sides ({session.directory})")
+    write_json(session.directory / NOISE, found.to_json())
     if output_format is Format.CSV:
         write(scatter_csv(found, fail_above=margin))
     elif output_format is Format.JSON:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
-from attnbench.execution.messages import Stage
-from attnbench.execution.observer import Cell, Observer
-from attnbench.execution.session import Outcome
-from attnbench.problem import Pattern
+from attnbench.errors import BusyError
 from attnbench.record import Record, Status
+from attnbench.run.events import Cell, Entered, Event, Finished, Planned, Resumed, Skipped, Stage
+from attnbench.run.session import Outcome, Session
 from attnbench.stats import block_statistic
 
 if TYPE_CHECKING:
@@ -24,7 +23,26 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def observer() -> Iterator[Observer]:
+def opened(attempt: Callable[..., AbstractContextManager[Session]], *, wait: bool) -> Iterator[Session]:
+    """A session; where another run has the device, wait for it, and say so.
+
+    Args:
+        attempt: Opens it; takes ``wait``.
+        wait: Whether to.
+    """
+    with ExitStack() as stack:
+        try:
+            session = stack.enter_context(attempt(wait=False))
+        except BusyError as busy:
+            if not wait:
+                raise
+            typer.echo(f"{busy.who}; waiting", err=True)
+            session = stack.enter_context(attempt(wait=True))
+        yield session
+
+
+@contextmanager
+def progress() -> Iterator[Shown]:
     """A bar on a terminal, one line per case in a log."""
     if not sys.stderr.isatty():
         yield _Log()
@@ -38,8 +56,20 @@ def observer() -> Iterator[Observer]:
         TextColumn("{task.fields[left]}"),
         TextColumn("{task.description}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _Bar(progress)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield _Bar(bar)
+
+
+class Shown(ABC):
+    """What a run does, shown to people."""
+
+    @abstractmethod
+    def announce(self, what: str) -> None:
+        """Say a sentence."""
+
+    @abstractmethod
+    def show(self, event: Event) -> None:
+        """Show what happened."""
 
 
 class _Clock:
@@ -67,104 +97,87 @@ class _Clock:
         return f"{seconds / 60:.0f} min left" if seconds > 100 else f"{seconds:.0f} s left"  # noqa: PLR2004
 
 
-class _Bar(Observer):
+class _Bar(Shown):
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task = progress.add_task("starting a worker", total=None, left="")
+        self._task = progress.add_task("starting processes", total=None, left="")
         self._clock = _Clock()
 
-    def _say(self, line: str) -> None:
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def announce(self, what: str) -> None:
+        self._progress.console.print(what, markup=False, highlight=False, soft_wrap=True)
 
-    def announced(self, what: str) -> None:
-        self._say(what)
+    def show(self, event: Event) -> None:
+        match event:
+            case Resumed():
+                self.announce(_resuming(event))
+            case Planned(cells=cells, directory=directory):
+                self.announce(f"writing to {directory}")
+                self._clock.plan(len(cells))
+                self._progress.update(self._task, total=len(cells), completed=0)
+            case Entered(cell=cell, stage=stage):
+                number = f" (block {cell.round + 1})" if cell.round else ""
+                what = "all in turn" if stage is Stage.SAMPLE else f"{cell.side} {cell.backend}".strip()
+                self._progress.update(self._task, description=f"{cell.case.name}, {what}{number}")
+            case Finished(cell=cell, record=record):
+                self._advance()
+                if record.status is not Status.OK:
+                    self.announce(f"{_called(cell)}, {record.backend}: {record.status}: {record.reason}")
+            case Skipped():
+                self._advance()
 
-    def waiting(self, why: str) -> None:
-        self._say(why)
-
-    def resuming(self, directory: Path, *, done: int, failed: int) -> None:
-        self._say(_resuming(directory, done, failed))
-
-    def planned(self, cells: Sequence[Cell], directory: Path) -> None:
-        self._say(f"writing to {directory}")
-        self._clock.plan(len(cells))
-        self._progress.update(self._task, total=len(cells))
-
-    def entered(self, cell: Cell, stage: Stage) -> None:
-        block = f" (block {cell.block + 1})" if cell.block else ""
-        what = "all in turn" if stage is Stage.SAMPLE else cell.backend
-        self._progress.update(self._task, description=f"{cell.case.name}, {what}{block}")
-
-    def finished(self, record: Record) -> None:
+    def _advance(self) -> None:
         self._clock.advance()
         self._progress.update(self._task, advance=1, left=self._clock.left)
-        if record.status is not Status.OK:
-            self._say(f"{record.case}, {record.backend}: {record.status}: {record.reason}")
-
-    def skipped(self, cell: Cell) -> None:
-        self._clock.advance()
-        self._progress.update(self._task, advance=1)
-
-    def stopping(self) -> None:
-        self._say(_STOPPING)
 
 
-class _Log(Observer):
-    """Tells a case when the last of its cells in a block is finished or skipped."""
+class _Log(Shown):
+    """Tells a case when the last of its cells in a round is finished or skipped."""
 
     def __init__(self) -> None:
         self._clock = _Clock()
-        self._records: list[Record] = []
+        self._finished: list[tuple[Cell, Record]] = []
         self._missing: Counter[tuple[int, str]] = Counter()
-        self._pattern = Pattern.GROUPED
 
-    def announced(self, what: str) -> None:
+    def announce(self, what: str) -> None:
         typer.echo(what, err=True)
 
-    def waiting(self, why: str) -> None:
-        typer.echo(why, err=True)
+    def show(self, event: Event) -> None:
+        match event:
+            case Resumed():
+                self.announce(_resuming(event))
+            case Planned(cells=cells, directory=directory):
+                self.announce(f"writing to {directory}")
+                self._clock.plan(len(cells))
+                self._missing = Counter((cell.round, _called(cell)) for cell in cells)
+            case Finished(cell=cell, record=record):
+                self._finished.append((cell, record))
+                self._advance(cell)
+            case Skipped(cell=cell):
+                self._advance(cell)
 
-    def resuming(self, directory: Path, *, done: int, failed: int) -> None:
-        typer.echo(_resuming(directory, done, failed), err=True)
-
-    def planned(self, cells: Sequence[Cell], directory: Path) -> None:
-        typer.echo(f"writing to {directory}", err=True)
-        self._clock.plan(len(cells))
-        self._missing = Counter((cell.block, cell.case.name) for cell in cells)
-
-    def entered(self, cell: Cell, stage: Stage) -> None:
-        self._pattern = cell.case.problem.pattern
-
-    def finished(self, record: Record) -> None:
-        self._records.append(record)
-        self._advance(record.block, record.case)
-
-    def skipped(self, cell: Cell) -> None:
-        self._advance(cell.block, cell.case.name)
-
-    def _advance(self, block: int, case: str) -> None:
+    def _advance(self, cell: Cell) -> None:
         self._clock.advance()
-        self._missing[block, case] -= 1
-        if not self._missing[block, case] and self._records:
-            typer.echo(f"[{self._clock.done}] {_line(self._records, self._pattern)}; {self._clock.left}", err=True)
-            self._records = []
-
-    def stopping(self) -> None:
-        typer.echo(_STOPPING, err=True)
+        self._missing[cell.round, _called(cell)] -= 1
+        mine = [record for known, record in self._finished if _called(known) == _called(cell)]
+        if not self._missing[cell.round, _called(cell)] and mine:
+            self.announce(f"[{self._clock.done}] {_line(mine, cell)}; {self._clock.left}")
+            self._finished = [(known, record) for known, record in self._finished if _called(known) != _called(cell)]
 
 
-def _resuming(directory: Path, done: int, failed: int) -> str:
-    said = f"resuming {directory}: {done} records are there and stay"
-    return f"{said}; {failed} cells failed or could not run, and are not tried again" if failed else said
+def _called(cell: Cell) -> str:
+    """A case, and on which side it is measured where there are two."""
+    return f"{cell.side}: {cell.case.name}" if cell.side else cell.case.name
 
 
-_STOPPING = "stopping after the case at work; once more stops at once"
+def _resuming(event: Resumed) -> str:
+    said = f"resuming {event.directory}: {event.done} records are there and stay"
+    return f"{said}; {event.failed} cells failed or could not run, and are not tried again" if event.failed else said
 
 
-def _line(records: Sequence[Record], pattern: Pattern) -> str:
-    """One case in one block: the fastest backend of its pattern, and how many did not make it."""
-    first = records[0]
-    block = f" (block {first.block + 1})" if first.block else ""
+def _line(records: Sequence[Record], cell: Cell) -> str:
+    """One case in one round: the fastest backend of its pattern, and how many did not make it."""
+    number = f" (block {cell.round + 1})" if cell.round else ""
+    pattern = cell.case.problem.pattern
     ok = [record for record in records if record.status is Status.OK]
     parts = [f"{len(ok)} ok"] if ok else []
     measured = [
@@ -177,7 +190,7 @@ def _line(records: Sequence[Record], pattern: Pattern) -> str:
         if count and status is not Status.OK:
             parts.append(f"{count} {status}")
     fastest = "fastest {1} {0:.3g} ms, ".format(*min(measured)) if measured else ""
-    return f"{first.case}{block}: {fastest}{', '.join(parts)}"
+    return f"{cell.case.name}{number}: {fastest}{', '.join(parts)}"
 
 
 def summary(outcome: Outcome) -> str:
@@ -185,7 +198,7 @@ def summary(outcome: Outcome) -> str:
     counts = ", ".join(f"{count} {status}" for status, count in outcome.statuses.items())
     spent, elapsed = outcome.spent, outcome.elapsed_s
     parts = {
-        "starting workers": outcome.starting_s,
+        "starting processes": outcome.starting_s,
         "preparing and compiling": spent.prepare_s,
         "checking": spent.check_s,
         "ceilings": spent.ceilings_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from attnbench.cli.conclusion import read_exports, write_exports
 from attnbench.cli.options import Backends, Exports, Overrides, SuiteName, Wait
 
 if TYPE_CHECKING:
-    from attnbench.execution.session import Outcome
+    from attnbench.run.session import Outcome, Session
     from attnbench.suite import Suite
 
 
@@ -48,12 +49,18 @@ def run(
     if dry_run:
         _print_plan(loaded)
         return
-    from attnbench.cli.progress import observer, summary
-    from attnbench.execution.runner import run_suite
+    from attnbench.cli.progress import opened, progress, summary
+    from attnbench.run.runner import open_run
 
     exports = read_exports(export)
-    with observer() as watching:
-        outcome = run_suite(loaded, output=output, resume=resume, wait=wait, observer=watching)
+
+    def attempt(*, wait: bool) -> AbstractContextManager[Session]:
+        return open_run(loaded, output=output, resume=resume, wait=wait)
+
+    with opened(attempt, wait=wait) as session, progress() as shown:
+        for event in session.measure(session.rounds):
+            shown.show(event)
+    (outcome,) = session.outcomes.values()
     _print_table(outcome)
     typer.echo(summary(outcome), err=True)
     typer.echo(outcome.directory, err=True)
@@ -78,14 +85,14 @@ def _print_plan(suite: Suite) -> None:
 
     device = suite.device
     if suite.needs_device():
-        from attnbench.execution.runner import describe_suite
-        from attnbench.execution.supervisor import Supervisor
+        from attnbench.run.crew import Crew
+        from attnbench.run.session import describe_suite
 
-        supervisor = Supervisor(threads=suite.measure.threads)
+        crew = Crew(suite.measure)
         try:
-            device = describe_suite(supervisor, suite).environment.device
+            device = describe_suite(crew, suite).environment.device
         finally:
-            supervisor.close()
+            crew.close()
     began = time.perf_counter()
     cases = suite.cases(device)
     seconds = time.perf_counter() - began

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attnbench.execution.sides import Side
+    from attnbench.run.session import Session, Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,8 @@ def read_sides(
     """
     from attnbench.backends import registry
     from attnbench.errors import UsageError
-    from attnbench.execution.interpreter import check_path, find_interpreter, this_interpreter
-    from attnbench.execution.sides import Side
+    from attnbench.run.interpreter import check_path, find_interpreter, this_interpreter
+    from attnbench.run.session import Side
     from attnbench.suite import load_suite
 
     if any(override.partition("=")[0].strip() == "measure.blocks" for override in overrides):
@@ -59,6 +60,7 @@ def read_sides(
     known = tuple(sorted({*registry.names(), *installed}))
     return {
         name: Side(
+            name=name,
             suite=load_suite(
                 suite,
                 known_backends=known,
@@ -72,3 +74,23 @@ def read_sides(
         )
         for name, side in wanted.items()
     }
+
+
+def open_sides(
+    sides: Mapping[str, Side],
+    *,
+    kind: str,
+    pairs: int,
+    output: Path | None,
+    resume: Path | None,
+    wait: bool,
+    like: Mapping[str, Any] | None = None,
+) -> AbstractContextManager[Session]:
+    """``open_pairs``, for the commands that measure two sides."""
+    from attnbench.cli.progress import opened
+    from attnbench.run.runner import open_pairs
+
+    def attempt(*, wait: bool) -> AbstractContextManager[Session]:
+        return open_pairs(sides, kind=kind, pairs=pairs, output=output, resume=resume, wait=wait, like=like)
+
+    return opened(attempt, wait=wait)

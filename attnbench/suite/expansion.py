@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from attnbench.errors import ProblemError, SuiteError
-from attnbench.problem import Problem
-from attnbench.record import Case, Measure
-from attnbench.suite.schema import BatchByDevice, CaseEntry, Exclusion, Fields, MeasureEntry, SuiteFile
+from attnbench.problem import Mode, Problem
+from attnbench.record import BackendChoice, Case, Measure
+from attnbench.suite.schema import BackendEntry, BatchByDevice, CaseEntry, Exclusion, Fields, MeasureEntry, SuiteFile
 from attnbench.suite.source import Location, Source
 
 _FIELDS = tuple(Fields.model_fields)
@@ -29,10 +29,26 @@ class Suite:
     description: str
     device: str
     """``auto``, or as torch spells it."""
-    backends: tuple[str, ...]
+    choices: tuple[BackendChoice, ...]
     measure: Measure
     _file: SuiteFile
     _source: Source
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The labels of its backends."""
+        return tuple(choice.label for choice in self.choices)
+
+    @property
+    def baseline(self) -> str:
+        """The label that speed-ups refer to."""
+        return self._file.baseline or self.backends[0]
+
+    def path_of(self, named: str) -> str:
+        """A path that the suite names, as seen from here; on the command line it was meant so already."""
+        beside = self._source.path.parent / Path(named).expanduser()
+        given_here = not self.where("backends").startswith(f"{self._source.path}:")
+        return named if given_here or ("/" not in named and not beside.exists()) else str(beside)
 
     @property
     def text(self) -> str:
@@ -42,6 +58,12 @@ class Suite:
     def where(self, *keys: str | int) -> str:
         """``file:line`` of a key, or the option that set it."""
         return self._source.where(keys)
+
+    @property
+    def trains(self) -> bool:
+        """Whether it asks for gradients."""
+        entries = [self._file.sweep, *self._file.cases]
+        return any(entry and Mode.FORWARD_BACKWARD in entry.mode for entry in entries)
 
     def needs_device(self) -> bool:
         """Whether what there is to run depends on which device there is."""
@@ -142,15 +164,14 @@ def load_suite(
     for assignment in overrides:
         source.override(assignment)
     if backends:
-        source.replace(("backends",), list(backends), backends_option)
+        source.replace(("backends",), [_read_choice(text) for text in backends], backends_option)
     try:
         file = SuiteFile.model_validate(source.data)
     except ValidationError as error:
         raise SuiteError(_sentence(error.errors(), source)) from None
-    names = file.backends if file.backends is not None else list(known_backends)
-    for index, backend in enumerate(names):
-        _check_backend(backend, known_backends, source.where(("backends", index)))
-    if file.baseline is not None:
+    choices = _choices(file, known_backends, source)
+    labels = [choice.label for choice in choices]
+    if file.baseline is not None and file.baseline not in labels:
         _check_backend(file.baseline, known_backends, source.where(("baseline",)))
     if not (file.sweep or file.cases):
         raise SuiteError(f"{source.where(())}: nothing to run; give a sweep or cases")
@@ -158,11 +179,39 @@ def load_suite(
         name=file.name,
         description=file.description,
         device=file.device,
-        backends=tuple(dict.fromkeys(names)),
+        choices=choices,
         measure=file.measure.measure(),
         _file=file,
         _source=source,
     )
+
+
+def _read_choice(text: str) -> str | dict[str, str]:
+    """A backend as the command line spells it: ``label=name@python``, of which the name alone is needed."""
+    label, equals, rest = text.partition("=") if "=" in text.partition("@")[0] else ("", "", text)
+    name, at, python = rest.partition("@")
+    if not (equals or at):
+        return text
+    given = {"label": label, "name": name, "python": python}
+    return {key: value for key, value in given.items() if value or (key == "name")}
+
+
+def _choices(file: SuiteFile, known_backends: Sequence[str], source: Source) -> tuple[BackendChoice, ...]:
+    """The backends of a suite.
+
+    Raises:
+        SuiteError: A name leads nowhere, or two backends would be called the same.
+    """
+    entries = file.backends if file.backends is not None else [BackendEntry(name=name) for name in known_backends]
+    found: dict[str, BackendChoice] = {}
+    for index, entry in enumerate(entries):
+        where = source.where(("backends", index))
+        choice = entry.choice()
+        if choice.python is None:  # another environment may have names of its own
+            _check_backend(choice.name, known_backends, where)
+        if found.setdefault(choice.label, choice) != choice:
+            raise SuiteError(f"{where}: two backends are labelled {choice.label!r}; give one of them another label")
+    return tuple(found.values())
 
 
 def built_in_suites() -> dict[str, Path]:
@@ -219,6 +268,7 @@ _KINDS = {
     "int_type": "a whole number",
     "float_type": "a number",
     "too_short": "at least one",
+    "string_too_short": "text that is not empty",
 }
 """What pydantic's kinds of error mean to the author of a suite."""
 
@@ -252,6 +302,8 @@ def _model_at(location: Location) -> type[Any]:
             return Exclusion
         case ("measure",):
             return MeasureEntry
+        case ("backends",):
+            return BackendEntry
     return SuiteFile
 
 
@@ -261,12 +313,14 @@ def _keys_beside(location: Location) -> list[str]:
 
 def _describe(location: Location) -> str | None:
     match location:
-        case ("device",):
-            return "auto, cpu, cuda, cuda:1"
-        case ("measure", "cache"):
-            return "cold, hot"
         case ("cases", _, "name"):
             return "one line of text"
-        case ("name",):
-            return "letters, digits, '_', '-' and '.', because it names a directory"
-    return None
+        case ("backends", _, "label"):
+            return "one line of text without = and @"
+    known: dict[Location, str] = {
+        ("device",): "auto, cpu, cuda, cuda:1",
+        ("measure", "cache"): "cold, hot",
+        ("measure", "allocator"): "steady, system",
+        ("name",): "letters, digits, '_', '-' and '.', because it names a directory",
+    }
+    return known.get(location)

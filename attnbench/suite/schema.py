@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from attnbench.problem import DEFAULT_HEAD_DIM, Bias, Dtype, Mode, Padding, Pattern, Scope
-from attnbench.record import Cache, Launch, Measure
+from attnbench.record import Allocator, BackendChoice, Cache, Launch, Measure
 
 Size = tuple[int, int]
 LARGEST = 2**31 - 1
@@ -173,14 +173,26 @@ _DEFAULT = Measure()
 class MeasureEntry(_Mapping):
     """How a suite is measured."""
 
-    blocks: int = Field(_DEFAULT.blocks, ge=1, description="Fresh worker processes that measure every cell once.")
+    blocks: int = Field(
+        _DEFAULT.blocks, ge=1, description="Sets of fresh processes, each of which measures every cell once."
+    )
     timeout_s: float = Field(
         _DEFAULT.timeout_s, gt=0, allow_inf_nan=False, description="Deadline for checking and timing a cell."
     )
     prepare_timeout_s: float = Field(
         _DEFAULT.prepare_timeout_s, gt=0, allow_inf_nan=False, description="Deadline for preparing a cell."
     )
-    threads: int = Field(_DEFAULT.threads, ge=1, description="CPU threads of the worker.")
+    hung_timeout_s: float = Field(
+        _DEFAULT.hung_timeout_s,
+        gt=0,
+        allow_inf_nan=False,
+        description="The same for a backend that timed out in two cases; as long as prepare_timeout_s to insist.",
+    )
+    threads: int = Field(_DEFAULT.threads, ge=1, description="CPU threads of a participant.")
+    allocator: Literal["steady", "system"] = Field(
+        _DEFAULT.allocator.value,
+        description="steady: the C library keeps freed memory, so that no timed call pays for pages.",
+    )
     cache: Literal["cold", "hot"] | None = Field(None, description="By default cold on a GPU, hot on the CPU.")
     launch: Literal["eager", "graph"] = Field(
         _DEFAULT.launch.value, description="graph: every call is captured in a CUDA graph before it is timed."
@@ -199,7 +211,40 @@ class MeasureEntry(_Mapping):
         """As the plain data the rest works with."""
         fields = self.model_dump()
         cache = Cache(self.cache) if self.cache else None
-        return Measure(**{**fields, "cache": cache, "launch": Launch(self.launch)})
+        allocator = Allocator(self.allocator)
+        return Measure(**{**fields, "cache": cache, "launch": Launch(self.launch), "allocator": allocator})
+
+
+class BackendEntry(_Mapping):
+    """A backend that runs in an environment of its own."""
+
+    name: str = Field(min_length=1, description="A name, or package.module:Class.")
+    python: str | None = Field(
+        None,
+        min_length=1,
+        description="A virtual environment or an interpreter with torch, beside the suite's file; by default this one.",
+    )
+    label: str | None = Field(
+        None, pattern=r"^[^\s=@][^\n\r=@]*$", description="What tables call it; by default its name."
+    )
+
+    def choice(self) -> BackendChoice:
+        """As the plain data the rest works with."""
+        return BackendChoice(label=self.label or self.name, name=self.name, python=self.python)
+
+
+def _parse_backend(given: Any) -> Any:
+    if isinstance(given, str):
+        return {"name": given}
+    if not isinstance(given, dict):
+        raise ValueError(  # noqa: TRY004 - pydantic reports ValueError alone
+            f"{given!r} is not allowed (allowed: a name, or a mapping of name, python, label)"
+        )
+    return given
+
+
+_BACKEND_SCHEMA = {"anyOf": [{"type": "string", "minLength": 1}, BackendEntry.model_json_schema()]}
+Backend = Annotated[BackendEntry, BeforeValidator(_parse_backend), WithJsonSchema(_BACKEND_SCHEMA)]
 
 
 class SuiteFile(_Mapping):
@@ -212,8 +257,10 @@ class SuiteFile(_Mapping):
     sweep: Fields | None = Field(None, description="All combinations of these values.")
     cases: list[CaseEntry] = Field([], description="Problems besides or instead of a sweep.")
     exclude: list[Exclusion] = Field([], description="Problems to leave out.")
-    backends: list[str] | None = Field(
-        None, min_length=1, description="Names, or package.module:Class; by default all that are installed."
+    backends: list[Backend] | None = Field(
+        None,
+        min_length=1,
+        description="Names, package.module:Class, or {name, python, label}; by default all that are installed.",
     )
     measure: MeasureEntry = MeasureEntry()
 

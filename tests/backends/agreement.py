@@ -11,9 +11,9 @@ import torch
 
 from attnbench.backends.base import Backend
 from attnbench.backends.whole_map import effective
-from attnbench.measure.call import Call
-from attnbench.oracle import Expectation
 from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
+from attnbench.worker.call import Call
+from attnbench.worker.reference import Expectation
 
 PADDED = Problem(batch=2, height=5, width=7, window_height=2, window_width=3, heads=2, head_dim=16)
 """A map that its windows divide along neither side."""
@@ -67,7 +67,7 @@ def disagreement(backend: Backend, problem: Problem) -> str:
     expectation = _expectation(problem)
     call = Call(backend, problem, expectation.inputs)
     x = call.input(expectation.inputs.x.clone())
-    verdict = expectation.verdict(call.outcome(x))
+    verdict = expectation.verdict(call.outcome(x).tensors)
     if verdict.reason:
         return verdict.reason
     return "" if torch.equal(x, expectation.inputs.x) else "the input was modified in place"

@@ -1,8 +1,8 @@
-"""Two environments alternated: what is measured when, what becomes of it, and what is said of mistakes."""
+"""Two environments in turn: what is measured when, what becomes of it, and what is said of mistakes."""
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import json
 import os
 import random
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from attnbench.comparison.noise import NOISE, find_noise, read_noise, usable_noise
@@ -23,8 +22,9 @@ from attnbench.comparison.verdict import Verdict
 from attnbench.errors import NotComparableError, StoredRunError
 from attnbench.journal import read_journal
 from attnbench.store import read_run
-from tests.conftest import TESTS
-from tests.worker_stand_in import START_WITH
+from tests import stand_in
+from tests.conftest import TESTS, Cli
+from tests.stand_in import START_WITH
 
 SUITE = """\
 name: s
@@ -33,17 +33,24 @@ backends: [naive, sdpa]
 sweep: {resolution: [14, 28, 42], window: 7, heads: 1}
 measure: {max_time_s: 0.01, timeout_s: 20}
 """
+SIDES = ("base", "candidate")
 CASES = [f"b1 {size}x{size} w7 h1 float32" for size in (14, 28, 42)]
 Done = subprocess.CompletedProcess[str]
 Alternate = Callable[..., Done]
+Noise = Callable[..., str]
 
 
-def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+@pytest.fixture(autouse=True)
+def _suite(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(SUITE)
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A parent that is a process, to be killed or interrupted."""
     return subprocess.Popen(
         [sys.executable, "-c", START_WITH, *arguments],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "COLUMNS": "160", **environment},
+        env={**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,16 +66,12 @@ def pretend(tmp_path: Path, **sides: dict[str, Any]) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def ab(tmp_path: Path) -> Alternate:
+def ab(cli_here: Cli, tmp_path: Path) -> Alternate:
     """Runs ``attnbench ab`` with stand-ins that pretend what is said of base and candidate."""
 
     def run(*options: str, check: int, base: dict[str, Any] | None = None, **candidate: Any) -> Done:
         paths = pretend(tmp_path, base=base or {}, candidate=candidate)
-        process = start(tmp_path, "ab", "s.yaml", *paths, "--output", "out", *options)
-        stdout, stderr = process.communicate(timeout=200)
-        assert process.returncode == check, stdout + stderr
-        assert "Traceback" not in stderr
-        return Done(process.args, process.returncode, stdout, stderr)
+        return cli_here("ab", "s.yaml", *paths, "--output", "out", *options, check=check, COLUMNS="160")
 
     return run
 
@@ -81,19 +84,51 @@ def blocks(tmp_path: Path, side: str) -> Counter[int]:
     return Counter(record.block for record in read_journal(tmp_path / "out" / side))
 
 
-def test_where_nothing_changed_five_pairs_in_turn_are_enough(ab: Alternate, tmp_path: Path) -> None:
-    (tmp_path / "turns").touch()
+def test_where_nothing_changed_five_rounds_are_enough(ab: Alternate, tmp_path: Path) -> None:
     done = ab(check=0)
     assert set(verdicts(tmp_path).values()) == {Verdict.STABLE}
-    assert "no latency looks changed: stage 2 is not needed" in done.stderr
+    assert "stage 1 of 2 at most: 5 rounds of fresh processes, both sides in turn\n" in done.stderr
+    assert "no latency looks changed: stage 2 is not needed\n" in done.stderr
     assert blocks(tmp_path, "base") == blocks(tmp_path, "candidate") == dict.fromkeys(range(5), 6)
+
+
+def test_both_sides_of_a_cell_are_prepared_one_after_the_other_and_each_is_first_in_every_other_round(
+    ab: Alternate, tmp_path: Path
+) -> None:
+    (tmp_path / "turns").touch()
+    ab(check=0)
     turns = [line.split(maxsplit=2) for line in (tmp_path / "turns").read_text().splitlines()]
-    order = [side for side, before in zip(turns, [["", ""], *turns], strict=False) if side[:2] != before[:2]]
-    assert [side[0] for side in order] == ["base", "candidate", "candidate", "base"] * 2 + ["base", "candidate"]
-    cases = {(side, block): [turn[2] for turn in turns if turn[:2] == [side, block]] for side, block, _ in turns}
-    for block in "01234":
-        assert cases["base", block] == cases["candidate", block], "both sides of a pair go through the cases alike"
-    assert len({tuple(found) for found in cases.values()}) > 1, "pairs go through them in another order each"
+    assert len(turns) == 5 * 2 * 6
+    for first, second in zip(turns[::2], turns[1::2], strict=True):
+        assert first[1:] == second[1:]
+        order = ["base", "candidate"] if int(first[1]) % 2 == 0 else ["candidate", "base"]
+        assert [first[0], second[0]] == order
+    assert [number for number, _ in itertools.groupby(turns, key=lambda turn: turn[1])] == list("01234")
+    cases = {number: tuple(turn[2] for turn in turns if turn[1] == number) for number in "01234"}
+    assert len(set(cases.values())) > 1, "rounds go through the cases in another order each"
+
+
+def test_all_participants_of_a_case_are_sampled_in_turn_and_the_sides_of_each_a_b_b_a(
+    ab: Alternate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[tuple[tuple[int, str], str, str]] = []
+    turn = stand_in._Participant._turn
+
+    def noted(self: Any, budget_s: float) -> Any:
+        turns.append(((self._cell.round, self._cell.case.name), self._cell.backend, self._cell.side))
+        return turn(self, budget_s)
+
+    monkeypatch.setattr(stand_in._Participant, "_turn", noted)
+    ab("--set", "measure.max_time_s=10", "--set", "sweep.resolution=[14, 28]", check=0)
+    at_work = [(case, list(group)) for case, group in itertools.groupby(turns, key=lambda one: one[0])]
+    assert len(at_work) == len({case for case, _ in at_work}) == 5 * 2, "one case after the other"
+    for (number, _), group in at_work:
+        passes = [group[index : index + 4] for index in range(0, 8 * 4, 4)]  # later some have spent their budget
+        for count, taken in enumerate(passes):
+            assert {one[1:] for one in taken} == {(name, side) for name in ("naive", "sdpa") for side in SIDES}
+            forward = (count + number) % 2 == 0
+            assert [side for *_, side in taken] == [*SIDES, *SIDES] if forward else [*SIDES[::-1], *SIDES[::-1]]
+        assert passes[0][0][1] != passes[1][0][1], "every backend begins in turn"
 
 
 def test_a_slower_cell_is_confirmed_by_fresh_pairs_and_named(ab: Alternate, tmp_path: Path) -> None:
@@ -102,7 +137,7 @@ def test_a_slower_cell_is_confirmed_by_fresh_pairs_and_named(ab: Alternate, tmp_
     assert {cell for cell, verdict in found.items() if verdict is Verdict.REGRESSED} == {
         (CASES[1], "naive"), (CASES[1], "sdpa"),
     }  # fmt: skip
-    assert "stage 2: 10 fresh pairs for what looks changed (2 cells)" in done.stderr
+    assert "stage 2: 10 fresh rounds for what looks changed (2 cells)" in done.stderr
     assert blocks(tmp_path, "candidate") == {**dict.fromkeys(range(5), 6), **dict.fromkeys(range(5, 15), 2)}
     assert done.stdout.splitlines()[0] == "candidate against base (s, Test Machine)"
     assert "6 cells: 2 regressed, 4 stable" in done.stdout
@@ -118,26 +153,18 @@ def test_a_faster_candidate_is_as_sure_and_fails_nothing(ab: Alternate, tmp_path
 
 
 def test_a_slowdown_below_what_fails_is_stable(ab: Alternate, tmp_path: Path) -> None:
-    ab("--fail-above", "50", check=0, slower={"sdpa": 1.25})
-    assert (
-        Verdict.REGRESSED
-        not in verdicts(
-            tmp_path,
-        ).values()
-        or True
-    )
-    found = judge(read_pairs(tmp_path / "out"), fail_above=0.5)
-    assert found.counts == {Verdict.STABLE: 6}
+    done = ab("--fail-above", "50", check=0, slower={"sdpa": 1.25})
+    assert "6 cells: 6 stable" in done.stdout
+    assert judge(read_pairs(tmp_path / "out"), fail_above=0.5).counts == {Verdict.STABLE: 6}
 
 
 def test_what_fails_is_tried_again_in_the_next_process_and_broken_by_then(ab: Alternate, tmp_path: Path) -> None:
     done = ab(check=1, fails={CASES[0]: list(range(20))})
     assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.STABLE: 4}
     assert "crashed: the stand-in was told to" in done.stdout
-    # In the second pair it is the candidate's turn first, and after that nobody needs the base any more.
-    for side, blocks_tried in (("base", [0, 0]), ("candidate", [0, 0, 1, 1])):
+    for side in ("base", "candidate"):
         tried = [one.block for one in read_journal(tmp_path / "out" / side) if one.case == CASES[0]]
-        assert sorted(tried) == blocks_tried
+        assert sorted(tried) == [0, 0, 1, 1], "both sides were alive in both rounds"
 
 
 def test_what_failed_in_one_process_is_suspect(ab: Alternate, tmp_path: Path) -> None:
@@ -209,12 +236,12 @@ def test_where_nothing_was_compared_the_exports_say_so(ab: Alternate, tmp_path: 
     assert (tmp_path / "j.xml").read_text().count("<skipped") == 6
 
 
-def test_why_nothing_was_judged_stands_in_the_summary_of_the_job(tmp_path: Path) -> None:
-    paths = pretend(tmp_path, candidate={"environment": {"cores": 64}})
-    github = {"GITHUB_STEP_SUMMARY": "summary.md", "GITHUB_ACTIONS": "true"}
-    process = start(tmp_path, "ab", "s.yaml", *paths, "--output", "out", "--export", "github", **github)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 4
+def test_why_nothing_was_judged_stands_in_the_summary_of_the_job(
+    ab: Alternate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    stderr = ab("--export", "github", check=4, environment={"cores": 64}).stderr
     assert stderr.splitlines()[0].startswith("::error title=attnbench%3A not judged::the two environments see unlike")
     summary = (tmp_path / "summary.md").read_text()
     assert summary.startswith("\n**NOT JUDGED: the two environments see unlike devices: cores 2 -> 64")
@@ -248,20 +275,34 @@ def test_a_base_that_cannot_run_a_cell_at_all_is_remarked(ab: Alternate) -> None
     assert "The base cannot run 3 of the cells at all, so nothing is known of them (kernels:New leads nowhere)." in said
 
 
-def test_two_sides_that_differ_in_nothing_say_so(tmp_path: Path) -> None:
+def test_two_sides_that_differ_in_nothing_say_so(cli_here: Cli) -> None:
     paths = ("--base-backend", "sdpa", "--candidate-backend", "sdpa")
-    process = start(tmp_path, "ab", "s.yaml", *paths, "--output", "out", "--all")
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0, stderr
-    assert "Nothing is known to differ between the two sides." in stdout
+    done = cli_here("ab", "s.yaml", *paths, "--output", "out", "--all", check=0)
+    assert "Nothing is known to differ between the two sides." in done.stdout
 
 
-def test_noise_of_another_machine_is_refused_before_anything_is_measured(ab: Alternate, tmp_path: Path) -> None:
-    measured_noise(tmp_path, "--pairs", "5", "--output", "noise")
+@pytest.fixture
+def noise_of_another_machine(measured_noise: Noise, tmp_path: Path) -> str:
+    measured_noise("--pairs", "5", "--output", "noise")
     file = tmp_path / "noise" / NOISE
     file.write_text(file.read_text().replace('"cores": 2', '"cores": 64'))
-    assert "was not measured alike: cores 64 -> 2" in ab("--noise", "noise", check=4).stderr
+    return "noise"
+
+
+def test_noise_of_another_machine_is_refused_before_anything_is_measured(
+    ab: Alternate, noise_of_another_machine: str, tmp_path: Path
+) -> None:
+    assert "was not measured alike: cores 64 -> 2" in ab("--noise", noise_of_another_machine, check=4).stderr
     assert not (tmp_path / "out" / "pairs.json").exists()
+    assert not list(tmp_path.glob("out/*/journal.jsonl"))
+
+
+def test_noise_of_another_machine_leaves_no_directory_in_the_way(
+    ab: Alternate, noise_of_another_machine: str, tmp_path: Path
+) -> None:
+    ab("--noise", noise_of_another_machine, check=4)
+    assert not list(tmp_path.glob("out/*"))
+    ab(check=0)
 
 
 def test_memory_and_kernels_are_judged_beside_latency(ab: Alternate, tmp_path: Path) -> None:
@@ -281,37 +322,34 @@ def test_environments_that_see_unlike_devices_are_refused_by_field(ab: Alternate
     assert said.count("\n") == 1
 
 
-def test_stored_pairs_are_judged_again_and_exported(ab: Alternate, tmp_path: Path) -> None:
+def test_stored_pairs_are_judged_again_and_exported(ab: Alternate, cli_here: Cli, tmp_path: Path) -> None:
     ab(check=1, slower={"sdpa": 1.25})
     exports = ("--export", "junit=junit.xml", "--export", "json=verdicts.json", "--export", "csv=deep/er/verdicts.csv")
-    process = start(tmp_path, "compare", "out", *exports)
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1, stderr
-    assert "6 cells: 3 regressed, 3 stable" in stdout
+    assert "6 cells: 3 regressed, 3 stable" in cli_here("compare", "out", *exports, check=1).stdout
     assert (tmp_path / "junit.xml").read_text().count("<failure") == 3
     assert json.loads((tmp_path / "verdicts.json").read_text())["counts"]["regressed"] == 3
     assert (tmp_path / "deep/er/verdicts.csv").read_text().count("\nb1") == 6
     assert {run["backend"] for run in read_run(tmp_path / "out" / "base").table.to_dict("records")} == {"naive", "sdpa"}
 
 
-@pytest.mark.parametrize("moments", [random.Random(seed) for seed in range(3)])
+@pytest.mark.parametrize("moments", [random.Random(seed) for seed in range(2)])
 def test_killed_at_any_moment_it_is_gone_on_with_and_no_half_of_a_pair_counts(
     tmp_path: Path, moments: random.Random
 ) -> None:
-    paths = pretend(tmp_path, candidate={"slower": {"sdpa": 1.25}, "fails": {CASES[0]: list(range(20))}})
-    for _ in range(4):
+    fails = {"fails": {CASES[0]: list(range(20))}}
+    paths = pretend(tmp_path, base={"turn_s": 0.01}, candidate={"slower": {"sdpa": 1.25}, **fails})
+    kills = 0
+    while True:
         option = "--resume" if (tmp_path / "out" / "pairs.json").exists() else "--output"
         process = start(tmp_path, "ab", "s.yaml", *paths, option, "out")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=moments.uniform(0.6, 3.0))
-        children = psutil.Process(process.pid).children() if process.poll() is None else []
+        if kills == 4:
+            break
+        wanted = records(tmp_path) + moments.randint(1, 16)
+        while records(tmp_path) < wanted and process.poll() is None:
+            time.sleep(0.001)
         process.kill()
         process.communicate()
-        psutil.wait_procs(children, timeout=10)
-        if option == "--output" and not (tmp_path / "out" / "pairs.json").exists():
-            subprocess.run(["rm", "-rf", str(tmp_path / "out")], check=True)
-    option = "--resume" if (tmp_path / "out" / "pairs.json").exists() else "--output"
-    process = start(tmp_path, "ab", "s.yaml", *paths, option, "out")
+        kills += 1
     _, stderr = process.communicate(timeout=200)
     assert process.returncode == 1, stderr
     assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.REGRESSED: 2, Verdict.STABLE: 2}
@@ -322,8 +360,13 @@ def test_killed_at_any_moment_it_is_gone_on_with_and_no_half_of_a_pair_counts(
     assert {place: len(logs) for place, logs in pairs.second().items()} == {(case, 1): 10 for case in CASES[1:]}
 
 
-def test_a_run_that_is_interrupted_ends_with_3_and_says_how_to_go_on(tmp_path: Path) -> None:
-    paths = pretend(tmp_path)
+def records(tmp_path: Path) -> int:
+    """Lines in both journals."""
+    return sum(journal.read_bytes().count(b"\n") for journal in tmp_path.glob("out/*/journal.jsonl"))
+
+
+def test_a_run_that_is_interrupted_ends_with_3_and_says_how_to_go_on(cli_here: Cli, tmp_path: Path) -> None:
+    paths = pretend(tmp_path, base={"turn_s": 0.05})
     process = start(tmp_path, "ab", "s.yaml", *paths, "--output", "out")
     while not (tmp_path / "out" / "candidate" / "journal.jsonl").exists():
         time.sleep(0.05)
@@ -331,15 +374,12 @@ def test_a_run_that_is_interrupted_ends_with_3_and_says_how_to_go_on(tmp_path: P
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "cut short; go on with the same options and --resume out" in stderr
-    other = start(tmp_path, "ab", "s.yaml", "--base-path", "base", "--candidate-path", ".", "--resume", "out")
-    said = other.communicate(timeout=60)[1].splitlines()[-1]
-    assert other.returncode == 2
-    assert (
-        said == "attnbench: --resume out: --candidate-path was candidate and is .; give the same options, or run anew"
-    )
-    judged = start(tmp_path, "compare", "out")
-    assert "attnbench: out was cut short; go on with attnbench ab and its options" in judged.communicate(timeout=60)[1]
-    assert judged.returncode == 4
+    other = ("--base-path", "base", "--candidate-path", ".", "--resume", "out")
+    said = "--resume out: --candidate-path was candidate and is .; give the same options, or run anew"
+    assert cli_here("ab", "s.yaml", *other, check=2).stderr == f"attnbench: {said}\n"
+    said = "attnbench: out was cut short; go on with attnbench ab and its options"
+    assert said in cli_here("compare", "out", check=4).stderr
+    cli_here("ab", "s.yaml", *paths, "--resume", "out", check=0)
 
 
 def interpreter(file: Path, body: str) -> str:
@@ -361,14 +401,12 @@ def interpreter(file: Path, body: str) -> str:
         ),
     ],
 )
-def test_an_environment_that_cannot_serve_is_named(tmp_path: Path, body: str, said: str) -> None:
+def test_an_environment_that_cannot_serve_is_named(cli_here: Cli, tmp_path: Path, body: str, said: str) -> None:
     python = interpreter(tmp_path / "python", body)
-    process = start(tmp_path, "ab", "s.yaml", "--base", sys.executable, "--candidate", python)
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert f"attnbench: --candidate {python}: " in stderr
-    assert said in stderr
-    assert (stderr.count("\n"), stdout) == (1, "")
+    done = cli_here("ab", "s.yaml", "--base", sys.executable, "--candidate", python, check=2)
+    assert f"attnbench: --candidate {python}: " in done.stderr
+    assert said in done.stderr
+    assert (done.stderr.count("\n"), done.stdout) == (1, "")
     assert not (tmp_path / "results").exists()
 
 
@@ -402,27 +440,30 @@ def test_an_environment_that_cannot_serve_is_named(tmp_path: Path, body: str, sa
     ],
 )  # fmt: skip
 def test_mistakes_get_one_sentence_before_anything_is_measured(
-    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+    cli_here: Cli, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     (tmp_path / "stand_in.json").write_text(json.dumps({"lacks": ["nothing:Mine"]}))
-    process = start(tmp_path, "ab", *arguments)
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == code, stderr
-    assert said in stderr
-    assert (stderr.count("\n"), stdout) == (1, "")
+    done = cli_here("ab", *arguments, check=code)
+    assert said in done.stderr
+    assert (done.stderr.count("\n"), done.stdout) == (1, "")
     assert not list(tmp_path.glob("results/*/*"))
 
 
-def measured_noise(tmp_path: Path, *options: str, check: int = 0) -> str:
-    (tmp_path / "stand_in.json").write_text(json.dumps({"scatter": 0.02}))
-    process = start(tmp_path, "noise", "s.yaml", *options)
-    stdout, stderr = process.communicate(timeout=100)
-    assert process.returncode == check, stderr
-    return stdout
+@pytest.fixture
+def measured_noise(cli_here: Cli, tmp_path: Path) -> Noise:
+    """Runs ``attnbench noise``; what it prints."""
+
+    def run(*options: str, check: int = 0) -> str:
+        (tmp_path / "stand_in.json").write_text(json.dumps({"scatter": 0.02}))
+        return cli_here("noise", "s.yaml", *options, check=check, COLUMNS="160").stdout
+
+    return run
 
 
-def test_noise_tells_the_smallest_slowdown_and_later_comparisons_use_it(ab: Alternate, tmp_path: Path) -> None:
-    stdout = measured_noise(tmp_path, "--pairs", "6")
+def test_noise_tells_the_smallest_slowdown_and_later_comparisons_use_it(
+    ab: Alternate, cli_here: Cli, measured_noise: Noise, tmp_path: Path
+) -> None:
+    stdout = measured_noise("--pairs", "6")
     (file,) = (tmp_path / "results").glob(f"*/*/*/{NOISE}")
     found = read_noise(file)
     assert {cell[:2] for cell in found.cells} == {(case, name) for case in CASES for name in ("naive", "sdpa")}
@@ -430,9 +471,8 @@ def test_noise_tells_the_smallest_slowdown_and_later_comparisons_use_it(ab: Alte
     assert {len(one.processes) for one in found.cells.values()} == {12}
     assert "Here attnbench ab sees slowdowns from" in stdout
     assert CASES[0] in stdout
-    judged = start(tmp_path, "compare", str(file.parent))
-    assert "is what attnbench noise wrote: both sides are the same" in judged.communicate(timeout=60)[1]
-    assert judged.returncode == 2
+    judged = cli_here("compare", str(file.parent), check=2)
+    assert "is what attnbench noise wrote: both sides are the same" in judged.stderr
     done = ab("--noise", str(file.parent), check=0)
     assert f"No cell is taken to scatter less than in the A/A measurement {file.parent}." in " ".join(
         done.stdout.split()
@@ -456,11 +496,11 @@ def test_noise_tells_the_smallest_slowdown_and_later_comparisons_use_it(ab: Alte
     assert find_noise([tmp_path], found.fingerprint) is None
 
 
-def test_noise_as_csv_and_json_and_too_few_pairs(tmp_path: Path) -> None:
-    lines = measured_noise(tmp_path, "--pairs", "5", "--format", "csv", "--output", "a").splitlines()
+def test_noise_as_csv_and_json_and_too_few_pairs(measured_noise: Noise) -> None:
+    lines = measured_noise("--pairs", "5", "--format", "csv", "--output", "a").splitlines()
     assert lines[0] == "case,backend,detectable_percent,pairs_percent,processes_percent,pairs"
     assert len(lines) == 7
-    cells = json.loads(measured_noise(tmp_path, "--pairs", "5", "--format", "json", "--output", "b"))["cells"]
+    cells = json.loads(measured_noise("--pairs", "5", "--format", "json", "--output", "b"))["cells"]
     assert len(cells) == 6
     assert all(cell["detectable_percent"] >= 3 for cell in cells)
-    measured_noise(tmp_path, "--pairs", "4", check=2)
+    measured_noise("--pairs", "4", check=2)

@@ -1,21 +1,18 @@
-"""Two environments alternated with real workers: one with nothing but torch, one that is slower, one that crashes."""
+"""Two environments in turn, with real processes: one that is slower, one that crashes, one that does not start."""
 
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 import sys
 import venv
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 import torch
 
-from attnbench.comparison.pairs import read_pairs
 from attnbench.store import read_run
 from tests.conftest import Cli
+from tests.run.test_environments import environment_with_torch_that_does_not_load
 
 SUITE = """\
 name: small
@@ -54,58 +51,11 @@ def kernels(directory: Path, slowdown: str) -> str:
     return str(directory)
 
 
-def environment_with_torch_alone(directory: Path) -> Path:
-    """A virtual environment that holds torch and what torch requires: links, so that it takes no time."""
-    venv.create(directory, with_pip=False, symlinks=True)
-    (packages,) = directory.glob("lib/*/site-packages")
-    waiting, done = ["torch"], set()
-    while waiting:
-        name = waiting.pop()
-        try:
-            found = distribution(name)
-        except PackageNotFoundError:
-            continue
-        if name in done:
-            continue
-        done.add(name)
-        waiting += [re.split(r"[^A-Za-z0-9_.-]", text)[0] for text in found.requires or [] if "extra ==" not in text]
-        for top in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
-            source = Path(str(found.locate_file(top)))
-            if not (packages / top).exists():
-                (packages / top).symlink_to(source)
-    assert "numpy" not in done
-    return directory
-
-
-def test_a_worker_runs_where_nothing_but_torch_is_installed(cli: Cli, tmp_path: Path) -> None:
-    other = environment_with_torch_alone(tmp_path / "other")
-    names = ("attnbench", "pandas", "pydantic", "pynvml")
-    has = f"import importlib.util; print([name for name in {names} if importlib.util.find_spec(name)])"
-    asked = subprocess.run([other / "bin/python", "-c", has], capture_output=True, text=True, check=True, cwd=other)
-    assert asked.stdout == "[]\n"
-    (tmp_path / "s.yaml").write_text(SUITE.replace("'kernels:Mine'", "naive, sdpa"))
-    fast = ("--set", "measure.max_time_s=0.02")
-    done = cli(
-        "ab", "s.yaml", "--base", sys.executable, "--candidate", "other", "--output", "out", *fast, "--all",
-        "--fail-above", "1000",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    pairs = read_pairs(tmp_path / "out")
-    assert set(pairs.candidate.table["status"]) == {"ok"}
-    assert "pandas" in pairs.base.environment["packages"]
-    assert "pandas" not in pairs.candidate.environment["packages"]
-    assert "What changed in the environment: " in done.stdout
-    assert "-> absent" in done.stdout
-
-
 def test_an_environment_whose_torch_cannot_load_is_named(cli: Cli, tmp_path: Path) -> None:
-    venv.create(tmp_path / "broken", with_pip=False)
-    (packages,) = (tmp_path / "broken").glob("lib/*/site-packages")
-    (packages / "torch").mkdir()
-    (packages / "torch" / "__init__.py").write_text("raise ImportError('libcudart.so.99: cannot open shared object')")
+    environment_with_torch_that_does_not_load(tmp_path / "broken")
     (tmp_path / "s.yaml").write_text(SUITE.replace("'kernels:Mine'", "naive"))
     done = cli("ab", "s.yaml", "--base", sys.executable, "--candidate", "broken", check=3)
-    assert done.stderr.startswith("attnbench: in the candidate environment (broken), no worker starts: ")
+    assert done.stderr.startswith("attnbench: in the candidate environment (broken), the starter exited with code 1: ")
     assert "ImportError: libcudart.so.99: cannot open shared object" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.glob("results/*/*"))
@@ -124,11 +74,9 @@ def test_a_backend_that_is_slower_by_a_quarter_ends_with_1_and_is_named(cli: Cli
     (tmp_path / "s.yaml").write_text(SUITE)
     kernels(tmp_path / "old", "1.0")
     kernels(tmp_path / "new", "(1.25 if qkv.shape[0] == 16 else 1.0)")
-    longer = ("--set", "measure.max_time_s=0.3")  # a neighbour that comes and goes shall find a quiet sample left
     done = cli(
-        "ab", "s.yaml", "--base-path", "old", "--candidate-path", "new", *longer, "--output", "out",
-        "--export", "json=v.json",
-    )  # fmt: skip
+        "ab", "s.yaml", "--base-path", "old", "--candidate-path", "new", "--output", "out", "--export", "json=v.json"
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     found = json.loads((tmp_path / "v.json").read_text())
     verdicts = {cell["case"]: cell for cell in found["cells"]}

@@ -50,7 +50,7 @@ def objects(schema: Any) -> Iterator[Schema]:
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
     """Every object in a document whose fields are known, one of every kind."""
     if isinstance(value, dict):
-        if not path or path[-1] not in ("packages", "flags", "clocks", "ceilings"):
+        if not path or path[-1] not in ("packages", "flags", "clocks", "ceilings", "participants"):
             yield path, value
         for key, item in value.items():
             yield from places(item, (*path, key))

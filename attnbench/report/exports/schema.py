@@ -85,12 +85,17 @@ def _environment() -> Schema:
         **dict.fromkeys(counts, _COUNT),
         **dict.fromkeys(("capability", "driver", "cuda", "commit"), _NO_TEXT),
         "device_memory_bytes": _NO_COUNT,
-        **dict.fromkeys(("packages", "flags"), by_name),
+        **dict.fromkeys(("packages", "flags", "participants"), by_name),
         "clocks": {"type": "object", "additionalProperties": _NUMBER},
         "ceilings": {"type": "object", "additionalProperties": ceilings},
     }
-    fingerprint = ("device_name", "device_memory_bytes", "cpu_name", "cores", "threads", "cache", "launch")
-    types["fingerprint"] = _object({name: _said(types[name], descriptions.ENVIRONMENT[name]) for name in fingerprint})
+    fingerprint = ("device_name", "device_memory_bytes", "cpu_name", "cores", "threads", "cache", "launch", "allocator")
+    types["fingerprint"] = _object(
+        {
+            **{name: _said(types[name], descriptions.ENVIRONMENT[name]) for name in fingerprint},
+            "labels": _said(_TEXT, "Backends that have an environment of their own, as label=name."),
+        }
+    )
     return _object(_described(types, descriptions.ENVIRONMENT))
 
 

@@ -1,0 +1,83 @@
+"""What a participant says of its turns, beside what this process and the system saw of them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from attnbench.problem import Problem
+from attnbench.protocol import Turned
+from attnbench.record import Status
+from attnbench.run.work import CellEnds, Work
+
+_CLOCK_SHARE, _CLOCK_S = 1e-3, 1e-3
+"""How much more than it took a turn may claim: nothing, but for rounding."""
+_CPU_SHARE, _CPU_TURN_S = 0.03, 1e-3
+"""How much more CPU time than it claims a cell may take: handing over."""
+_FRESH_SHARE, _FRESH_MS, FRESH_CALLS, FEWEST_FRESH = 2.0, 0.1, 3, 8
+"""How much longer than a repeated call one on new values may take: the shortest of so many, in as many turns."""
+_LATE_SHARE, _LATE_S = 0.05, 1e-3
+_LEAST_LEAK_BYTES, _LEAK_SHARE = 2**25, 0.5
+"""Memory that a participant may come to hold while it is sampled; of its output with every call."""
+
+
+def check_turn(turned: Turned, wall_s: float, calls: int) -> None:
+    """What a turn says of itself, beside the clock of this process.
+
+    Raises:
+        CellEnds: It cannot be.
+    """
+    samples = turned.samples_ms
+    if not samples or not all(0 < sample < math.inf for sample in samples):
+        raise CellEnds(Status.WRONG_RESULT, "it gave samples that are no times: its clock stands still or runs back")
+    sampled_s = sum(samples) * calls / 1e3
+    claimed_s = max(sampled_s, turned.timed_s, turned.whole_s)
+    if claimed_s > (1 + _CLOCK_SHARE) * wall_s + _CLOCK_S:
+        raise CellEnds(
+            Status.WRONG_RESULT,
+            f"it claims {claimed_s:.3g} s for a turn of {wall_s:.3g} s: its clock is not the machine's",
+        )
+    if turned.late_s > _LATE_SHARE * wall_s + _LATE_S:
+        raise CellEnds(
+            Status.WRONG_RESULT,
+            f"the device worked on for {turned.late_s:.3g} s after the last timed call of a turn had ended",
+        )
+
+
+def check_claims(work: Work, threads: int) -> None:
+    """On a CPU, what a cell claims beside the CPU time that the system counted: being descheduled is no crime.
+
+    Raises:
+        CellEnds: It took more than it claims.
+    """
+    claimed_s = sum(turn.whole_s for turn in work.turns)
+    if work.cpu_s > (1 + _CPU_SHARE) * threads * claimed_s + _CPU_TURN_S * len(work.turns):
+        what = f"it took {work.cpu_s:.3g} s of CPU time in turns of which it claims {claimed_s:.3g} s"
+        raise CellEnds(
+            Status.WRONG_RESULT,
+            f"{what}: more than {threads} can (measure.threads), or its clock is slow",
+        )
+
+
+def check_leak(work: Work) -> None:
+    """A call gives its memory back once its output is let go.
+
+    Raises:
+        CellEnds: It does not.
+    """
+    calls = work.calls_per_sample * sum(len(turn.samples_ms) for turn in work.turns[1:])
+    kept_bytes = work.resident_bytes[-1] - work.resident_bytes[0]
+    # A heap that is touched for the first time grows by a few inputs.
+    allowed_bytes = _LEAST_LEAK_BYTES + 2 * work.bytes
+    if calls and kept_bytes > max(allowed_bytes, calls * _LEAK_SHARE * _output_bytes(work.problem)):
+        raise CellEnds(Status.ERROR, f"it keeps {kept_bytes / calls / 2**20:.2g} MiB of memory with every call")
+
+
+def excess_ms(turn: Turned) -> float:
+    """How much longer a call on new values took than one on values seen before is allowed to."""
+    assert turn.fresh_ms is not None
+    return turn.fresh_ms - _FRESH_SHARE * statistics.median(turn.samples_ms) - _FRESH_MS
+
+
+def _output_bytes(problem: Problem) -> int:
+    return problem.batch * problem.height * problem.width * problem.channels * problem.dtype.bytes

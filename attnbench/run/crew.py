@@ -1,0 +1,290 @@
+"""The processes of a run: one judge, and for every round a starter for each environment with its participants."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from attnbench.errors import RefusedError, WorkerError
+from attnbench.problem import Problem
+from attnbench.protocol import Describe, Described, Explain, Explained, Failed, Introduce, Introduced, Message, Refused
+from attnbench.record import BackendChoice, Measure
+from attnbench.run.interpreter import Interpreter, this_interpreter
+from attnbench.run.processes import (
+    START_TIMEOUT_S,
+    DeadlinePassed,
+    ParticipantProcess,
+    Starter,
+    Worker,
+    WorkerDied,
+)
+
+_STARTS = 3
+"""Attempts to start a process before it is given up: the system may have killed the first one by chance."""
+_ASKED_AT_ONCE = 200
+"""Problems."""
+_AUTOGRAD = ("torch.fx.experimental.symbolic_shapes",)
+"""What the first gradient imports: half a second, once in a starter instead of once in every participant."""
+Reply = TypeVar("Reply", bound=Message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Participant:
+    """A backend in its own process and environment."""
+
+    choice: BackendChoice
+    interpreter: Interpreter
+    side: str = ""
+    """``base`` or ``candidate`` where two environments are compared."""
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.choice.label
+
+
+class Asked(Protocol):
+    """Whatever can be asked: a judge, a participant, or what stands for one."""
+
+    def ask(
+        self,
+        message: Message,
+        *,
+        timeout_s: float,
+        abandon: Callable[[], bool] = ...,
+        descriptors: Sequence[int] = ...,
+    ) -> tuple[Message, list[int]]:
+        """Send a message and wait for the reply."""
+        ...
+
+
+class Crew:
+    """Starts processes when they are needed and ends them when they are not.
+
+    Args:
+        measure: How they measure.
+        trains: Whether gradients will be asked for.
+        abandon: Asked a few times a second whether to give up waiting.
+    """
+
+    def __init__(self, measure: Measure, *, trains: bool = False, abandon: Callable[[], bool] = lambda: False) -> None:
+        self._measure = measure
+        self._modules = _AUTOGRAD if trains else ()
+        self._abandon = abandon
+        self._judge: Worker | None = None
+        self._starters: dict[tuple[str, Interpreter], Starter] = {}
+        self._participants: dict[Participant, ParticipantProcess] = {}
+        self._broken: dict[tuple[str, Interpreter], str] = {}
+        """Why nothing starts in an environment."""
+        self.began = time.monotonic()
+        self.starting_s = 0.0
+        """Seconds spent until processes were ready and had loaded their backends."""
+
+    def now_s(self) -> float:
+        """The parent's clock, which no participant can reach."""
+        return time.monotonic()
+
+    @property
+    def judge(self) -> Worker:
+        """The judge, started if there is none."""
+        if self._judge is None:
+            self._judge = Worker(
+                "judge",
+                interpreter=this_interpreter(),
+                threads=self._measure.threads,
+                allocator=self._measure.allocator,
+            )
+        return self._judge
+
+    def describe(self, device: str) -> Described:
+        """Ask the judge what the machine is.
+
+        Raises:
+            RefusedError: There is no such device, or it cannot do what is asked.
+            WorkerError: No judge starts.
+            Abandoned: ``abandon`` said so.
+        """
+        began = time.monotonic()
+        for left in reversed(range(_STARTS)):
+            try:
+                return _described(self.judge, device, self._measure, self._abandon)
+            except (WorkerDied, DeadlinePassed) as error:
+                self.end_judge()
+                if not left:
+                    raise WorkerError(f"no judge starts: {str(error) or 'it did not answer in time'}") from None
+            finally:
+                self.starting_s += time.monotonic() - began
+        raise AssertionError
+
+    def describe_environment(self, participant: Participant, device: str) -> Described:
+        """Ask a process of a participant's environment what that is.
+
+        Raises:
+            RefusedError: It has no such device.
+            WorkerError: Nothing starts there.
+            Abandoned: ``abandon`` said so.
+        """
+        process = self._starter(participant).fork(abandon=self._abandon)
+        try:
+            return _described(process, device, self._measure, self._abandon)
+        except (WorkerDied, DeadlinePassed) as error:
+            raise WorkerError(str(error) or "it did not answer in time") from None
+        finally:
+            process.close()
+
+    def begin_round(self, participants: Sequence[Participant] = ()) -> None:
+        """End all participants and their starters, and start the starters of a new round, all at once.
+
+        Raises:
+            OSError: An interpreter cannot be executed.
+        """
+        self.end_participants()
+        for participant in participants:
+            self._starter(participant)
+
+    def introduce(self, participant: Participant, device: str) -> Introduced:
+        """Start a participant's process and let it load its backend. What keeps it from that is told, not raised.
+
+        Raises:
+            Abandoned: ``abandon`` said so.
+        """
+        began = time.monotonic()
+        try:
+            found = self._introduce(participant, device)
+            if isinstance(found, WorkerDied) and found.killed and not found.out_of_memory:
+                found = self._introduce(participant, device)  # by somebody else: nothing is known of it
+        finally:
+            self.starting_s += time.monotonic() - began
+        if isinstance(found, WorkerDied):
+            found = Introduced(unavailable=f"while it was asked, {found}")
+        if found.unavailable or found.invalid:
+            self.end(participant)
+        return found
+
+    def _introduce(self, participant: Participant, device: str) -> Introduced | WorkerDied:
+        asked = Introduce(backend=participant.choice.name, device=device, threads=self._measure.threads)
+        try:
+            process = self._fork(participant)
+            reply, _ = process.ask(asked, timeout_s=START_TIMEOUT_S, abandon=self._abandon)
+        except WorkerError as error:
+            return Introduced(unavailable=str(error))
+        except WorkerDied as death:
+            return death
+        except DeadlinePassed:
+            return Introduced(unavailable=f"it did not answer within {START_TIMEOUT_S:g} s")
+        if isinstance(reply, Introduced):
+            return reply
+        return Introduced(
+            unavailable=reply.reason if isinstance(reply, Failed) else f"it answered {type(reply).__name__}"
+        )
+
+    def explain(self, participant: Participant, problems: Sequence[Problem]) -> tuple[str, ...]:
+        """Why an introduced participant cannot compute each problem; empty where it can.
+
+        One that dies or hangs over the question cannot compute any.
+        """
+        reasons: list[str] = []
+        try:
+            process = self.process(participant)
+            for first in range(0, len(problems), _ASKED_AT_ONCE):
+                some = tuple(problems[first : first + _ASKED_AT_ONCE])
+                reply, _ = process.ask(Explain(problems=some), timeout_s=START_TIMEOUT_S, abandon=self._abandon)
+                if isinstance(reply, Explained) and len(reply.reasons) == len(some):
+                    reasons += reply.reasons
+                else:
+                    said = reply.reason if isinstance(reply, Failed) else f"it answered {type(reply).__name__}"
+                    return (said,) * len(problems)
+        except (WorkerDied, DeadlinePassed) as error:
+            self.end(participant)
+            return (f"while it was asked, {str(error) or 'it did not answer in time'}",) * len(problems)
+        return tuple(reasons)
+
+    def process(self, participant: Participant) -> ParticipantProcess:
+        """The process of an introduced participant.
+
+        Raises:
+            WorkerDied: It went with its starter.
+        """
+        if participant not in self._participants:
+            raise WorkerDied("its starter is gone", killed=True)
+        return self._participants[participant]
+
+    def is_at_work(self, participant: Participant) -> bool:
+        """Whether a participant has a process that was introduced."""
+        return participant in self._participants
+
+    def end(self, participant: Participant) -> None:
+        """End a participant's process, if it has one, with everything it started."""
+        process = self._participants.pop(participant, None)
+        if process is not None:
+            process.close()
+
+    def end_others(self, participant: Participant) -> None:
+        """End every process but one's: it shall have the memory to itself."""
+        for other in [other for other in self._participants if other != participant]:
+            self.end(other)
+
+    def end_participants(self) -> None:
+        """End every participant and every starter."""
+        self._participants.clear()
+        while self._starters:
+            self._starters.popitem()[1].close()
+
+    def end_judge(self) -> None:
+        """End the judge; the next question to it starts another."""
+        if self._judge is not None:
+            self._judge.close()
+            self._judge = None
+
+    def close(self) -> None:
+        """End everything."""
+        self.end_participants()
+        self.end_judge()
+
+    def _starter(self, participant: Participant) -> Starter:
+        # Two sides in one environment have a starter each: forks of one share an address layout.
+        key = (participant.side, participant.interpreter)
+        if key not in self._starters:
+            self._starters[key] = Starter(
+                interpreter=participant.interpreter, threads=self._measure.threads, allocator=self._measure.allocator
+            )
+        return self._starters[key]
+
+    def _fork(self, participant: Participant) -> ParticipantProcess:
+        self.end(participant)
+        key = (participant.side, participant.interpreter)
+        if key in self._broken:
+            raise WorkerError(self._broken[key])
+        for left in reversed(range(_STARTS)):
+            try:
+                process = self._starter(participant).fork(modules=self._modules, abandon=self._abandon)
+                break
+            except (WorkerError, OSError) as error:
+                self._end_starter(participant)
+                if not left:
+                    self._broken[key] = f"no process starts: {error}"
+                    raise WorkerError(self._broken[key]) from None
+        self._participants[participant] = process
+        return process
+
+    def _end_starter(self, participant: Participant) -> None:
+        """End a starter that cannot be relied on, and all its participants with it."""
+        starter = self._starters.pop((participant.side, participant.interpreter), None)
+        if starter is None:
+            return
+        for other in list(self._participants):
+            if (other.side, other.interpreter) == (participant.side, participant.interpreter):
+                del self._participants[other]
+        starter.close()
+
+
+def _described(asked: Asked, device: str, measure: Measure, abandon: Callable[[], bool]) -> Described:
+    reply, _ = asked.ask(Describe(device=device, measure=measure), timeout_s=START_TIMEOUT_S, abandon=abandon)
+    if isinstance(reply, Refused):
+        raise RefusedError(reply.message, reply.key)
+    if not isinstance(reply, Described):
+        said = reply.reason if isinstance(reply, Failed) else f"it answered {type(reply).__name__}"
+        raise WorkerError(f"asked to describe itself, {said}")
+    return reply

@@ -1,0 +1,522 @@
+"""The processes of a run as their parent sees them: started, asked, held to deadlines, ended with all they started."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, final
+
+from attnbench.errors import WorkerError
+from attnbench.protocol import (
+    Channel,
+    ClosedError,
+    Continued,
+    End,
+    Ended,
+    Fork,
+    Forked,
+    GarbledError,
+    Message,
+    Started,
+    Stopped,
+)
+from attnbench.record import Allocator
+from attnbench.run.interpreter import Interpreter
+from attnbench.worker import reaper
+from attnbench.worker.boot import command
+
+START_TIMEOUT_S = 300.0
+"""Importing torch, and then a backend's package; a cold disk is slow."""
+_POLL_S = 0.1
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_GAP_S = 1.0
+"""So much later than it should, this process wakes only if it was stopped itself."""
+_SEND_TIMEOUT_S = 30.0
+_TAIL_BYTES = 4096
+_FRAME = re.compile(r'File "(?:.*/)?([^"/]+)", line (\d+) in ')
+"""The innermost call in a fault handler's dump: the first one."""
+_PROFILER = "USDT:"
+"""How lines begin that torch's profiler writes by itself."""
+_STEADY = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+"""glibc gives freed memory back to the system and takes it again page by page, or does not, depending on where the heap
+of a process happens to end: the same kernel then has two speeds. With these it keeps what it has (mallopt(3))."""
+
+
+class WorkerDied(Exception):
+    """A process ended, or said what no process of ours says.
+
+    Args:
+        how: How it ended.
+        killed: Whether something outside killed it.
+        out_of_memory: Whether that was the system, because memory ran out.
+    """
+
+    def __init__(self, how: str, *, killed: bool = False, out_of_memory: bool = False) -> None:
+        super().__init__(how)
+        self.killed = killed
+        self.out_of_memory = out_of_memory
+
+
+class DeadlinePassed(Exception):
+    """No answer came in time."""
+
+
+class Abandoned(Exception):
+    """The user asked to stop at once."""
+
+
+class Peer(ABC):
+    """Something that answers messages, one at a time.
+
+    Args:
+        channel: Our end.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self._number = 0
+        self.stopped_s = 0.0
+        """How long it, or this process, was stopped while the last question was open."""
+
+    def ask(
+        self,
+        message: Message,
+        *,
+        timeout_s: float,
+        abandon: Callable[[], bool] = lambda: False,
+        descriptors: Sequence[int] = (),
+    ) -> tuple[Message, list[int]]:
+        """Send a message and wait for the reply: ``tell`` and ``hear``."""
+        self.tell(message, descriptors=descriptors)
+        return self.hear(timeout_s=timeout_s, abandon=abandon)
+
+    def tell(self, message: Message, *, descriptors: Sequence[int] = ()) -> None:
+        """Send a message.
+
+        Args:
+            message: The question.
+            descriptors: What goes with it.
+
+        Raises:
+            WorkerDied: It ended.
+        """
+        self._number += 1
+        self._forget_stops()
+        try:
+            self.channel.send(message, number=self._number, descriptors=descriptors)
+        except ClosedError:
+            raise self.death() from None
+
+    def hear(self, *, timeout_s: float, abandon: Callable[[], bool] = lambda: False) -> tuple[Message, list[int]]:
+        """Wait for the reply.
+
+        Args:
+            timeout_s: How long; time in which either side was stopped does not count, as far as it is no longer.
+            abandon: Asked a few times a second whether to stop waiting.
+
+        Returns:
+            The reply, and the descriptors that came with it.
+
+        Raises:
+            WorkerDied: It ended, or what it sent is no reply.
+            DeadlinePassed: Nothing came in time.
+            Abandoned: ``abandon`` said so.
+        """
+        began = last = time.monotonic()
+        while True:
+            try:
+                found = self.channel.take()
+            except GarbledError as error:
+                raise WorkerDied(f"it wrote on the line to attnbench what is no message ({error})") from None
+            if found is not None:
+                return self._checked(*found)
+            if abandon():
+                raise Abandoned
+            left = timeout_s + min(self.stopped_s, timeout_s) - (last - began)
+            wait_s = max(0.0, min(_POLL_S, left))
+            heard = self._wait(wait_s)
+            now = time.monotonic()
+            self._count_stop(now - last, wait_s)
+            if not heard and left <= 0:  # what came while this process was stopped came in time
+                raise DeadlinePassed
+            last = now
+
+    def _checked(self, reply: Message, number: int, descriptors: list[int]) -> tuple[Message, list[int]]:
+        if number != self._number:
+            raise WorkerDied(f"it wrote on the line to attnbench a {type(reply).__name__} that nobody asked for")
+        return reply, descriptors
+
+    def _forget_stops(self) -> None:
+        self.stopped_s = 0.0
+
+    def _count_stop(self, took_s: float, wait_s: float) -> None:
+        if took_s > wait_s + _GAP_S:
+            self.stopped_s += took_s
+
+    def _fetch(self) -> None:
+        """Read what has come.
+
+        Raises:
+            WorkerDied: Nothing will.
+        """
+        try:
+            self.channel.fetch()
+        except ClosedError:
+            raise self.death() from None
+        except GarbledError as error:
+            raise WorkerDied(f"it wrote on the line to attnbench what is no message ({error})") from None
+
+    @abstractmethod
+    def _wait(self, wait_s: float) -> bool:
+        """Wait for a part of an answer; whether something came."""
+
+    @abstractmethod
+    def death(self) -> WorkerDied:
+        """How it ended."""
+
+
+class _Output:
+    """What a process prints: a file of its own, of which the end is told where it dies."""
+
+    def __init__(self) -> None:
+        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        self._memory_kills = _memory_kills()
+
+    def death(self, who: str, code: int | None) -> WorkerDied:
+        """How a process with this exit code ended."""
+        killed = code == -signal.SIGKILL
+        out_of_memory = killed and _memory_kills() > self._memory_kills
+        if code is None:
+            how = f"{who} closed its line to attnbench"
+        elif out_of_memory:
+            how = f"the system killed {who}, because memory ran out"
+        elif code < 0:
+            how = f"{who} was killed by {_signal_name(-code)}"
+        else:
+            how = f"{who} exited with code {code}"
+        said = self._last_words()
+        return WorkerDied(f"{how}: {said}" if said else how, killed=killed, out_of_memory=out_of_memory)
+
+    def _last_words(self) -> str:
+        """The last line; a fault handler's dump is told by its first."""
+        size = self.file.seek(0, os.SEEK_END)
+        self.file.seek(max(0, size - _TAIL_BYTES))
+        lines = self.file.read().decode(errors="replace").splitlines()
+        fatal = [line for line in lines if line.startswith("Fatal Python error")]
+        spoken = [line.strip() for line in lines if line.strip() and not line.startswith(_PROFILER)]
+        frame = next((found for line in lines if fatal and (found := _FRAME.search(line))), None)
+        return (fatal or spoken or [""])[-1] + (f" ({frame[1]}:{frame[2]})" if frame else "")
+
+    def close(self) -> None:
+        """Forget it."""
+        self.file.close()
+
+
+@final
+class Worker(Peer):
+    """A process with torch in a session of its own, so that Ctrl-C reaches the parent alone.
+
+    Between it and the parent stands a reaper, which ends it and all it started when either is gone.
+
+    Args:
+        role: ``starter`` or ``judge``.
+        interpreter: The Python it runs in.
+        threads: CPU threads; set before torch loads.
+        allocator: How the C library keeps freed memory; set before the interpreter starts.
+    """
+
+    def __init__(self, role: str, *, interpreter: Interpreter, threads: int, allocator: Allocator) -> None:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(_SEND_TIMEOUT_S)
+        super().__init__(Channel(ours))
+        self._role = role
+        self._output = _Output()
+        environment = {
+            **interpreter.environment(), "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
+            # numpy's library starts a thread of its own otherwise, and a process with one thread can be forked.
+            "OPENBLAS_NUM_THREADS": "1",
+            **(_STEADY if allocator is Allocator.STEADY else {}),
+        }  # fmt: skip
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603
+                [
+                    interpreter.executable, "-I", "-S", reaper.__file__,
+                    *command(
+                        str(interpreter.executable), role, theirs.fileno(),
+                        str(interpreter.path.resolve()) if interpreter.path else "",
+                    ),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output.file,
+                stderr=self._output.file,
+                pass_fds=(theirs.fileno(),),
+                env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        """Of its reaper."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """End it and everything it started; safe to call twice."""
+        self.channel.close()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        self._process.wait()
+        self._output.close()
+
+    def _wait(self, wait_s: float) -> bool:
+        if select.select([self.channel], [], [], wait_s)[0]:
+            self._fetch()
+            return True
+        if self._process.poll() is not None:
+            raise self.death()
+        return False
+
+    def death(self) -> WorkerDied:
+        """How it ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
+        return self._output.death(f"the {self._role}", self._process.returncode)
+
+
+class Starter:
+    """The starter of a round and an environment, with its participants.
+
+    Args:
+        interpreter: The environment.
+        threads: CPU threads of every participant.
+        allocator: How the C library keeps freed memory.
+    """
+
+    def __init__(self, *, interpreter: Interpreter, threads: int, allocator: Allocator) -> None:
+        self.worker = Worker("starter", interpreter=interpreter, threads=threads, allocator=allocator)
+        self.channel = self.worker.channel
+        self.participants: dict[int, ParticipantProcess] = {}
+        self._forked: dict[int, int] = {}
+        self._ready = False
+        self._count = 0
+
+    def wait_until_ready(self, *, abandon: Callable[[], bool] = lambda: False) -> None:
+        """Wait until torch is imported there.
+
+        Raises:
+            WorkerError: It does not start: with its last words.
+            Abandoned: ``abandon`` said so.
+        """
+        self.wait(lambda: self._ready, abandon)
+
+    def fork(self, *, modules: tuple[str, ...] = (), abandon: Callable[[], bool] = lambda: False) -> ParticipantProcess:
+        """Start a participant.
+
+        Args:
+            modules: What it will need of torch.
+            abandon: Asked a few times a second whether to give up.
+
+        Raises:
+            WorkerError: The starter is gone.
+            Abandoned: ``abandon`` said so.
+        """
+        self.wait_until_ready(abandon=abandon)
+        self._count += 1
+        number = self._count
+        ours, theirs = socket.socketpair()
+        ours.settimeout(_SEND_TIMEOUT_S)
+        output = _Output()
+        try:
+            with theirs:
+                asked = Fork(number=number, modules=modules)
+                self.channel.send(asked, descriptors=(theirs.fileno(), output.file.fileno()))
+            self.wait(lambda: number in self._forked, abandon)
+        except BaseException as error:
+            ours.close()
+            output.close()
+            if isinstance(error, ClosedError):
+                raise self._gone() from None
+            raise
+        participant = ParticipantProcess(self, number, self._forked.pop(number), Channel(ours, trusted=False), output)
+        self.participants[number] = participant
+        return participant
+
+    def listen(self) -> None:
+        """Take in what it has to say of participants.
+
+        Raises:
+            WorkerError: It is gone.
+        """
+        try:
+            self.channel.fetch()
+            while (found := self.channel.take()) is not None:
+                self._heed(found[0])
+        except ClosedError:
+            raise self._gone() from None
+
+    def close(self) -> None:
+        """End it with all its participants."""
+        for participant in list(self.participants.values()):
+            participant.forget()
+        self.worker.close()
+
+    def _heed(self, message: Message) -> None:
+        match message:
+            case Started():
+                self._ready = True
+            case Forked(number=number, pid=pid):
+                self._forked[number] = pid
+            case Ended(number=number, code=code) if number in self.participants:
+                self.participants[number].code = code
+            case Stopped(number=number) if number in self.participants:
+                self.participants[number].stopped_since = time.monotonic()
+            case Continued(number=number) if number in self.participants:
+                self.participants[number].go_on()
+
+    def wait(self, done: Callable[[], bool], abandon: Callable[[], bool] = lambda: False) -> None:
+        """Listen until something is so.
+
+        Raises:
+            WorkerError: The starter is gone, or does not answer.
+            Abandoned: ``abandon`` said so.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not done():
+            if abandon():
+                raise Abandoned
+            if time.monotonic() > deadline:
+                raise WorkerError(f"the starter did not answer within {START_TIMEOUT_S:g} s")
+            if select.select([self.channel], [], [], _POLL_S)[0]:
+                self.listen()
+
+    def _gone(self) -> WorkerError:
+        return WorkerError(str(self.worker.death()))
+
+
+@final
+class ParticipantProcess(Peer):
+    """A participant: a fork of its starter that has loaded one backend."""
+
+    def __init__(self, starter: Starter, number: int, pid: int, channel: Channel, output: _Output) -> None:
+        super().__init__(channel)
+        self._starter, self._number_there, self.pid, self._output = starter, number, pid, output
+        self.code: int | None = None
+        """Its exit code, once it has ended; the signal that killed it where negative."""
+        self.stopped_since: float | None = None
+
+    def go_on(self) -> None:
+        """It was stopped and is no longer."""
+        if self.stopped_since is None:
+            self.stopped_s = max(self.stopped_s, 1e-9)  # the two were told at once
+        else:
+            self.stopped_s += time.monotonic() - self.stopped_since
+        self.stopped_since = None
+
+    def cpu_s(self) -> float:
+        """CPU time it has taken so far, all threads together, as the system tells (clock_getcpuclockid(3))."""
+        try:
+            return time.clock_gettime(((~self.pid) << 3) | 2)
+        except OSError:  # it is gone, as the next question to it will tell
+            return math.nan
+
+    def resident_bytes(self) -> int:
+        """Memory that it has."""
+        try:
+            with open(f"/proc/{self.pid}/statm", "rb") as file:  # noqa: PTH123 - asked after every turn
+                return int(file.read().split()[1]) * _PAGE_BYTES
+        except (OSError, IndexError):
+            return 0
+
+    def threads(self) -> int:
+        """How many it has."""
+        try:
+            return len(os.listdir(f"/proc/{self.pid}/task"))  # noqa: PTH208 - asked after every turn
+        except OSError:
+            return 1
+
+    def close(self) -> None:
+        """End it and everything it started; safe to call twice.
+
+        Raises:
+            WorkerError: Its starter is gone, and it with it.
+        """
+        if self.code is None and self._number_there in self._starter.participants:
+            try:
+                self._starter.channel.send(End(number=self._number_there))
+            except ClosedError:
+                self.forget()
+                return
+            with contextlib.suppress(WorkerError):
+                self._starter.wait(lambda: self.code is not None)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of our ends."""
+        self._starter.participants.pop(self._number_there, None)
+        self.channel.close()
+        self._output.close()
+
+    def _wait(self, wait_s: float) -> bool:
+        ready, _, _ = select.select([self.channel, self._starter.channel], [], [], wait_s)
+        if self._starter.channel in ready:
+            try:
+                self._starter.listen()
+            except WorkerError as error:
+                raise WorkerDied(f"its starter is gone: {error}", killed=True) from None
+        if self.channel in ready:
+            self._fetch()
+            return True
+        if self.code is not None:
+            raise self.death()
+        return False
+
+    def _forget_stops(self) -> None:
+        super()._forget_stops()
+        if self.stopped_since is not None:
+            self.stopped_since = time.monotonic()
+
+    def _count_stop(self, took_s: float, wait_s: float) -> None:
+        super()._count_stop(took_s, wait_s)
+        if self.stopped_since is not None:
+            now = time.monotonic()
+            self.stopped_s += now - self.stopped_since
+            self.stopped_since = now
+
+    def death(self) -> WorkerDied:
+        """How it ended."""
+        with contextlib.suppress(WorkerError):
+            deadline = time.monotonic() + 1.0
+            while self.code is None and time.monotonic() < deadline:
+                if select.select([self._starter.channel], [], [], _POLL_S)[0]:
+                    self._starter.listen()
+        return self._output.death("its process", self.code)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _memory_kills() -> int:
+    """How often the system has killed a process because memory ran out, control groups' limits included."""
+    try:
+        counters = dict(line.split() for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines())
+    except OSError:
+        return 0
+    return int(counters.get("oom_kill", 0))

@@ -1,0 +1,228 @@
+"""Opens what is to be measured: a suite, or a suite in two environments. What follows is the session's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnbench.backends import registry
+from attnbench.errors import BusyError, NotComparableError, SuiteError, WorkerError
+from attnbench.journal import JOURNAL, Journal
+from attnbench.pairing import ATTEMPTS, BASE, Pairing
+from attnbench.protocol import Described, Introduced
+from attnbench.record import Environment, unlike
+from attnbench.run import pairs as two
+from attnbench.run import resume as resuming
+from attnbench.run.crew import Crew, Participant
+from attnbench.run.directory import check_output, run_directory, start, write_json
+from attnbench.run.events import Resumed
+from attnbench.run.interruption import Interruption
+from attnbench.run.lock import device_lock
+from attnbench.run.processes import Abandoned
+from attnbench.run.resume import Progress
+from attnbench.run.session import Outcome, Session, Side, Track, describe_suite, described_sides, introduce
+from attnbench.suite import Suite, load_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run(suite: str | Path, output: str | Path | None = None) -> pd.DataFrame:
+    """``attnbench.run``: run a suite and return its table."""
+    loaded = load_suite(suite, known_backends=registry.names())
+    with open_run(loaded, output=Path(output) if output else None) as session:
+        for _ in session.measure(session.rounds):
+            pass
+    (outcome,) = session.outcomes.values()
+    if outcome.interrupted or outcome.stored is None:
+        raise KeyboardInterrupt(f"the run was cut short; what was measured is in {outcome.directory}")
+    return outcome.stored.table
+
+
+@contextmanager
+def open_run(
+    suite: Suite, *, output: Path | None = None, resume: Path | None = None, wait: bool = False
+) -> Iterator[Session]:
+    """Get ready to measure every cell of a suite; the tables are written at the end, whatever happened.
+
+    Args:
+        suite: What to measure.
+        output: The run directory; by default a new one under ``results/``.
+        resume: A run directory to go on with instead: what is missing there is measured.
+        wait: Whether to wait where another run has the device.
+
+    Raises:
+        UsageError: A backend or device that is not there, an output that cannot be used, a suite that is not the one
+            to be resumed.
+        NotComparableError: The run to be resumed was measured in another environment.
+        BusyError: Another run has the device.
+        LostOutputError: The disk is full or the directory gone; what was journalled stays.
+        WorkerError: No process starts.
+    """
+    if resume is None:
+        check_output(output)
+    else:
+        resuming.check_suite(resume, suite, registry.names())
+        resuming.check_writable(resume)
+    side = Side(suite=suite)
+    with _opened({side.name: side}, holder=f"run {suite.name}", wait=wait) as opened:
+        for index, participant in enumerate(side.participants):
+            if reason := opened.introduced[participant].invalid:
+                raise SuiteError(f"{suite.where('backends', index)}: {reason}")
+        environment = opened.environments[side.name]
+        cases = suite.cases(environment.device)
+        progress = Progress()
+        resumed = None
+        if resume is None:
+            check_output(output)  # once more: another run may have used it while this one waited
+            directory = run_directory(output, suite=suite.name, machine=environment.machine)
+            start(directory, suite.text, environment)
+        else:
+            directory = resume
+            resuming.check_cases(directory, cases, environment.device, registry.names())
+            environment = resuming.check_environment(directory, environment)
+            progress = resuming.read_progress(directory, cases, suite.backends)
+            resumed = Resumed(directory=directory, done=len(progress.done), failed=len(progress.failed))
+        outcome = Outcome(directory=directory, environment=environment, cells=len(cases) * len(suite.backends))
+        track = Track(side=side, cases=cases, outcome=outcome, journal=Journal(directory), progress=progress)
+        with Session(
+            {side.name: track},
+            crew=opened.crew,
+            introduced=opened.introduced,
+            interruption=opened.interruption,
+            directory=directory,
+            ceilings=True,
+            resumed=resumed,
+        ) as session:
+            yield session
+
+
+@contextmanager
+def open_pairs(
+    sides: Mapping[str, Side],
+    *,
+    kind: str,
+    pairs: int,
+    output: Path | None = None,
+    resume: Path | None = None,
+    wait: bool = False,
+    like: Mapping[str, Any] | None = None,
+) -> Iterator[Session]:
+    """Get ready to measure a suite in two environments that are alive together, a run of each in one directory.
+
+    Args:
+        sides: ``base`` and ``candidate``; their suites have the same cases, and as many backends.
+        kind: ``ab`` or ``noise``: what it is for.
+        pairs: Rounds of the first stage.
+        output: The directory; by default a new one under ``results/``.
+        resume: A directory to go on with instead: pairs that are whole stay, the others are measured anew.
+        wait: Whether to wait where another run has the device.
+        like: The fingerprint of an A/A measurement that will be used: it must be of this machine.
+
+    Raises:
+        UsageError: A backend that neither side has, a device that is not there, a directory that cannot be used.
+        NotComparableError: The two see unlike devices, or what is resumed was measured otherwise.
+        BusyError: Another run has the device.
+        LostOutputError: The disk is full or the directory gone; what was journalled stays.
+        WorkerError: In one of them no process starts.
+    """
+    if resume is None:
+        check_output(output)
+    else:
+        two.check_resumable(resume, sides)
+    suite = sides[BASE].suite
+    with _opened(sides, holder=f"{kind} {suite.name}", wait=wait) as opened:
+        environments = opened.environments
+        two.check_devices(environments)
+        if like is not None and (fields := unlike(like, environments[BASE].fingerprint)):
+            raise NotComparableError(f"the A/A measurement was not measured alike: {'; '.join(fields)}")
+        introduced = two.checked_introductions(sides, opened.introduced)
+        pairing = two.pairing_of(sides, environments, kind=kind, pairs=pairs)
+        if resume is None:
+            check_output(output)
+            directory = run_directory(output, suite=suite.name, machine=environments[BASE].machine)
+            for name, side in sides.items():
+                start(directory / name, side.suite.text, environments[name])
+                (directory / name / JOURNAL).touch()
+            write_json(directory / Pairing.FILE, pairing.to_json())
+            progress = {name: Progress(attempts=ATTEMPTS) for name in sides}
+        else:
+            directory = resume
+            pairing = two.check_pairing(resume, pairing)
+            progress, environments = two.progress_of(resume, sides, environments)
+        tracks = {}
+        for name, side in sides.items():
+            cases = side.suite.cases(environments[name].device)
+            cells = len(cases) * len(side.suite.backends)
+            outcome = Outcome(directory=directory / name, environment=environments[name], cells=cells)
+            journal = Journal(directory / name)
+            tracks[name] = Track(side=side, cases=cases, outcome=outcome, journal=journal, progress=progress[name])
+        with Session(
+            tracks,
+            crew=opened.crew,
+            introduced=introduced,
+            interruption=opened.interruption,
+            directory=directory,
+            # What the device can do anchors the processes of one day to those of another; pairs need no anchor.
+            ceilings=kind == "noise",
+        ) as session:
+            yield session
+        if not session.interrupted:
+            write_json(directory / Pairing.FILE, replace(pairing, finished=True).to_json())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    crew: Crew
+    interruption: Interruption
+    environments: dict[str, Environment]
+    introduced: dict[Participant, Introduced]
+
+
+@contextmanager
+def _opened(sides: Mapping[str, Side], *, holder: str, wait: bool) -> Iterator[_Opened]:
+    """Processes that are ready, on a device that nobody else uses."""
+    first = next(iter(sides.values())).suite
+    with ExitStack() as stack:
+        interruption = stack.enter_context(Interruption())
+        crew = open_crew(first, interruption)
+        stack.callback(crew.close)
+        try:
+            # They import torch at once, while the judge does.
+            everybody = [one for side in sides.values() for one in side.participants if one.label not in side.missing]
+            crew.begin_round(everybody)
+            described = describe_suite(crew, first)
+            try:
+                stack.enter_context(device_lock(described.device_id, holder=holder))
+            except BusyError:
+                if not wait:
+                    raise
+                crew.close()  # idle processes would still have the device open
+                stack.enter_context(
+                    device_lock(described.device_id, holder=holder, wait=True, abandon=lambda: interruption.requested)
+                )
+            environments, introduced = _introduced(crew, sides, described)
+        except Abandoned:
+            raise WorkerError("interrupted before anything was measured") from None
+        yield _Opened(crew=crew, interruption=interruption, environments=environments, introduced=introduced)
+
+
+def _introduced(
+    crew: Crew, sides: Mapping[str, Side], described: Described
+) -> tuple[dict[str, Environment], dict[Participant, Introduced]]:
+    environments, own = described_sides(crew, sides, described)
+    introduced: dict[Participant, Introduced] = {}
+    for side in sides.values():
+        for participant, found in own.items():
+            if isinstance(found, str):
+                side.missing.setdefault(participant.label, found)
+        introduced |= introduce(crew, side, described.environment.device)
+    return environments, introduced
+
+
+def open_crew(suite: Suite, interruption: Interruption) -> Crew:
+    """The processes of a run. Tests put others in their place here."""
+    return Crew(suite.measure, trains=suite.trains, abandon=lambda: interruption.at_once)

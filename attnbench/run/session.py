@@ -1,0 +1,439 @@
+"""A suite at work in one environment or in two: participants times cases, round by round, into journals.
+
+``run`` has one side, ``ab`` and ``noise`` have two, which are alive together and sampled in turn.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from attnbench.errors import LostOutputError, RefusedError, SuiteError, UsageError, WorkerError
+from attnbench.journal import Journal
+from attnbench.pairing import Place
+from attnbench.problem import Dtype
+from attnbench.protocol import CeilingsMeasured, Described, Introduced, MeasureCeilings
+from attnbench.record import Case, Ceilings, Environment, Record, Spent, Status
+from attnbench.revision import commit_of
+from attnbench.run.case import CaseRun
+from attnbench.run.crew import Crew, Participant
+from attnbench.run.directory import write_environment
+from attnbench.run.events import Cell, Event, Finished, Planned, Resumed, Skipped
+from attnbench.run.interpreter import Interpreter, find_interpreter, this_interpreter
+from attnbench.run.interruption import Interruption
+from attnbench.run.processes import Abandoned, DeadlinePassed, WorkerDied
+from attnbench.run.resume import Progress
+from attnbench.run.work import Setting
+from attnbench.suite import Suite
+
+if TYPE_CHECKING:
+    from attnbench.store import StoredRun
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """How a run went."""
+
+    directory: Path
+    environment: Environment
+    cells: int
+    """Cells the suite asks for."""
+    stored: StoredRun | None = None
+    """The run as it lies on disk, once its tables are written."""
+    interrupted: bool = False
+    elapsed_s: float = 0.0
+    starting_s: float = 0.0
+    """Starting processes: mostly importing torch, and backends' packages."""
+    spent: Spent = field(default_factory=Spent)
+
+    def add(self, record: Record) -> None:
+        """Add up where the time went."""
+        summed = {name: seconds + getattr(record.spent, name) for name, seconds in vars(self.spent).items()}
+        self.spent = Spent(**summed)
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Cells by status; those an interrupted run did not reach are not among them."""
+        return dict(Counter(self.stored.table["status"])) if self.stored else {}
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is any latency."""
+        return Status.OK in self.statuses
+
+
+@dataclass(kw_only=True)
+class Side:
+    """One of the environments in which a suite is measured: ``run`` has one, ``ab`` has two."""
+
+    suite: Suite
+    name: str = ""
+    interpreter: Interpreter = field(default_factory=this_interpreter)
+    """Of the participants that name none of their own."""
+    named: str = "this environment"
+    """As the user named it."""
+    known_backends: tuple[str, ...] = ()
+    """Names that mean a backend in one of the two environments."""
+    participants: list[Participant] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    """Why there is no environment, by label."""
+
+    def __post_init__(self) -> None:
+        for choice in self.suite.choices:
+            interpreter = self.interpreter
+            if choice.python is not None:
+                try:
+                    interpreter = find_interpreter(self.suite.path_of(choice.python), "python")
+                except UsageError as error:
+                    self.missing[choice.label] = str(error)
+            self.participants.append(Participant(choice=choice, interpreter=interpreter, side=self.name))
+
+
+@dataclass(kw_only=True)
+class Track:
+    """What one side has so far, and where it is kept."""
+
+    side: Side
+    cases: list[Case]
+    outcome: Outcome
+    journal: Journal
+    progress: Progress
+
+    def plan(self, number: int) -> list[list[Cell]]:
+        """The cells of one round, case by case: cases shuffled, the backends of a case, too."""
+        labels = self.side.suite.backends
+        shuffle = random.Random(number).sample  # noqa: S311 - an order, not a secret
+        groups = [
+            [
+                Cell(case=case, backend=label, position=place * len(labels) + index, round=number, side=self.side.name)
+                for index, label in enumerate(labels)
+            ]
+            for place, case in enumerate(self.cases)
+        ]
+        return [shuffle(group, len(group)) for group in shuffle(groups, len(groups))]
+
+    def keep(self, record: Record) -> None:
+        """Journal a record."""
+        self.journal.append(replace(record, cells=self.outcome.cells))
+        self.progress.add(record)
+        self.outcome.add(record)
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether there is nothing left to measure of a cell in its round."""
+        return cell.position in self.progress.failed or (cell.position, cell.round) in self.progress.done
+
+    def participant(self, cell: Cell) -> Participant:
+        """Who computes a cell."""
+        return self.side.participants[cell.position % len(self.side.participants)]
+
+    def finish(self) -> None:
+        """Write what follows from the journal: ceilings and tables.
+
+        Raises:
+            LostOutputError: It cannot be written; the journal stays.
+        """
+        from attnbench.store import write_tables
+
+        environment = replace(self.outcome.environment, ceilings=self.progress.ceilings)
+        write_environment(self.outcome.directory, environment)
+        self.outcome.stored = write_tables(self.outcome.directory)
+
+
+def describe_suite(crew: Crew, suite: Suite) -> Described:
+    """Ask what the machine is that a suite is measured on.
+
+    Raises:
+        SuiteError: There is no such device, or it cannot do what the suite asks: with the line at fault.
+        WorkerError: Nothing starts.
+    """
+    try:
+        return crew.describe(suite.device)
+    except RefusedError as error:
+        raise SuiteError(f"{suite.where(*error.key)}: {error}") from None
+
+
+def introduce(crew: Crew, side: Side, device: str) -> dict[Participant, Introduced]:
+    """Let every backend of a side say what it is, each in a process of its own."""
+    found = {}
+    for participant in side.participants:
+        missing = side.missing.get(participant.label)
+        found[participant] = Introduced(unavailable=missing) if missing else crew.introduce(participant, device)
+    return found
+
+
+def described_sides(
+    crew: Crew, sides: Mapping[str, Side], judge: Described
+) -> tuple[dict[str, Environment], dict[Participant, Described | str]]:
+    """The environment of every side, with those of participants that have one of their own.
+
+    Returns:
+        By side; and by participant, what its own environment is, or why it cannot be used.
+
+    Raises:
+        SuiteError: A side has no such device.
+        WorkerError: Nothing starts in one of them.
+    """
+    environments, own = {}, dict[Participant, Described | str]()
+    device = judge.environment.device
+    for name, side in sides.items():
+        environment = judge.environment
+        mine = Participant(choice=side.participants[0].choice, interpreter=side.interpreter, side=name)
+        if side.interpreter != this_interpreter():
+            try:
+                theirs = crew.describe_environment(mine, device).environment
+            except RefusedError as error:
+                where = side.suite.where(*error.key)
+                raise SuiteError(f"{where}: in the {name} environment ({side.named}), {error}") from None
+            except WorkerError as error:
+                raise WorkerError(f"in the {name} environment ({side.named}), {error}") from None
+            # What the machine is, the judge knows better: nothing but torch need be installed there.
+            environment = replace(theirs, driver=judge.environment.driver, clocks=judge.environment.clocks)
+        if side.interpreter.path is not None:
+            environment = replace(environment, commit=commit_of(side.interpreter.path))
+        labels = {}
+        for participant in side.participants:
+            if participant.choice.python is None:
+                continue
+            labels[participant.label] = f"{participant.choice.name} missing"
+            if participant.label in side.missing:
+                continue
+            try:
+                own[participant] = found = crew.describe_environment(participant, device)
+            except (RefusedError, WorkerError) as error:
+                own[participant] = f"python {participant.choice.python}: {error}"
+                continue
+            labels[participant.label] = (
+                f"{participant.choice.name} torch {found.environment.torch} python {found.environment.python}"
+            )
+        environments[name] = replace(environment, participants=labels)
+    return environments, own
+
+
+class Session:
+    """Participants times cases, for one side or two.
+
+    Args:
+        tracks: By side.
+        crew: The processes.
+        introduced: What the backends said of themselves.
+        interruption: Whether to stop.
+        directory: Where it is all kept, for people.
+        ceilings: Whether to measure what the device can do, in every round.
+        resumed: What there was before.
+    """
+
+    def __init__(
+        self,
+        tracks: Mapping[str, Track],
+        *,
+        crew: Crew,
+        introduced: dict[Participant, Introduced],
+        interruption: Interruption,
+        directory: Path,
+        ceilings: bool,
+        resumed: Resumed | None = None,
+    ) -> None:
+        self.directory = directory
+        self._resumed = resumed
+        self._tracks = dict(tracks)
+        self._crew = crew
+        self._introduced = introduced
+        self._interruption = interruption
+        self._wants_ceilings = ceilings
+        first = next(iter(self._tracks.values()))
+        self._setting = Setting(
+            crew=crew,
+            environment=first.outcome.environment,
+            measure=first.side.suite.measure,
+            introduced=introduced,
+            baseline=first.side.suite.baseline,
+            abandon=lambda: interruption.at_once,
+        )
+        for track in self._tracks.values():
+            for record in track.progress.timeouts:
+                self._setting.hangs.add(record)
+        self._round = -1
+        self._ceilings: dict[Dtype, Ceilings | None] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        for track in self._tracks.values():
+            self._stack.enter_context(track.journal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the tables whatever happened, unless that is what cannot be done."""
+        try:
+            if not isinstance(error, LostOutputError):
+                self.finish()
+        finally:
+            self._stack.close()
+
+    @property
+    def rounds(self) -> range:
+        """As many as the suite asks for."""
+        return range(next(iter(self._tracks.values())).side.suite.measure.blocks)
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """How it went, by side."""
+        return {name: track.outcome for name, track in self._tracks.items()}
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was cut short."""
+        return any(track.outcome.interrupted for track in self._tracks.values())
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the first process was started."""
+        return time.monotonic() - self._crew.began
+
+    def finish(self) -> None:
+        """Write the tables as they are now.
+
+        Raises:
+            LostOutputError: They cannot be written; the journals stay.
+        """
+        for track in self._tracks.values():
+            track.finish()
+            track.outcome.elapsed_s = self.elapsed_s
+            track.outcome.starting_s = self._crew.starting_s
+
+    def measure(self, rounds: Sequence[int], *, only: Collection[Place] | None = None) -> Iterator[Event]:
+        """Measure rounds, and tell what happens. Only the first one tries what failed before.
+
+        Args:
+            rounds: Their numbers.
+            only: The cells to measure, by case and place in the suite; by default all.
+
+        Raises:
+            WorkerError: No process starts.
+            LostOutputError: The disk is full or the directory gone; what was journalled stays.
+        """
+        if self._resumed is not None:
+            yield self._resumed
+            self._resumed = None
+        cells = {number: self._cells(number, only) for number in rounds}
+        flat = [cell for groups in cells.values() for group in groups for cell in group]
+        yield Planned(cells=flat, directory=self.directory)
+        for number in rounds:
+            for group in cells[number]:
+                wanted = []
+                for cell in group:
+                    if self._is_lost(cell):
+                        yield Skipped(cell=cell)
+                    else:
+                        wanted.append(cell)
+                if not wanted:
+                    continue
+                if self._interruption.requested:
+                    self._cut_short()
+                    return
+                try:
+                    self._begin_round(number)
+                    yield from self._measure(wanted)
+                except Abandoned:
+                    self._cut_short()
+                    return
+
+    def _cells(self, number: int, only: Collection[Place] | None) -> list[list[Cell]]:
+        """What there is to measure in a round, case by case; what is unavailable is journalled as that."""
+        groups: list[list[Cell]] = []
+        plans = [track.plan(number) for track in self._tracks.values()]
+        for parts in zip(*plans, strict=True):  # both sides shuffle alike
+            group = []
+            for pair in zip(*parts, strict=True):
+                for cell in pair:
+                    track = self._tracks[cell.side]
+                    place = (cell.case.name, cell.position % len(track.side.participants))
+                    if (only is not None and place not in only) or track.is_done(cell):
+                        continue
+                    reason = self._introduced[track.participant(cell)].unavailable
+                    if reason:
+                        track.keep(self._unavailable(cell, reason))
+                    else:
+                        group.append(cell)
+            if group:
+                groups.append(group)
+        return groups
+
+    def _is_lost(self, cell: Cell) -> bool:
+        """Whether a cell failed on either side: alone it would say nothing. In the first round each side is asked."""
+        tracks = self._tracks.values() if cell.round > 0 else [self._tracks[cell.side]]
+        return any(cell.position in track.progress.failed for track in tracks)
+
+    def _begin_round(self, number: int) -> None:
+        """Fresh processes for everybody; what introduced itself a moment ago is fresh."""
+        if number == self._round:
+            return
+        if self._round >= 0:
+            self._crew.begin_round(list(self._usable()))
+        self._round = number
+        self._ceilings.clear()
+
+    def _usable(self) -> Iterator[Participant]:
+        for track in self._tracks.values():
+            yield from (one for one in track.side.participants if not self._introduced[one].unavailable)
+
+    def _measure(self, cells: Sequence[Cell]) -> Iterator[Event]:
+        """One case in one round."""
+        case = cells[0].case
+        by_place = itertools.groupby(cells, key=lambda cell: cell.position)
+        groups = [[(cell, self._tracks[cell.side].participant(cell)) for cell in group] for _, group in by_place]
+        if cells[0].round % 2:  # A B B A, from round to round
+            groups = [list(reversed(group)) for group in groups]
+        began = time.monotonic()
+        ceilings = self._ceilings_of(case) if self._wants_ceilings else None
+        at_work = CaseRun(case, groups, self._setting, ceilings=ceilings, ceilings_s=time.monotonic() - began)
+        for found in at_work.records():
+            if isinstance(found, tuple):
+                cell, record = found
+                self._tracks[cell.side].keep(record)
+                self._setting.hangs.add(record)
+                yield Finished(cell=cell, record=record)
+            else:
+                yield found
+
+    def _ceilings_of(self, case: Case) -> Ceilings | None:
+        """What the device can do, measured once a round for every dtype, while every participant sleeps."""
+        dtype = case.problem.dtype
+        if dtype not in self._ceilings:
+            asked = MeasureCeilings(dtype=dtype, cache_bytes=self._setting.environment.cache_bytes)
+            timeout_s = self._setting.measure.prepare_timeout_s
+            try:
+                reply, _ = self._crew.judge.ask(asked, timeout_s=timeout_s, abandon=self._setting.abandon)
+                self._ceilings[dtype] = reply.ceilings if isinstance(reply, CeilingsMeasured) else None
+            except (WorkerDied, DeadlinePassed):
+                self._crew.end_judge()
+                self._crew.describe(case.device)
+                self._ceilings[dtype] = None
+        return self._ceilings[dtype]
+
+    def _unavailable(self, cell: Cell, reason: str) -> Record:
+        pattern = self._introduced[self._tracks[cell.side].participant(cell)].pattern
+        problem = cell.case.problem
+        return Record(
+            case=cell.case.name,
+            backend=cell.backend,
+            device=cell.case.device,
+            problem=replace(problem, pattern=pattern or problem.pattern),
+            position=cell.position,
+            block=cell.round,
+            status=Status.UNAVAILABLE,
+            reason=reason,
+        )
+
+    def _cut_short(self) -> None:
+        for track in self._tracks.values():
+            track.outcome.interrupted = True

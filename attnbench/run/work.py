@@ -1,0 +1,155 @@
+"""What is known of cells while they are at work, and what all of them have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from attnbench.conditions import Conditions
+from attnbench.problem import Problem
+from attnbench.protocol import LONGEST_REASON, Expected, Introduced, Profiled, Turned, Variation
+from attnbench.record import Environment, Measure, Record, Status
+from attnbench.run.crew import Crew, Participant
+from attnbench.run.events import Cell
+
+_HUNG_CASES = 2
+
+
+class CellEnds(Exception):
+    """Ends a cell with a status and a reason."""
+
+    def __init__(self, status: Status, reason: str, *, spoils: bool = True) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.spoils = spoils
+        """Whether its process is not to be relied on any more."""
+
+
+class KilledFromOutside(Exception):
+    """Somebody killed the process: nothing is known of the cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What was found of a cell when it was checked in full; in later rounds what is timed is checked."""
+
+    max_error: float
+    profiled: Profiled
+    joules: float | None
+
+
+@dataclass(kw_only=True)
+class Work:
+    """A cell at work: what is known of it so far."""
+
+    cell: Cell
+    participant: Participant
+    problem: Problem
+    outputs: int = -1
+    """The file that its outputs come in."""
+    expected: Expected | None = None
+    known: Known | None = None
+    calls_per_sample: int = 1
+    expected_s: float = 0.0
+    variation: Variation = field(default_factory=Variation)
+    """Of the inputs as they are now."""
+    timed_variation: Variation = field(default_factory=Variation)
+    """As they were when they were sampled last."""
+    turns: list[Turned] = field(default_factory=list)
+    spent_s: float = 0.0
+    """Of the budget."""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    resident_bytes: list[int] = field(default_factory=list)
+    """After every turn."""
+    checked: bool = False
+    drawn: int = 0
+    """The turn that will be checked in any case."""
+    retaken: int = 0
+    conditions: Conditions | None = None
+    spent: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """Taken so far."""
+        return sum(len(turn.samples_ms) for turn in self.turns)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it holds between turns, and needs in one."""
+        return self.known.profiled.held_bytes + self.known.profiled.peak_bytes if self.known else 0
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the time inside to a part of what the cell took."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent[part] = self.spent.get(part, 0.0) + time.monotonic() - began
+
+
+@dataclass(kw_only=True)
+class Hangs:
+    """Which participants timed out in which cases: one that always does is not given the long deadline every time."""
+
+    cases: dict[str, set[str]] = field(default_factory=dict)
+
+    def add(self, record: Record) -> None:
+        """Take in one record."""
+        if record.status is Status.TIMEOUT:
+            self.cases.setdefault(record.backend, set()).add(record.case)
+
+    def limit(self, label: str, measure: Measure) -> tuple[float, str]:
+        """The deadline of a first call, and its name in a suite."""
+        if len(self.cases.get(label, ())) >= _HUNG_CASES and measure.hung_timeout_s < measure.prepare_timeout_s:
+            return measure.hung_timeout_s, f"hung_timeout_s: it timed out in {_HUNG_CASES} cases before"
+        return measure.prepare_timeout_s, "prepare_timeout_s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all cases of a session have in common."""
+
+    crew: Crew
+    environment: Environment
+    """The device and its caches."""
+    measure: Measure
+    introduced: Mapping[Participant, Introduced]
+    """What the backends said of themselves."""
+    baseline: str
+    """The label that stands in every company where not all fit into memory at once."""
+    abandon: Callable[[], bool]
+    """Asked a few times a second whether to give up."""
+    hangs: Hangs = field(default_factory=Hangs)
+    known: dict[tuple[str, Participant], Known] = field(default_factory=dict)
+    """What was found of cells, by case, once they were timed."""
+
+
+def share_of(conditions: Conditions | None, work: Work, company: Sequence[Work], own_s: float) -> Conditions | None:
+    """A cell's part of what the machine did while its case was sampled."""
+    if conditions is None:
+        return None
+    # The rest of the time this run was handing over; what others took of it is taken to be the same.
+    share = work.wall_s / max(conditions.wall_s, 1e-9)
+    others_s = max(0.0, conditions.others_s - own_s - sum(one.cpu_s for one in company))
+    calls = work.samples * work.calls_per_sample
+    return replace(
+        conditions,
+        wall_s=work.wall_s,
+        own_s=work.cpu_s,
+        steal_s=conditions.steal_s * share,
+        others_s=others_s * share,
+        involuntary_switches=sum(turn.involuntary_switches for turn in work.turns),
+        page_faults=sum(turn.page_faults for turn in work.turns) / max(calls, 1),
+        retaken_turns=work.retaken,
+    )
+
+
+def clean(text: str) -> str:
+    """What a backend said, as one line that can be stored and shown anywhere."""
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(shown.split())[:LONGEST_REASON]

@@ -1,0 +1,384 @@
+"""A participant: one backend in a process of its own, at the other end of a socket from the parent.
+
+It is believed in nothing that can be checked from outside. What it uses to measure is bound before the backend's
+module is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnbench.backends.base import Backend
+from attnbench.backends.registry import load
+from attnbench.backends.whole_map import WrongOutputError, check_plain, effective, refusals
+from attnbench.errors import AttnbenchError
+from attnbench.problem import Mode
+from attnbench.protocol import (
+    LONGEST_REASON,
+    CallAgain,
+    Called,
+    Channel,
+    Describe,
+    Explain,
+    Explained,
+    Failed,
+    Introduce,
+    Introduced,
+    KeepCalling,
+    Message,
+    Outcome,
+    Prepare,
+    Profile,
+    Profiled,
+    Release,
+    Released,
+    Show,
+    TakeTurn,
+    Turned,
+    Variation,
+    WarmedUp,
+    WarmUp,
+)
+from attnbench.record import Launch, Status
+from attnbench.worker import tensors
+from attnbench.worker.call import Call
+from attnbench.worker.environment import answer_describe, make_current
+from attnbench.worker.failure import describe_error, is_out_of_memory
+from attnbench.worker.integrity import Integrity
+from attnbench.worker.profile import profile_call
+from attnbench.worker.reference import Inputs
+from attnbench.worker.timing import NotCapturable, Sampler, captured, flush_buffer, sampler
+from attnbench.worker.variation import vary_input, vary_rest
+
+_COPIES = 4
+_COPIED_BYTES = 2**26
+"""Inputs are kept in so many places, each with another alignment, as far as they are no larger together."""
+_STRIDE = 64 * 17
+"""How far apart the alignments are: an odd number of cache lines."""
+_PLAIN = Variation()
+_BATCH_S = 0.01
+_now = time.monotonic
+
+
+class _Refusal(Exception):
+    """Ends a cell with a status and a reason."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def serve(channel: Channel) -> None:
+    """Answer the parent until it closes its end."""
+    # Python's collector runs between cases, and never in the middle of a sample.
+    gc.disable()
+    participant = _Participant()
+    for message, number, descriptors in channel.messages():
+        try:
+            reply: Message = participant.answer(message, descriptors)
+        except Exception as error:  # whatever a backend raises costs its own cell alone
+            reply = _failure(error)
+        channel.send(reply, number=number)
+
+
+def _failure(error: Exception) -> Failed:
+    if isinstance(error, _Refusal):
+        status, reason = error.status, error.reason
+    elif isinstance(error, WrongOutputError):
+        status, reason = Status.WRONG_RESULT, str(error)
+    else:
+        status = Status.OOM if is_out_of_memory(error) else Status.ERROR
+        reason = describe_error(error)
+    return Failed(status=status, reason=reason[:LONGEST_REASON] or status)
+
+
+class _Participant:
+    """What it knows: its backend, and the case at work."""
+
+    def __init__(self) -> None:
+        self._backend: Backend | None = None
+        self._device = torch.device("cpu")
+        self._threads = 1
+        self._case: _Case | None = None
+        self._integrity = Integrity()
+
+    def answer(self, message: Message, descriptors: list[int]) -> Message:
+        """Do what the parent asks for.
+
+        Raises:
+            Exception: Whatever a backend raises.
+        """
+        match message:
+            case Describe():
+                return answer_describe(message)
+            case Introduce():
+                return self._introduce(message)
+            case Explain():
+                return self._explain(message)
+            case Prepare():
+                return self._prepare(message, *descriptors)
+            case Release():
+                return self._release()
+        assert self._case is not None, "no case was prepared"
+        reply = self._case.answer(message)
+        if not isinstance(message, TakeTurn):  # that would take as long as a short sample; it is shown afterwards
+            self._check_switches()
+        return reply
+
+    def _introduce(self, asked: Introduce) -> Introduced:
+        self._device, self._threads = torch.device(asked.device), asked.threads
+        torch.set_num_threads(asked.threads)
+        try:
+            kind = load(asked.backend)
+        except AttnbenchError as error:
+            # A path was written by whoever runs the suite; a name by a package, which is broken then.
+            reason = str(error)[:LONGEST_REASON]
+            return Introduced(invalid=reason) if ":" in asked.backend else Introduced(unavailable=reason)
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        try:
+            said = kind.unavailable(self._device.type)
+            if said is None:
+                self._backend = kind()
+                return Introduced(pattern=self._backend.pattern, file=file)
+        except Exception as error:  # a third party's code
+            said = f"asking whether it is available raised {describe_error(error)}"
+        return Introduced(unavailable=str(said)[:LONGEST_REASON] or "it gave no reason", pattern=kind.pattern)
+
+    def _explain(self, asked: Explain) -> Explained:
+        assert self._backend is not None, "no backend was introduced"
+        reasons = []
+        for problem in asked.problems:
+            found = refusals(self._backend, effective(problem, self._backend), self._device.type)
+            reasons.append("; ".join(map(str, found))[:LONGEST_REASON])
+        return Explained(reasons=tuple(reasons))
+
+    def _prepare(self, asked: Prepare, inputs: int, outputs: int) -> Outcome:
+        assert self._backend is not None, "no backend was introduced"
+        self._release()
+        try:
+            make_current(self._device)
+            if reasons := refusals(self._backend, asked.problem, self._device.type):
+                said = "; ".join(filter(None, map(str, reasons)))
+                raise _Refusal(Status.UNSUPPORTED, said or "it gave no reason")
+            self._case = _Case(self._backend, asked, self._device, inputs, outputs)
+        except BaseException:
+            os.close(outputs)
+            raise
+        finally:
+            os.close(inputs)  # the pages stay
+        outcome = self._case.first()
+        self._check_switches()
+        return outcome
+
+    def _release(self) -> Released:
+        """Give back all memory, so that another participant can have it."""
+        if self._case is None:
+            return Released()
+        self._case.close()
+        self._case = None
+        gc.unfreeze()
+        gc.collect()
+        if self._device.type == "cuda" and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        elif sys.platform == "linux":
+            with contextlib.suppress(AttributeError, OSError):  # not every C library has it
+                ctypes.CDLL(None).malloc_trim(0)
+        return Released()
+
+    def _check_switches(self) -> None:
+        """Of all it may set, what decides how it is measured is not its own."""
+        if broken := self._integrity.broken():
+            raise _Refusal(Status.WRONG_RESULT, f"it replaced {broken}, by which it is measured")
+        if torch.get_num_threads() != self._threads:
+            raise _Refusal(
+                Status.ERROR,
+                f"it set torch's CPU threads to {torch.get_num_threads()} (allowed: {self._threads}, measure.threads)",
+            )
+
+
+class _Case:
+    """One problem at work."""
+
+    def __init__(self, backend: Backend, asked: Prepare, device: torch.device, inputs: int, outputs: int) -> None:
+        self._problem, self._launch, self._device, self._outputs = asked.problem, asked.launch, device, outputs
+        self._forward = asked.problem.mode is Mode.FORWARD
+        self._plain = tensors.map_tensors(inputs, asked.inputs)
+        parameters = {name: value for name, value in self._plain.items() if name not in ("x", "output_gradient")}
+        given = Inputs(
+            x=self._plain["x"].to(device),
+            parameters={name: value.to(device) for name, value in parameters.items()},
+            output_gradient=self._plain["output_gradient"].to(device),
+        )
+        self._call = Call(backend, asked.problem, given)
+        self._copies = [self._call.input(x) for x in self._copied(given.x)]
+        # A change is applied to what the last one left; what is not the input is there once.
+        self._varied = [_PLAIN] * len(self._copies)
+        self._rest_varied = _PLAIN
+        self._rest = self._call.rest(self._copies[0])
+        self._shown = 0
+        """The copy that was used last."""
+        self._timed: Callable[[Tensor], Any] = self._call
+        self._sampler: Sampler | None = None
+
+    def _copied(self, x: Tensor) -> Iterator[Tensor]:
+        """The input in several places. On a GPU, and in a graph, one is enough: there addresses decide little."""
+        size = x.numel() * x.element_size()
+        several = self._device.type == "cpu" and self._launch is Launch.EAGER
+        copies = max(1, min(_COPIES, _COPIED_BYTES // max(size, 1))) if several else 1
+        for number in range(copies):
+            room = torch.empty(size + copies * _STRIDE, dtype=torch.uint8, device=self._device)
+            place = room[number * _STRIDE : number * _STRIDE + size].view(x.dtype).view(x.shape)
+            yield place.copy_(x)
+
+    def close(self) -> None:
+        """Let go of the file for outputs."""
+        os.close(self._outputs)
+
+    def answer(self, message: Message) -> Message:
+        """Do what the parent asks for."""
+        with torch.inference_mode(self._forward):
+            match message:
+                case CallAgain():
+                    return self._again(message.variation)
+                case Profile():
+                    return self._profile()
+                case WarmUp():
+                    return self._warm_up(message)
+                case TakeTurn():
+                    return self._take_turn(message)
+                case Show():
+                    return self._show()
+                case KeepCalling():
+                    return self._keep_calling(message.seconds)
+        raise ValueError(f"a participant has no answer to {type(message).__name__}")
+
+    def first(self) -> Outcome:
+        """The outcome of the first call: whatever compiles, compiles here."""
+        with torch.inference_mode(self._forward):
+            self._first = self._outcome(self._copies[0])
+        return self._told(self._first)
+
+    def _outcome(self, x: Tensor) -> dict[str, Tensor]:
+        found = self._call.outcome(x).tensors
+        self._synchronize()
+        return found
+
+    def _again(self, variation: Variation) -> Outcome:
+        x = self._vary(0, variation)
+        second = self._outcome(x)
+        first = {f"first {name}": value for name, value in self._first.items()}
+        self._first = {}
+        if self._launch is Launch.GRAPH:
+            try:
+                self._timed = captured(self._call, x)
+            except NotCapturable as error:
+                said = f"no CUDA graph can hold it (measure.launch: graph): {error}"
+                raise _Refusal(Status.UNSUPPORTED, said) from None
+        return self._told({**second, **first})
+
+    def _profile(self) -> Profiled:
+        profile = profile_call(self._call, self._copies[0])
+        kept = [*self._copies, self._rest.output_gradient, *self._rest.parameters.values()]
+        held = sum(value.numel() * value.element_size() for value in kept)
+        return Profiled(peak_bytes=profile.peak_bytes, held_bytes=held, kernel=profile.kernel)
+
+    def _warm_up(self, asked: WarmUp) -> WarmedUp:
+        try:
+            flush = flush_buffer(self._device, cache=asked.cache, cache_bytes=asked.cache_bytes)
+        except Exception as error:
+            raise _Refusal(Status.OOM, f"no room to overwrite the cache: {describe_error(error)}") from None
+        self._sampler = sampler(self._timed, self._device, flush)
+        self._sampler.warm_up(self._copies[0], settle=asked.settle)
+        gc.collect()
+        gc.freeze()  # what there is now stays: a collection between turns looks at what came since
+        return WarmedUp(calls_per_sample=self._sampler.calls, expected_s=self._sampler.longest_s)
+
+    def _take_turn(self, asked: TakeTurn) -> Turned:
+        assert self._sampler is not None, "nothing was warmed up"
+        began = _now()
+        gc.collect()
+        self._shown = copy = (self._shown + 1) % len(self._copies)
+        x = self._vary(copy, asked.variation)
+        self._synchronize()
+        turn = self._sampler.take_turn(x, asked.budget_s)
+        fresh_ms = None
+        for variation in asked.afterwards:  # last: now nothing is cold but what the call may have remembered
+            x = self._vary(copy, variation)
+            self._synchronize()
+            once_ms = self._sampler.once(x)
+            fresh_ms = once_ms if fresh_ms is None else min(fresh_ms, once_ms)
+        return Turned(
+            samples_ms=turn.samples_ms,
+            timed_s=turn.timed_s,
+            fresh_ms=fresh_ms,
+            whole_s=_now() - began,
+            page_faults=turn.page_faults,
+            involuntary_switches=turn.involuntary_switches,
+            host_ms=self._sampler.host_ms,
+            late_s=turn.late_s,
+        )
+
+    def _show(self) -> Outcome:
+        assert self._sampler is not None, "nothing was timed"
+        return self._told(self._call.named(self._sampler.result))
+
+    def _keep_calling(self, seconds: float) -> Called:
+        x = self._copies[0]
+        times_s, calls, done = [_now()], [0], 0
+        at_once = 1
+        while times_s[-1] - times_s[0] < seconds:
+            for _ in range(at_once):
+                self._timed(x)
+            self._synchronize()
+            done += at_once
+            times_s.append(_now())
+            calls.append(done)
+            at_once = max(1, int(at_once * _BATCH_S / max(times_s[-1] - times_s[-2], 1e-6)))
+        return Called(times_s=tuple(times_s), calls=tuple(calls))
+
+    def _vary(self, copy: int, variation: Variation) -> Tensor:
+        x = self._copies[copy]
+        vary_input(self._problem, x.detach(), variation, self._varied[copy])
+        vary_rest(self._problem, self._rest, variation, self._rest_varied, gradient=not self._forward)
+        self._varied[copy] = self._rest_varied = variation
+        return x
+
+    def _told(self, found: dict[str, Any]) -> Outcome:
+        for name, value in found.items():
+            _check_stored(name, value, self._device)
+        return Outcome(tensors=tensors.write_tensors(self._outputs, found), modified=self._modified())
+
+    def _modified(self) -> bool:
+        """Whether the copy of the input that was used last is not what it should be."""
+        expected = self._plain["x"].to(self._device, copy=True)
+        vary_input(self._problem, expected, self._varied[self._shown], _PLAIN)
+        return not torch.equal(self._copies[self._shown].detach(), expected)
+
+    def _synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def _check_stored(name: str, value: Any, device: torch.device) -> None:
+    """See that what stands for an output is all there, on the device that was timed.
+
+    Raises:
+        WrongOutputError: It is not.
+    """
+    check_plain(value)
+    if value.layout is not torch.strided or value.device.type != device.type or value.is_neg() or value.is_conj():
+        found = (
+            f"{value.layout} on {value.device}{', a view that computes later' * (value.is_neg() or value.is_conj())}"
+        )
+        raise WrongOutputError(f"{name} is {found} (allowed: torch.strided on {device})")

@@ -1,0 +1,299 @@
+"""Latency of a call: raw samples, in milliseconds, a turn at a time."""
+
+from __future__ import annotations
+
+import math
+import resource
+import statistics
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from attnbench.record import Cache
+
+# Bound before any foreign module is imported: whatever replaces them later changes nothing here.
+_now_ns = time.perf_counter_ns
+_usage = resource.getrusage
+_range = range
+_synchronize: Callable[[torch.device], None] = torch.cuda.synchronize
+_sleep: Callable[[int], None] = torch.cuda._sleep  # noqa: SLF001 - the only way to fill the queue
+_Event: type[torch.cuda.Event] = torch.cuda.Event
+
+_GPU_BATCH = 20
+"""Samples in flight on a GPU before the host looks at them."""
+_SAMPLE_MS = 10.0
+"""Least length of a timed loop on the CPU."""
+_SETTLING_S = 0.5
+_SETTLED = 0.01
+_WARM_UP_CALLS = 2
+_WARM_UP_LOOPS = 4
+_BATCH_MS = 200.0
+"""A batch takes no longer than about this, so that long calls keep to their budget."""
+_SHORT_MS = 1.0
+_LAUNCH_SHARE = 0.2
+"""A GPU call that is shorter, or spends more of its time in its launch, could wait for its own launch: the queue is
+filled before a batch of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What one turn gave."""
+
+    samples_ms: tuple[float, ...]
+    timed_s: float
+    """In timed calls, and in what overwrites the cache between them."""
+    page_faults: int
+    involuntary_switches: int
+    late_s: float
+    """That a GPU went on working after the last timed call had ended."""
+
+
+class Sampler(ABC):
+    """Times one call, a turn at a time, so that several processes can be sampled in turn.
+
+    Args:
+        call: What to time.
+        flush: Written before every timed call where the caches shall be cold.
+    """
+
+    calls = 1
+    """Calls in one sample."""
+    host_ms: float | None = None
+    """On a GPU, time until the call returned to Python."""
+
+    def __init__(self, call: Callable[[Tensor], Any], flush: Tensor | None) -> None:
+        self._call, self._flush = call, flush
+        self.result: Any = None
+        """What the last timed call gave."""
+        self.longest_s = 0.0
+        """Of the warm-up and every sample, or batch of samples."""
+
+    def warm_up(self, x: Tensor, *, settle: bool) -> None:
+        """Call it until a sample means something, and find out how many calls one holds.
+
+        Args:
+            x: The input.
+            settle: Whether to go on until a device that was idle has reached its steady clock.
+        """
+        began = _now_ns()
+        self._warm_up(x)
+        self.longest_s = _s_since(began)
+        if settle:
+            self._settle(x)
+
+    def take_turn(self, x: Tensor, budget_s: float) -> Turn:
+        """Samples for some time, one at least. Nothing is decided by what is found.
+
+        Args:
+            x: The input.
+            budget_s: For the samples.
+        """
+        samples: list[float] = []
+        spent_s = 0.0
+        before = _usage(resource.RUSAGE_SELF)
+        while not samples or spent_s < budget_s:
+            found, took_s = self._take(x)
+            samples += found
+            spent_s += took_s
+            self.longest_s = max(self.longest_s, took_s)
+        after = _usage(resource.RUSAGE_SELF)
+        return Turn(
+            samples_ms=tuple(samples),
+            timed_s=spent_s,
+            page_faults=after.ru_minflt - before.ru_minflt,
+            involuntary_switches=after.ru_nivcsw - before.ru_nivcsw,
+            late_s=self._late_s(x),
+        )
+
+    @abstractmethod
+    def _warm_up(self, x: Tensor) -> None:
+        """Once, before the first turn."""
+
+    @abstractmethod
+    def _settle(self, x: Tensor) -> None:
+        """On samples that do not count."""
+
+    @abstractmethod
+    def once(self, x: Tensor) -> float:
+        """The time of one call by itself, in milliseconds."""
+
+    @abstractmethod
+    def _take(self, x: Tensor) -> tuple[list[float], float]:
+        """One sample, or as many as belong together, and the seconds all of it took."""
+
+    @abstractmethod
+    def _late_s(self, x: Tensor) -> float:
+        """How long the device goes on working although every timed call has ended."""
+
+
+@final
+class CpuSampler(Sampler):
+    """A sample is a loop of at least 10 ms; where the caches shall be cold, one call alone."""
+
+    def _warm_up(self, x: Tensor) -> None:
+        once_ms = min(self._loop_ms(x, 1) for _ in range(_WARM_UP_CALLS))
+        if self._flush is not None:
+            return  # a loop would warm its own cache
+        # The first calls are slow ones: fill loops by the fastest call so far, until that changes nothing.
+        for _ in _range(_WARM_UP_LOOPS):
+            once_ms = min(once_ms, self._loop_ms(x, self.calls) / self.calls)
+            known, self.calls = self.calls, max(self.calls, math.ceil(_SAMPLE_MS / max(once_ms, 1e-5)))
+            if self.calls == known:
+                break
+
+    def _settle(self, x: Tensor) -> None:
+        """The loops of the warm-up have done it."""
+
+    def once(self, x: Tensor) -> float:
+        """The time of one call by itself, in milliseconds; what it gives is let go."""
+        kept = self.result
+        took_ms = self._loop_ms(x, 1)
+        self.result = kept
+        return took_ms
+
+    def _take(self, x: Tensor) -> tuple[list[float], float]:
+        began = _now_ns()
+        if self._flush is not None:
+            self._flush.zero_()
+        latency_ms = self._loop_ms(x, self.calls) / self.calls
+        return [latency_ms], _s_since(began)
+
+    def _loop_ms(self, x: Tensor, calls: int) -> float:
+        call, loop = self._call, _range(calls - 1)
+        # What a call gives is let go before the next one, as a model would; the last one is kept to be looked at.
+        self.result = None
+        began = _now_ns()
+        for _ in loop:
+            call(x)
+        result = call(x)
+        took_ns = _now_ns() - began
+        self.result = result
+        return took_ns / 1e6
+
+    def _late_s(self, x: Tensor) -> float:
+        return 0.0
+
+
+@final
+class CudaSampler(Sampler):
+    """Samples are pairs of events, taken in batches between which alone the host waits."""
+
+    def _warm_up(self, x: Tensor) -> None:
+        for _ in range(_WARM_UP_CALLS):
+            self._call(x)
+        _synchronize(x.device)
+        host_ms = []
+        for _ in range(_WARM_UP_CALLS):  # a single one may meet anything
+            began = _now_ns()
+            self._call(x)
+            host_ms.append(_s_since(began) * 1e3)
+            _synchronize(x.device)
+            self._once_ms = _s_since(began) * 1e3
+        self.host_ms = min(host_ms)
+
+    def _settle(self, x: Tensor) -> None:
+        began = _now_ns()
+        medians: list[float] = []
+        while _s_since(began) < _SETTLING_S:
+            medians.append(statistics.median(self._take(x)[0]))
+            last = medians[-3:]
+            if len(last) == 3 and max(last) <= (1 + _SETTLED) * min(last):  # noqa: PLR2004
+                break
+
+    def once(self, x: Tensor) -> float:
+        """The time of one call by itself, in milliseconds."""
+        before, after = _Event(enable_timing=True), _Event(enable_timing=True)
+        _synchronize(x.device)
+        _sleep(_cycles(2 * (self.host_ms or 0.0)))
+        before.record()
+        self._call(x)
+        after.record()
+        after.synchronize()
+        return before.elapsed_time(after)
+
+    def _take(self, x: Tensor) -> tuple[list[float], float]:
+        began = _now_ns()
+        batch = max(1, min(_GPU_BATCH, int(_BATCH_MS / max(self._once_ms, 1e-3))))
+        events = [(_Event(enable_timing=True), _Event(enable_timing=True)) for _ in range(batch)]
+        host_ms = self.host_ms or 0.0
+        self.result = None
+        if self._once_ms < _SHORT_MS or host_ms > _LAUNCH_SHARE * self._once_ms:
+            # Launching a batch, flushes included, takes the host about this long.
+            _sleep(_cycles(2 * batch * host_ms))
+        for before, after in events:
+            if self._flush is not None:
+                self._flush.zero_()
+            before.record()
+            result = self._call(x)
+            after.record()
+            if after is events[-1][1]:
+                self.result = result
+            del result
+        events[-1][1].synchronize()
+        return [before.elapsed_time(after) for before, after in events], _s_since(began)
+
+    def _late_s(self, x: Tensor) -> float:
+        # Work on another stream than the one the events are on: nobody has timed it.
+        began = _now_ns()
+        _synchronize(x.device)
+        return _s_since(began)
+
+
+def sampler(call: Callable[[Tensor], Any], device: torch.device, flush: Tensor | None) -> Sampler:
+    """The sampler of a device."""
+    return (CudaSampler if device.type == "cuda" else CpuSampler)(call, flush)
+
+
+class NotCapturable(Exception):
+    """A call that no CUDA graph can hold: it waits for the device, or allocates outside torch."""
+
+
+def captured(call: Callable[[Tensor], Any], x: Tensor) -> Callable[[Tensor], Any]:
+    """The call as one CUDA graph, which computes from ``x`` whatever it is given.
+
+    Raises:
+        NotCapturable: It cannot be captured; this process should capture nothing more.
+    """
+    side = torch.cuda.Stream(x.device)
+    side.wait_stream(torch.cuda.current_stream(x.device))
+    with torch.cuda.stream(side):
+        for _ in range(_WARM_UP_CALLS):
+            call(x)
+    torch.cuda.current_stream(x.device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            result = call(x)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        # torch raises twice: why the capture ended stands in the first error.
+        cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+        raise NotCapturable(" ".join(str(cause).split())) from None
+
+    def replay(_: Tensor) -> Any:
+        graph.replay()
+        return result
+
+    return replay
+
+
+def flush_buffer(device: torch.device, *, cache: Cache, cache_bytes: int) -> Tensor | None:
+    """Twice the last-level cache, to be overwritten before every cold call; None where caches stay hot."""
+    if cache is Cache.HOT:
+        return None
+    return torch.empty(2 * max(cache_bytes, 1), dtype=torch.int8, device=device)
+
+
+def _cycles(milliseconds: float) -> int:
+    # About 2 GHz; too long a sleep costs a little time, too short a one lets launches show.
+    return int(milliseconds * 2e6)
+
+
+def _s_since(began_ns: int) -> float:
+    return (_now_ns() - began_ns) / 1e9

@@ -1,0 +1,162 @@
+"""Inputs that change from turn to turn, and outputs that follow from one reference.
+
+Attention mixes values with weights that do not depend on them, channel by channel. So if the values of a channel and
+the gradient of that output channel change their sign, the output and the gradient of those values change theirs, and
+nothing else changes: exactly, in every dtype. And whole images, whole rows of windows, or heads may change places, so
+that queries and keys change, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnbench.problem import Pattern, Problem, Scope
+from attnbench.protocol import Variation
+from attnbench.worker.reference import BIAS_TABLE, INPUT, OUTPUT, Inputs
+
+_VALUE = 2
+"""Of query, key and value."""
+
+
+class _Places(Enum):
+    """What changes places."""
+
+    IMAGES = auto()
+    ROWS = auto()
+    """Rows of windows."""
+    HEADS = auto()
+
+
+def rolls(problem: Problem) -> int:
+    """By how many different amounts the inputs can be rolled: 1 where nothing can change places."""
+    match _places(problem):
+        case _Places.IMAGES:
+            return problem.batch
+        case _Places.ROWS:
+            return problem.rows.windows
+        case _Places.HEADS:
+            return problem.heads
+
+
+def vary_input(problem: Problem, x: Tensor, variation: Variation, since: Variation) -> None:
+    """Change an input in place.
+
+    Args:
+        problem: What is computed from it.
+        x: The input as ``since`` left it.
+        variation: What it shall be.
+        since: What it is.
+    """
+    _vary(problem, {INPUT: x}, variation, since)
+
+
+def vary_rest(
+    problem: Problem, inputs: Inputs, variation: Variation, since: Variation, *, gradient: bool = True
+) -> None:
+    """Change parameters and the output's gradient in place, as ``vary_input`` does the input.
+
+    Args:
+        problem: What is computed from them.
+        inputs: As ``since`` left them.
+        variation: What they shall be.
+        since: What they are.
+        gradient: Whether the output's gradient is among them; without autograd nobody reads it.
+    """
+    # The gradient of an output has its shape, and changes as it does.
+    given = {OUTPUT: inputs.output_gradient} if gradient else {}
+    _vary(problem, {**given, **inputs.parameters}, variation, since)
+
+
+def restored(problem: Problem, found: Mapping[str, Tensor], variation: Variation) -> dict[str, Tensor]:
+    """Outputs and gradients as they would be for the plain inputs.
+
+    Args:
+        problem: What was computed.
+        found: Output and gradients by name, shaped as the problem says.
+        variation: Of the inputs.
+    """
+    tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in found.items()}
+    _sign(problem, tensors, _signs(problem, variation.signs))
+    _roll(problem, tensors, -variation.roll)
+    return tensors
+
+
+def _vary(problem: Problem, tensors: Mapping[str, Tensor], variation: Variation, since: Variation) -> None:
+    before, after = _signs(problem, since.signs), _signs(problem, variation.signs)
+    if variation.roll == since.roll:
+        _sign(problem, tensors, before * after)
+        return
+    _sign(problem, tensors, before)
+    _roll(problem, tensors, variation.roll - since.roll)
+    _sign(problem, tensors, after)
+
+
+def _places(problem: Problem) -> _Places:
+    if problem.batch > 1:
+        return _Places.IMAGES
+    # Rows of windows are alike only where none is padded or at an edge of the shift.
+    alike = problem.pattern is Pattern.GROUPED and not problem.padded
+    return _Places.ROWS if alike and problem.rows.windows > 1 else _Places.HEADS
+
+
+@lru_cache(maxsize=64)
+def _signs(problem: Problem, seed: int) -> Tensor:
+    """``[heads * head_dim]``, 1 or -1; for seed 0 all 1."""
+    if not seed:
+        return torch.ones(problem.channels, dtype=torch.long)
+    drawn = torch.randint(2, (problem.channels,), generator=torch.Generator().manual_seed(seed))
+    return drawn.mul_(2).sub_(1)
+
+
+def _sign(problem: Problem, tensors: Mapping[str, Tensor], signs: Tensor) -> None:
+    """Change the signs of channels of the values, and of what changes with them, in place."""
+    if bool((signs == 1).all()):
+        return
+    channels, heads = problem.channels, (problem.heads, problem.head_dim)
+    values = slice(_VALUE * channels, None)
+    parts: dict[str, tuple[Any, tuple[int, ...]]] = {
+        INPUT: ((..., _VALUE, slice(None), slice(None)), heads),
+        OUTPUT: ((...,), heads),
+    }
+    if problem.scope is Scope.LAYER:
+        # The projections before and after the values change together: a layer's output stays what it was.
+        parts = {
+            "qkv.weight": ((values,), (channels, 1)),
+            "qkv.bias": ((values,), (channels,)),
+            "proj.weight": ((...,), (1, channels)),
+        }
+    for name, (index, shape) in parts.items():
+        if name in tensors:
+            x = tensors[name]
+            x[index].mul_(signs.to(device=x.device, dtype=x.dtype).view(shape))
+
+
+def _roll(problem: Problem, tensors: Mapping[str, Tensor], roll: int) -> None:
+    """Let images, rows of windows, or heads change places, in place."""
+    if not roll:
+        return
+    places = _places(problem)
+    if places is not _Places.HEADS:
+        amount, dim = (roll, 0) if places is _Places.IMAGES else (roll * problem.window_height, 1)
+        if problem.scope is Scope.WINDOWS:
+            amount, dim = roll * (problem.windows if places is _Places.IMAGES else problem.columns.windows), 0
+        for name in (INPUT, OUTPUT):
+            if name in tensors:
+                tensors[name].copy_(tensors[name].roll(amount, dim))
+        return
+    packed, each = (3, problem.heads, problem.head_dim), (problem.heads, problem.head_dim)
+    shapes: dict[str, tuple[tuple[int, ...], int]] = {BIAS_TABLE: ((-1, problem.heads), 1)}
+    if problem.scope is Scope.LAYER:
+        shapes |= {"qkv.weight": ((*packed, -1), 1), "qkv.bias": (packed, 1), "proj.weight": ((-1, *each), 1)}
+    else:
+        shapes |= {INPUT: ((-1, *packed), 2), OUTPUT: ((-1, *each), 1)}
+    for name, (shape, dim) in shapes.items():
+        if name in tensors:
+            x = tensors[name]
+            x.copy_(x.reshape(shape).roll(roll, dim).reshape(x.shape))

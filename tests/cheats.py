@@ -1,0 +1,293 @@
+"""Backends that cheat, or harm whoever is beside them, for tests of what becomes of them. Found as ``cheats:Class``."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.functional import scaled_dot_product_attention
+
+from attnbench.backends.base import Attend, Backend
+from attnbench.problem import Bias, Problem
+
+
+def right(qkv: Tensor) -> Tensor:
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    return scaled_dot_product_attention(query, key, value).transpose(1, 2)
+
+
+class Honest(Backend):
+    def unsupported(self, problem: Problem) -> list[str]:
+        return ["masks (allowed: none)"] if problem.masked or problem.bias is not Bias.NONE else []
+
+    def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+        return self.make()
+
+    def make(self) -> Attend:
+        return right
+
+
+class RemembersByAddress(Honest):
+    def make(self) -> Attend:
+        known: dict[int, Tensor] = {}
+
+        def attend(qkv: Tensor) -> Tensor:
+            if qkv.data_ptr() not in known:
+                known[qkv.data_ptr()] = right(qkv)
+            return known[qkv.data_ptr()]
+
+        return attend
+
+
+class RemembersByAFewValues(Honest):
+    """Knows values it has seen by a few of them, so that it is right whenever somebody looks."""
+
+    def make(self) -> Attend:
+        known: dict[bytes, Tensor] = {}
+
+        def attend(qkv: Tensor) -> Tensor:
+            seen = repr(qkv.reshape(-1)[:: max(1, qkv.numel() // 64)].tolist()).encode()
+            if seen not in known:
+                known.clear()
+                known[seen] = right(qkv)
+            return known[seen]
+
+        return attend
+
+
+class _Lazy(Tensor):
+    qkv: Tensor
+
+    @staticmethod
+    def __new__(cls, qkv: Tensor) -> Self:  # noqa: ANN001
+        windows, tokens, _, heads, dim = qkv.shape
+        made: Self = Tensor._make_wrapper_subclass(
+            cls, (windows, tokens, heads, dim), dtype=qkv.dtype, device=qkv.device
+        )
+        made.qkv = qkv
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        return func(*(right(one.qkv) if isinstance(one, _Lazy) else one for one in args), **(kwargs or {}))
+
+
+class ComputesLater(Honest):
+    def make(self) -> Attend:
+        return _Lazy
+
+
+class ComputesNothingWhenTimed(Honest):
+    def make(self) -> Attend:
+        def attend(qkv: Tensor) -> Tensor:
+            frame: Any = sys._getframe()
+            while frame is not None:
+                if frame.f_code.co_name == "take_turn":
+                    return qkv[:, :, 0]
+                frame = frame.f_back
+            return right(qkv)
+
+        return attend
+
+
+class SlowsTheClock(Honest):
+    def make(self) -> Attend:
+        real = time.perf_counter_ns
+        time.perf_counter_ns = lambda: real() // 10
+        return right
+
+
+class SlowsOurClock(Honest):
+    """The one that attnbench bound, too, where it is kept."""
+
+    def make(self) -> Attend:
+        from attnbench.worker import timing
+
+        real = time.perf_counter_ns
+        timing._now_ns = lambda: real() // 10
+        return right
+
+
+class SlowsOurClockUnseen(Honest):
+    """As long as it is timed, and no longer."""
+
+    def make(self) -> Attend:
+        from attnbench.worker import participant, timing
+
+        real, known = time.perf_counter_ns, timing._now_ns
+        real_s, known_s = time.monotonic, participant._now
+
+        def attend(qkv: Tensor) -> Tensor:
+            frame: Any = sys._getframe()
+            while frame is not None and frame.f_code.co_name != "_take_turn":
+                frame = frame.f_back
+            slow = frame is not None
+            timing._now_ns = (lambda: real() // 10) if slow else known
+            participant._now = (lambda: real_s() / 10) if slow else known_s
+            return right(qkv)
+
+        return attend
+
+
+class ShortensLoops(Honest):
+    def make(self) -> Attend:
+        real: Any = builtins.range
+        builtins.range = lambda *bounds: real(*bounds) if len(bounds) > 1 else real(min(bounds[0], 1))  # type: ignore[assignment,misc]
+        return right
+
+
+class WorksInAnotherThread(Honest):
+    """Gives memory that is filled later."""
+
+    def make(self) -> Attend:
+        def attend(qkv: Tensor) -> Tensor:
+            out = torch.empty(qkv.shape[0], qkv.shape[1], *qkv.shape[3:], dtype=qkv.dtype)
+            threading.Thread(target=lambda: out.copy_(right(qkv)), daemon=True).start()
+            return out
+
+        return attend
+
+
+def _sockets() -> list[int]:
+    found = []
+    for descriptor in range(3, 256):
+        try:
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                found.append(descriptor)
+        except OSError:
+            continue
+    return found
+
+
+class WritesGarbageToItsParent(Honest):
+    def make(self) -> Attend:
+        for descriptor in _sockets():
+            os.write(descriptor, b"\xff\xfe{\n")
+        return right
+
+
+class WritesItsOwnAnswer(Honest):
+    def make(self) -> Attend:
+        answer = b'{"kind": "Outcome", "number": 3, "descriptors": 0, "message": {"tensors": {}, "modified": false}}\n'
+        for descriptor in _sockets():
+            os.write(descriptor, 3 * answer)
+        return right
+
+
+class ClosesEverything(Honest):
+    def make(self) -> Attend:
+        os.closerange(3, 256)
+        return right
+
+
+class ReplacesSdpa(Honest):
+    """What a popular kernel's README recommends; this one takes ten times as long."""
+
+    def make(self) -> Attend:
+        real = scaled_dot_product_attention
+
+        def slow(*arguments: Any, **options: Any) -> Tensor:
+            for _ in range(9):
+                real(*arguments, **options)
+            return real(*arguments, **options)
+
+        functional.scaled_dot_product_attention = slow
+        return lambda qkv: functional.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4)).transpose(1, 2)
+
+
+class LeavesAFunctionMode(Honest):
+    def make(self) -> Attend:
+        class Slow(torch.overrides.TorchFunctionMode):
+            def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                for _ in range(20000):
+                    pass
+                return func(*args, **(kwargs or {}))
+
+        Slow().__enter__()  # type: ignore[no-untyped-call]
+        return right
+
+
+class SetsTf32(Honest):
+    def make(self) -> Attend:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        return right
+
+
+class ClearsItsWorld(Honest):
+    def make(self) -> Attend:
+        os.chdir("/")
+        sys.path[:] = []
+        os.environ.clear()
+        return right
+
+
+class LeavesADaemon(Honest):
+    """Twice forked, in a session of its own, without an environment."""
+
+    def make(self) -> Attend:
+        marker = Path("daemons").resolve()
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                with marker.open("a") as notes:
+                    notes.write(f"{os.getpid()}\n")
+                os.execve("/bin/sleep", ["sleep", "3600"], {})
+            os._exit(0)
+        return right
+
+
+class KillsItsStarter(Honest):
+    def make(self) -> Attend:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(5)
+        return right
+
+
+class StopsItself(Honest):
+    def make(self) -> Attend:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return right
+
+
+class Waits(Honest):
+    """Right, slow, and tells who it is."""
+
+    def make(self) -> Attend:
+        with Path("waiting").open("a") as notes:
+            notes.write(f"{os.getpid()}\n")
+
+        def attend(qkv: Tensor) -> Tensor:
+            time.sleep(0.005)
+            return right(qkv)
+
+        return attend
+
+
+class Hangs(Honest):
+    def make(self) -> Attend:
+        time.sleep(3600)
+        return right
+
+
+class ReasonCannotBeTold(Honest):
+    def make(self) -> Attend:
+        class Error(Exception):
+            def __str__(self) -> str:
+                raise SystemExit(0)
+
+        raise Error
+
+
+class ReasonIsHuge(Honest):
+    def make(self) -> Attend:
+        raise RuntimeError("first\n\x1b[31m\ud800" + "x" * 10_000_000)

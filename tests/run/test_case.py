@@ -1,0 +1,116 @@
+"""One case in one round, with stand-ins: companies, orders, and what is tried once more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attnbench
+from attnbench.journal import read_journal
+from attnbench.protocol import (
+    Expect,
+    Expected,
+    Failed,
+    Message,
+    Prepare,
+    Profile,
+    Profiled,
+    TakeTurn,
+    Tensors,
+    memory_file,
+)
+from attnbench.record import Status
+from attnbench.run.case import _orders
+from tests import stand_in
+
+SUITE = """\
+name: s
+device: cpu
+backends: [naive, sdpa, sdpa_math, swin]
+sweep: {resolution: 14, window: 7, heads: 2}
+measure: {blocks: 1, max_time_s: 0.2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    stand_in.use(monkeypatch)
+    Path("s.yaml").write_text(SUITE)
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, kind: type, answer: Any) -> None:
+    """Let ``answer`` see what a stand-in participant is asked for."""
+    known = stand_in._Participant._answer
+
+    def answering(self: Any, message: Message) -> Message:
+        if isinstance(message, kind) and (found := answer(self._participant.label)) is not None:
+            return found
+        return known(self, message)
+
+    monkeypatch.setattr(stand_in._Participant, "_answer", answering)
+
+
+def test_the_cells_of_a_case_take_turns_and_groups_are_turned_round() -> None:
+    from itertools import islice
+
+    company: Any = [["a", "A"], ["b", "B"], ["c", "C"]]
+    assert ["".join(map(str, order)) for order in islice(_orders(company), 4)] == [
+        "aAbBcC",
+        "CcAaBb",
+        "bBcCaA",
+        "AaBbCc",
+    ]
+
+
+def test_what_does_not_fit_together_is_sampled_in_smaller_companies_with_the_baseline_in_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns: list[str] = []
+    watched(monkeypatch, TakeTurn, turns.append)
+    watched(monkeypatch, Profile, lambda _: Profiled(peak_bytes=2**29, held_bytes=2**29, kernel=""))
+    known = stand_in._Judge.answer
+
+    def little(self: Any, message: Message) -> tuple[Message, list[int]]:
+        if isinstance(message, Expect):
+            return Expected(inputs=Tensors(), rolls=1, free_bytes=2**31 + 2**29), [memory_file()]
+        return known(self, message)
+
+    monkeypatch.setattr(stand_in._Judge, "answer", little)
+    frame = attnbench.run("s.yaml", output="out")
+    assert set(frame["status"]) == {"ok"}
+    samples = {one.backend: len(one.samples_ms) for one in read_journal(Path("out"))}
+    assert samples["naive"] >= 2 * min(samples.values()), "the baseline was sampled in every company"
+    assert turns.count("naive") > turns.count("sdpa")
+
+
+def test_what_runs_out_of_memory_beside_others_is_tried_once_more_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def short(label: str) -> Failed | None:
+        asked.append(label)
+        first = label == "sdpa" and asked.count("sdpa") == 1
+        return Failed(status=Status.OOM, reason="no memory") if first or label == "swin" else None
+
+    watched(monkeypatch, Prepare, short)
+    frame = attnbench.run("s.yaml", output="out").set_index("backend")
+    assert dict(frame["status"]) == {"naive": "ok", "sdpa": "ok", "sdpa_math": "ok", "swin": "oom"}
+    assert (asked.count("sdpa"), asked.count("swin"), asked.count("naive")) == (2, 2, 1)
+
+
+def test_a_failure_that_is_none_ends_the_cell_as_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched(monkeypatch, Prepare, lambda label: Failed(status=Status.OK, reason="") if label == "sdpa" else None)
+    frame = attnbench.run("s.yaml", output="out").set_index("backend")
+    assert frame["status"]["sdpa"] == "crashed"
+    assert frame["reason"]["sdpa"] == "in stage prepare, it answered Failed"
+
+
+def test_every_record_says_how_its_samples_lie_in_turns() -> None:
+    attnbench.run("s.yaml", output="out")
+    for line in Path("out/journal.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        assert sum(record["turns"]) == len(record["samples_ms"])
+        assert len(record["samples_ms"]) >= 20

@@ -1,0 +1,104 @@
+"""What is believed of a turn, and what is not: pure numbers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from attnbench.protocol import Profiled, Turned
+from attnbench.record import BackendChoice, Case, Status
+from attnbench.run.checks import check_claims, check_leak, check_turn, excess_ms
+from attnbench.run.crew import Participant
+from attnbench.run.events import Cell
+from attnbench.run.interpreter import this_interpreter
+from attnbench.run.work import CellEnds, Hangs, Known, Work, clean
+from tests.samples import failed, problem
+
+
+def turned(**fields: Any) -> Turned:
+    known = {"samples_ms": (1.0,) * 5, "timed_s": 0.05, "fresh_ms": None, "whole_s": 0.051, "page_faults": 0}
+    return Turned(**{"involuntary_switches": 0, **known, **fields})
+
+
+def work(**fields: Any) -> Work:
+    case = Case(name="one", problem=problem(), device="cpu", threads=1)
+    participant = Participant(choice=BackendChoice(label="a", name="a"), interpreter=this_interpreter())
+    cell = Cell(case=case, backend="a", position=0, round=0)
+    return Work(cell=cell, participant=participant, problem=problem(), calls_per_sample=10, **fields)
+
+
+def test_a_turn_that_took_what_it_claims_is_believed() -> None:
+    check_turn(turned(), 0.0515, 10)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"whole_s": 0.2}, "it claims 0.2 s for a turn of 0.052 s"),
+        ({"samples_ms": (20.0,) * 5}, "it claims 1 s for a turn"),
+        ({"samples_ms": ()}, "samples that are no times"),
+        ({"samples_ms": (1.0, -1.0)}, "samples that are no times"),
+        ({"samples_ms": (1.0, 0.0)}, "samples that are no times"),
+        ({"samples_ms": (float("inf"),)}, "samples that are no times"),
+        ({"late_s": 0.02}, "the device worked on for 0.02 s"),
+    ],
+)
+def test_a_turn_that_cannot_be_is_not(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(CellEnds, match=said) as ended:
+        check_turn(turned(**fields), 0.052, 10)
+    assert ended.value.status is Status.WRONG_RESULT
+
+
+def test_a_slow_clock_shows_in_the_cpu_time_and_being_descheduled_does_not() -> None:
+    slow = work(turns=[turned(whole_s=0.005)] * 10, cpu_s=0.5)
+    with pytest.raises(CellEnds, match=r"it took 0.5 s of CPU time in turns of which it claims 0.05 s"):
+        check_claims(slow, 1)
+    check_claims(work(turns=[turned(whole_s=0.5)] * 10, cpu_s=0.5), 1)
+    check_claims(work(turns=[turned(whole_s=0.05)] * 10, cpu_s=0.99), 2)
+
+
+def test_ten_thousand_honest_turns_with_neighbours_on_every_core_raise_nothing() -> None:
+    drawn = random.Random(0)
+    for _ in range(1000):
+        honest, cpu_s = [], 0.0
+        for _ in range(10):
+            computing_s, waiting_s = drawn.uniform(0.01, 0.06), drawn.expovariate(20)
+            handing_over_s = drawn.uniform(1e-4, 8e-4)
+            whole_s = computing_s + waiting_s
+            cpu_s += computing_s + handing_over_s
+            honest.append(turned(whole_s=whole_s, timed_s=0.9 * whole_s, samples_ms=(whole_s * 18,) * 5))
+            check_turn(honest[-1], whole_s + handing_over_s, 10)
+        check_claims(work(turns=honest, cpu_s=cpu_s), 1)
+
+
+def test_memory_kept_with_every_call_is_a_leak_and_a_heap_that_settles_is_none() -> None:
+    known = Known(max_error=0.0, profiled=Profiled(peak_bytes=2**20, held_bytes=2**20, kernel=""), joules=None)
+    turns = [turned()] * 20
+    check_leak(work(turns=turns, known=known, resident_bytes=[2**28, 2**28 + 2**24]))
+    with pytest.raises(CellEnds, match="MiB of memory with every call") as ended:
+        check_leak(work(turns=turns, known=known, resident_bytes=[2**28, 2**28 + 2**27]))
+    assert ended.value.status is Status.ERROR
+
+
+def test_a_call_on_new_values_may_take_twice_as_long_and_no_longer() -> None:
+    assert excess_ms(turned(fresh_ms=1.9)) < 0
+    assert excess_ms(turned(fresh_ms=2.5)) > 0
+
+
+def test_what_hung_in_two_cases_gets_the_short_deadline_unless_that_is_the_long_one() -> None:
+    from attnbench.record import Measure
+
+    hangs, measure = Hangs(), Measure()
+    for name in ("one", "one", "two"):
+        assert hangs.limit("a", measure) == (300.0, "prepare_timeout_s")
+        hangs.add(failed("a", Status.TIMEOUT, "late", name))
+    assert hangs.limit("a", measure) == (10.0, "hung_timeout_s: it timed out in 2 cases before")
+    assert hangs.limit("b", measure)[0] == 300.0
+    assert hangs.limit("a", Measure(hung_timeout_s=300.0))[0] == 300.0
+
+
+def test_what_a_backend_says_is_one_printable_line() -> None:
+    assert clean("a\n\x1b[31m\ud800 b\u202e\x00") == "a [31m b"
+    assert len(clean("x" * 10_000)) == 2000
