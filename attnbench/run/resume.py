@@ -72,7 +72,7 @@ def check_suite(directory: Path, suite: Suite, known_backends: Sequence[str]) ->
     before = load_suite(directory / SUITE, known_backends=known_backends)
     for name in ("name", "device"):
         _compare(directory, name, getattr(before, name), getattr(suite, name))
-    _compare(directory, "backends", *(tuple(map(str, one.choices)) for one in (before, suite)))
+    _compare(directory, "backends", *(tuple(map(str, one.resolved)) for one in (before, suite)))
     for name, value in asdict(before.measure).items():
         _compare(directory, f"measure.{name}", value, getattr(suite.measure, name))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,27 @@ class Suite:
 
     @property
     def text(self) -> str:
-        """The YAML as run, with what the command line changed."""
-        return self._source.text
+        """The YAML as run, with what the command line changed, and environments as they are called from anywhere."""
+        entries = self._source.data.get("backends") or []
+        pythons: dict[Location, str] = {
+            ("backends", index, "python"): self._absolute(entry["python"])
+            for index, entry in enumerate(entries)
+            if isinstance(entry, dict) and entry.get("python")
+        }
+        return self._source.text_with(pythons)
+
+    @property
+    def resolved(self) -> tuple[BackendChoice, ...]:
+        """Its backends, with environments as they are called from anywhere."""
+        return tuple(
+            replace(choice, python=self._absolute(choice.python)) if choice.python else choice
+            for choice in self.choices
+        )
+
+    def _absolute(self, named: str) -> str:
+        path = self.path_of(named)
+        # Not resolved: a virtual environment's interpreter is a link out of it. A bare command stays one.
+        return str(Path(path).absolute()) if "/" in path or Path(path).exists() else path
 
     def where(self, *keys: str | int) -> str:
         """``file:line`` of a key, or the option that set it."""

@@ -190,7 +190,6 @@ def test_a_participant_whose_environment_is_gone_is_broken_and_the_others_are_st
     assert "1 broken" in done.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="Suite.path_of: beside a stored suite there is not what lay beside the original")
 def test_a_run_is_gone_on_with_by_the_suite_that_is_stored_beside_it(
     run_here: Callable[..., str], cli_here: Cli, tmp_path: Path
 ) -> None:
