@@ -9,7 +9,12 @@ import typer
 
 SuiteName = Annotated[str, typer.Argument(help="A suite's file, or the name of one that comes with attnbench.")]
 Backends = Annotated[
-    list[str], typer.Option("--backend", metavar="B", help="Run this backend instead of the suite's; repeatable.")
+    list[str],
+    typer.Option(
+        "--backend",
+        metavar="B",
+        help="Run this backend instead of the suite's: NAME, package.module:Class, or LABEL=NAME@ENV; repeatable.",
+    ),
 ]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change the suite: measure.max_time_s=1; repeatable.")

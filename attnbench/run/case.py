@@ -52,7 +52,7 @@ from attnbench.record import Case, Ceilings, Launch, Record, Spent, Status
 from attnbench.run.checks import FEWEST_FRESH, FRESH_CALLS, check_claims, check_leak, check_turn, excess_ms
 from attnbench.run.crew import Participant
 from attnbench.run.events import Cell, Entered, Stage
-from attnbench.run.processes import DeadlinePassed, WorkerDied
+from attnbench.run.processes import DeadlinePassed, ParticipantProcess, WorkerDied
 from attnbench.run.work import CellEnds, KilledFromOutside, Known, Setting, Work, clean, share_of
 
 _TURN_S = 0.05
@@ -143,13 +143,13 @@ class CaseRun:
 
     def _one_alone(self, work: Work) -> Iterator[Entered | tuple[Cell, Record]]:
         """What ran out of memory beside others is tried once more with nobody else's leftovers."""
-        again = Work(cell=work.cell, participant=work.participant, problem=work.problem, spent=work.spent)
+        work.begin_again()
         company: list[list[Work]] = []
-        yield from self._prepared([again], company, None)
+        yield from self._prepared([work], company, None)
         if company:
-            yield Entered(cell=again.cell, stage=Stage.SAMPLE)
+            yield Entered(cell=work.cell, stage=Stage.SAMPLE)
         yield from self._sampled(company, None)
-        self._release(again)
+        self._release(work)
 
     def _prepared(
         self, group: Sequence[Work], company: list[list[Work]], alone: list[Work] | None
@@ -205,17 +205,16 @@ class CaseRun:
         """Whom somebody killed while others were sampled is measured once more, by itself; None where that worked."""
         if isinstance(end, CellEnds):
             return end
-        again = Work(cell=work.cell, participant=work.participant, problem=work.problem, spent=work.spent)
+        work.begin_again()
         try:
-            self._prepare(again)
-            while self._wants_more(again):
-                self._take_turn(again)
-            self._check_cell(again)
+            self._prepare(work)
+            while self._wants_more(work):
+                self._take_turn(work)
+            self._check_cell(work)
         except CellEnds as found:
             return found
         except KilledFromOutside as killed:
             return CellEnds(Status.CRASHED, str(killed))
-        vars(work).update(vars(again))
         return None
 
     def _ended(self, work: Work, end: CellEnds | None, alone: list[Work] | None) -> Iterator[tuple[Cell, Record]]:
@@ -319,7 +318,7 @@ class CaseRun:
         Raises:
             CellEnds: The cell ends here.
         """
-        process = self._crew.process(work.participant)
+        process = self._process(work, Stage.SAMPLE)
         work.variation = self._varied(work)
         budget_s = min(_TURN_S, max(0.0, self._measure.max_time_s - work.spent_s))
         limit_s = min(self._measure.timeout_s, max(_LEAST_LIMIT_S, _PATIENCE * (work.expected_s + _TURN_S)))
@@ -390,7 +389,7 @@ class CaseRun:
         Raises:
             CellEnds: That takes too long.
         """
-        process = self._crew.process(work.participant)
+        process = self._process(work, Stage.SAMPLE)
         if self._case.device_type != "cpu" or process.threads() == 1:  # that one sleeps until it is asked
             return
         deadline = time.monotonic() + _QUIET_LIMIT_S
@@ -448,8 +447,7 @@ class CaseRun:
 
     def _joules(self, work: Work) -> float | None:
         """The energy of a call: the participant calls without a pause while the judge reads the device's counter."""
-        process = self._crew.process(work.participant)
-        process.tell(KeepCalling(seconds=_ENERGY_S))
+        self._tell(work, KeepCalling(seconds=_ENERGY_S), Stage.MEASURE)
         counted = self._ask_judge_if_there(CountEnergy(), EnergyCounted)
         called = self._heard(work, Called, Stage.MEASURE, (self._measure.timeout_s, "timeout_s"))
         if counted is None or counted.joules is None:
@@ -473,14 +471,29 @@ class CaseRun:
             CellEnds: It failed, died, or did not answer in time.
             KilledFromOutside: Nothing is known of it.
         """
-        try:
-            self._crew.process(work.participant).tell(message, descriptors=descriptors)
-        except WorkerDied as death:
-            raise self._dead(work, stage, death) from None
+        self._tell(work, message, stage, descriptors=descriptors)
         return self._heard(work, expected, stage, limit or (self._measure.timeout_s, "timeout_s"))
 
+    def _process(self, work: Work, stage: Stage) -> ParticipantProcess:
+        """Its process.
+
+        Raises:
+            KilledFromOutside: It went with its starter.
+        """
+        try:
+            return self._crew.process(work.participant)
+        except WorkerDied as death:
+            raise self._dead(work, stage, death) from None
+
+    def _tell(self, work: Work, message: Message, stage: Stage, *, descriptors: Sequence[int] = ()) -> None:
+        process = self._process(work, stage)
+        try:
+            process.tell(message, descriptors=descriptors)
+        except WorkerDied as death:
+            raise self._dead(work, stage, death) from None
+
     def _heard(self, work: Work, expected: type[Reply], stage: Stage, limit: tuple[float, str]) -> Reply:
-        process, (limit_s, key) = self._crew.process(work.participant), limit
+        process, (limit_s, key) = self._process(work, stage), limit
         try:
             reply, _ = process.hear(timeout_s=limit_s, abandon=self._abandon)
         except DeadlinePassed:

@@ -82,6 +82,13 @@ class Work:
         """Memory that it holds between turns, and needs in one."""
         return self.known.profiled.held_bytes + self.known.profiled.peak_bytes if self.known else 0
 
+    def begin_again(self) -> None:
+        """Forget what was found; what it took stays counted, and the file stays open."""
+        anew = Work(
+            cell=self.cell, participant=self.participant, problem=self.problem, outputs=self.outputs, spent=self.spent
+        )
+        vars(self).update(vars(anew))
+
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
         """Add the time inside to a part of what the cell took."""

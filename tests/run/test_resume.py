@@ -152,9 +152,6 @@ def processes_of(parent: psutil.Process, role: str) -> list[psutil.Process]:
         [(Stage.PREPARE, "participant"), (Stage.SAMPLE, "participant"), (Stage.SAMPLE, "judge")],
         pytest.param(
             [(Stage.PREPARE, "starter"), (Stage.SAMPLE, "starter")],
-            marks=pytest.mark.xfail(
-                strict=True, raises=WorkerDied, reason="CaseRun._take_turn asks for a process outside of _ask"
-            ),
         ),
     ],
     ids=lambda kills: " ".join(dict.fromkeys(role for _, role in kills)),
@@ -238,7 +235,6 @@ def test_the_real_processes_killed_with_their_parent_leave_a_run_to_be_resumed(t
     assert statuses(out) == {"ok"}
 
 
-@pytest.mark.xfail(strict=True, reason="CaseRun._once_more: the file for outputs of the first attempt stays open")
 def test_a_cell_that_is_sampled_once_more_leaves_no_file_open(
     run_here: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
