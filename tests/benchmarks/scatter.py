@@ -14,8 +14,8 @@ Variants differ from ``steady 1`` in one thing each:
 
 ``/ half the turns`` is the same without the second half of every record: how much longer sampling would narrow it.
 ``sampling`` is what remains of a variant's spread if processes differed in nothing: the spread of the two halves of a
-record against each other, over two. On a machine that others use it is most of it, so the CPU time a call, which being
-descheduled does not lengthen, stands beside it.
+record against each other, over two. On a machine that others use it is all of it: with ``--cpu-clock`` participants
+read the CPU time of their thread instead of the time, so that being descheduled lengthens no sample.
 """
 
 from __future__ import annotations
@@ -60,6 +60,14 @@ from attnbench.backends.{name} import {kind}
 participant._COPIES = {copies}
 {more}
 """
+# Replacing a clock is what participants are watched for.
+CPU_CLOCK = """\
+import time
+from attnbench.worker import timing
+from attnbench.worker.integrity import Integrity
+Integrity.broken = lambda self: None
+timing._now_ns = time.thread_time_ns
+"""
 MORE = {
     "pinned": "os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})",
     "touched": "torch.ones(2**24)",  # as large as what the heap is extended by
@@ -89,10 +97,11 @@ class Variant:
         """Variants that differ in nothing before the fork share a starter."""
         return self.kind if self.kind in ("system", "huge", "unshuffled") else "steady"
 
-    def module(self, directory: Path, name: str) -> str:
+    def module(self, directory: Path, name: str, more: str) -> str:
         """Write a backend's module for it; its name."""
         found = f"{name}_{self.kind}_{self.copies}"
-        text = MODULE.format(name=name, kind=BACKENDS[name], copies=self.copies, more=MORE.get(self.kind, ""))
+        more += MORE.get(self.kind, "")
+        text = MODULE.format(name=name, kind=BACKENDS[name], copies=self.copies, more=more)
         (directory / f"{found}.py").write_text(text)
         return found
 
@@ -125,11 +134,11 @@ def surroundings(kind: str) -> Iterator[None]:
         libc.personality(before)
 
 
-def participants(directory: Path, variants: Sequence[Variant]) -> list[Participant]:
-    """Of every variant, every backend."""
+def participants(directory: Path, variants: Sequence[Variant], more: str) -> list[Participant]:
+    """Of every variant, every backend, with some more in its module."""
     return [
         Participant(
-            choice=BackendChoice(label=f"{name}, {one.name}", name=f"{one.module(directory, name)}:{kind}"),
+            choice=BackendChoice(label=f"{name}, {one.name}", name=f"{one.module(directory, name, more)}:{kind}"),
             interpreter=this_interpreter(),
             side=one.starter,
         )
@@ -304,6 +313,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.25, help="timed per cell and process")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), help="some of those above")
     parser.add_argument("--quick", action="store_true", help="four processes of three variants")
+    parser.add_argument("--cpu-clock", action="store_true", help="CPU time in the place of time")
     parser.add_argument("--cells", action="store_true", help="show every cell, too")
     arguments = parser.parse_args()
     processes: int = 4 if arguments.quick else arguments.processes
@@ -312,7 +322,8 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)  # where participants look for modules
-        company = participants(Path(directory), [Variant(name=name) for name in names])
+        more = CPU_CLOCK if arguments.cpu_clock else ""
+        company = participants(Path(directory), [Variant(name=name) for name in names], more)
         records = measured(company, processes, arguments.seconds)
     found = Found(records)
     print_table(found, names)

@@ -178,7 +178,10 @@ def test_switches_that_a_backend_sets_are_its_own(run: object, tmp_path: Path) -
 def test_a_thread_left_at_work_costs_its_own_cell(run: object) -> None:
     found = by_backend(run("naive", "faults:LeavesAThread", measure=QUICK.replace("0.01", "0.3")))  # type: ignore[operator]
     assert found["naive"] == ("ok", "")
-    assert found["LeavesAThread"] == ("error", "threads of it were still at work 0.3 s after its turn had ended")
+    # Where the thread is descheduled while it is looked for, the CPU time of the turns gives it away.
+    status, reason = found["LeavesAThread"]
+    assert status in ("error", "wrong_result")
+    assert "still at work 0.3 s after its turn had ended" in reason or "of CPU time in turns" in reason
 
 
 def test_what_another_backend_printed_is_not_in_a_reason(run: object) -> None:
