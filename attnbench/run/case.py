@@ -64,6 +64,8 @@ _PATIENCE, _LEAST_LIMIT_S = 20, 10.0
 """A turn may take this many times what it should, and at least this long: machines stall."""
 _CHECKED_SHARE = 1 / 16
 """Of all turns, besides one in every cell and round, are checked."""
+_FRESH_SHARE = 1 / 4
+"""Of all cells in later rounds try calls on new values."""
 _MOST_RETAKEN = 50
 _QUIET_S, _QUIET_LIMIT_S = 2e-4, 0.3
 """Threads of a parallel loop spin for a while before they sleep: some for a fifth of a second (KMP_BLOCKTIME)."""
@@ -268,6 +270,7 @@ class CaseRun:
         finally:
             os.close(inputs)
         known = self._setting.known.get((self._case.name, work.participant))
+        is_new = known is None
         with work.timed("check_s"):
             if known is None or self._measure.launch is Launch.GRAPH:
                 max_error = self._verify(work, first, Variation()).max_error
@@ -286,6 +289,8 @@ class CaseRun:
             warm = self._ask(work, asked_warm, WarmedUp, Stage.MEASURE)
             self._settled = True
         work.calls_per_sample, work.expected_s = max(1, warm.calls_per_sample), warm.expected_s
+        # One that remembers does so in every round: the first looks, and the others now and then.
+        work.tries_fresh = is_new or self._random.random() < _FRESH_SHARE
         work.drawn = self._random.randrange(max(1, math.ceil(self._measure.max_time_s / max(_TURN_S, warm.expected_s))))
 
     def _introduce(self, work: Work) -> None:
@@ -326,7 +331,7 @@ class CaseRun:
         cpu_s, began = process.cpu_s(), self._crew.now_s()
         number = len(work.turns)
         timed, afterwards = work.variation, []
-        for _ in range(FRESH_CALLS if fresh or number == work.drawn else 0):
+        for _ in range(FRESH_CALLS if fresh or (work.tries_fresh and number == work.drawn) else 0):
             work.variation = self._varied(work)
             afterwards.append(work.variation)
         asked = TakeTurn(variation=timed, budget_s=budget_s, afterwards=tuple(afterwards))
@@ -371,7 +376,7 @@ class CaseRun:
             CellEnds: It does.
         """
         known = len(work.turns)
-        while True:
+        while work.tries_fresh:
             fresh = [turn for turn in work.turns if turn.fresh_ms is not None]
             turn = min(fresh, key=excess_ms, default=None)
             if turn is not None and excess_ms(turn) <= 0:

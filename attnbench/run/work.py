@@ -66,6 +66,8 @@ class Work:
     resident_bytes: list[int] = field(default_factory=list)
     """After every turn."""
     checked: bool = False
+    tries_fresh: bool = True
+    """Whether a call on new values is tried."""
     drawn: int = 0
     """The turn that will be checked in any case."""
     retaken: int = 0

@@ -187,7 +187,6 @@ class _Participant:
             return Released()
         self._case.close()
         self._case = None
-        gc.unfreeze()
         gc.collect()
         if self._device.type == "cuda" and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
@@ -300,14 +299,12 @@ class _Case:
             raise _Refusal(Status.OOM, f"no room to overwrite the cache: {describe_error(error)}") from None
         self._sampler = sampler(self._timed, self._device, flush)
         self._sampler.warm_up(self._copies[0], settle=asked.settle)
-        gc.collect()
-        gc.freeze()  # what there is now stays: a collection between turns looks at what came since
         return WarmedUp(calls_per_sample=self._sampler.calls, expected_s=self._sampler.longest_s)
 
     def _take_turn(self, asked: TakeTurn) -> Turned:
         assert self._sampler is not None, "nothing was warmed up"
         began = _now()
-        gc.collect()
+        gc.collect(1)  # what came since the last turn; all of it would take as long as a turn
         self._shown = copy = (self._shown + 1) % len(self._copies)
         x = self._vary(copy, asked.variation)
         self._synchronize()
