@@ -105,7 +105,7 @@ def test_the_baseline_is_a_label_and_by_default_the_first(load: Load) -> None:
 def test_an_environment_lies_beside_the_suite_that_names_it(load: Load, tmp_path: Path) -> None:
     suite = load(ELSEWHERE)
     assert suite.path_of("../other") == str(tmp_path / "../other")
-    assert suite.path_of("/opt/python") == "/opt/python"
+    assert suite.path_of("/usr/bin/python") == "/usr/bin/python"
     assert suite.path_of("~/far/.venv") == str(Path("~/far/.venv").expanduser())
     assert suite.path_of("python3.12") == "python3.12", "a command, to be looked for"
     (tmp_path / "other").mkdir()
