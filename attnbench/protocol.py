@@ -409,6 +409,13 @@ Message = (
     | WarmedUp | TakeTurn | Turned | Show | KeepCalling | Called | Release | Released | Expect | Expected | Verify
     | Verdict | MeasureCeilings | CeilingsMeasured | Watch | Watching | Unwatch | Watched | CountEnergy | EnergyCounted
 )  # fmt: skip
+
+
+def unexpected(reply: Message) -> str:
+    """What to say of a reply that is not the one that was due."""
+    return reply.reason if isinstance(reply, Failed) else f"it answered {type(reply).__name__}"
+
+
 _KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Message)}
 
 

@@ -17,19 +17,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention
 
-from attnbench.backends.base import Attend, Backend
-from attnbench.problem import Bias, Problem
+from attnbench.backends.base import Attend
+from attnbench.problem import Problem
+from tests.faults import Faulty, right
 
 
-def right(qkv: Tensor) -> Tensor:
-    query, key, value = qkv.permute(2, 0, 3, 1, 4)
-    return scaled_dot_product_attention(query, key, value).transpose(1, 2)
-
-
-class Honest(Backend):
-    def unsupported(self, problem: Problem) -> list[str]:
-        return ["masks (allowed: none)"] if problem.masked or problem.bias is not Bias.NONE else []
-
+class Honest(Faulty):
     def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
         return self.make()
 

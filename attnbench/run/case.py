@@ -12,7 +12,7 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -47,6 +47,7 @@ from attnbench.protocol import (
     Watched,
     Watching,
     memory_file,
+    unexpected,
 )
 from attnbench.record import Case, Ceilings, Launch, Record, Spent, Status
 from attnbench.run.checks import FEWEST_FRESH, FRESH_CALLS, check_claims, check_leak, check_turn, excess_ms
@@ -161,7 +162,7 @@ class CaseRun:
         for work in group:
             yield Entered(cell=work.cell, stage=Stage.PREPARE)
             try:
-                self._twice(work, self._prepare)
+                self._prepare_at_last(work)
                 ready.append(work)
             except CellEnds as end:
                 yield from self._ended(work, end, alone)
@@ -232,17 +233,17 @@ class CaseRun:
             return
         yield work.cell, replace(self._unmeasured(work), status=end.status, reason=clean(end.reason) or end.status)
 
-    def _twice(self, work: Work, do: Callable[[Work], None]) -> None:
-        """Do something, and once more where somebody killed the process meanwhile.
+    def _prepare_at_last(self, work: Work) -> None:
+        """Prepare, and once more where somebody killed the process meanwhile.
 
         Raises:
             CellEnds: The cell ends here.
         """
         try:
-            do(work)
+            self._prepare(work)
         except KilledFromOutside:
             try:
-                do(work)
+                self._prepare(work)
             except KilledFromOutside as killed:
                 raise CellEnds(Status.CRASHED, str(killed)) from None
 
@@ -318,7 +319,7 @@ class CaseRun:
 
         Args:
             work: The cell.
-            fresh: Whether to see how long a call takes on new values; that is seen once in any case.
+            fresh: Whether to see how long a call takes on new values, besides the turn that was drawn for it.
 
         Raises:
             CellEnds: The cell ends here.
@@ -523,30 +524,26 @@ class CaseRun:
     def _ask_judge(
         self, message: Message, expected: type[Reply], *, descriptors: Sequence[int] = ()
     ) -> tuple[Reply, list[int]]:
-        """Ask the judge, and another one where the first died.
+        """Ask the judge.
 
         Raises:
-            CellEnds: Neither knows: no backend is to blame.
+            CellEnds: It does not know: no backend is to blame.
             WorkerError: None starts.
         """
-        died = ""
-        for _ in range(2):
-            try:
-                reply, found = self._crew.judge.ask(
-                    message, timeout_s=self._measure.prepare_timeout_s, abandon=self._abandon, descriptors=descriptors
-                )
-            except (WorkerDied, DeadlinePassed) as error:
-                died = str(error) or f"the judge took longer than {self._measure.prepare_timeout_s:g} s"
-                out_of_memory = isinstance(error, WorkerDied) and error.out_of_memory
-                self._crew.end_judge()
-                self._crew.describe(self._case.device)
-                continue
-            if isinstance(reply, expected):
-                return reply, found
-            said = reply.reason if isinstance(reply, Failed) else f"the judge answered {type(reply).__name__}"
-            status = reply.status if isinstance(reply, Failed) else Status.ERROR
-            raise CellEnds(status, said, spoils=False)
-        raise CellEnds(Status.OOM if out_of_memory else Status.ERROR, died, spoils=False)
+        limit_s = self._measure.prepare_timeout_s
+        try:
+            reply, found = self._crew.ask_judge(
+                message, device=self._case.device, timeout_s=limit_s, descriptors=descriptors
+            )
+        except DeadlinePassed:
+            raise CellEnds(Status.ERROR, f"the judge took longer than {limit_s:g} s", spoils=False) from None
+        except WorkerDied as death:
+            status = Status.OOM if death.out_of_memory else Status.ERROR
+            raise CellEnds(status, str(death), spoils=False) from None
+        if isinstance(reply, expected):
+            return reply, found
+        status = reply.status if isinstance(reply, Failed) else Status.ERROR
+        raise CellEnds(status, unexpected(reply), spoils=False)
 
     def _ask_judge_if_there(self, message: Message, expected: type[Reply]) -> Reply | None:
         """Ask the judge what can be done without."""

@@ -55,7 +55,7 @@ def check_claims(work: Work, threads: int) -> None:
         what = f"it took {work.cpu_s:.3g} s of CPU time in turns of which it claims {claimed_s:.3g} s"
         raise CellEnds(
             Status.WRONG_RESULT,
-            f"{what}: more than {threads} can (measure.threads), or its clock is slow",
+            f"{what}: more than measure.threads allows ({threads}), or its clock is slow",
         )
 
 

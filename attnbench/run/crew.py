@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from attnbench.errors import RefusedError, WorkerError
 from attnbench.problem import Problem
-from attnbench.protocol import Describe, Described, Explain, Explained, Failed, Introduce, Introduced, Message, Refused
+from attnbench.protocol import (
+    Describe,
+    Described,
+    Explain,
+    Explained,
+    Introduce,
+    Introduced,
+    Message,
+    Refused,
+    unexpected,
+)
 from attnbench.record import BackendChoice, Measure
 from attnbench.run.interpreter import Interpreter, this_interpreter
 from attnbench.run.processes import (
@@ -27,7 +38,6 @@ _ASKED_AT_ONCE = 200
 """Problems."""
 _AUTOGRAD = ("torch.fx.experimental.symbolic_shapes",)
 """What the first gradient imports: half a second, once in a starter instead of once in every participant."""
-Reply = TypeVar("Reply", bound=Message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +128,33 @@ class Crew:
                 self.starting_s += time.monotonic() - began
         raise AssertionError
 
+    def ask_judge(
+        self, message: Message, *, device: str, timeout_s: float, descriptors: Sequence[int] = ()
+    ) -> tuple[Message, list[int]]:
+        """Ask the judge, and another one where the first died.
+
+        Args:
+            message: The question.
+            device: What another judge shall look at.
+            timeout_s: How long to wait.
+            descriptors: What goes with it.
+
+        Raises:
+            WorkerDied: Both died, the second one so.
+            DeadlinePassed: The second one did not answer in time.
+            WorkerError: None starts.
+            Abandoned: ``abandon`` said so.
+        """
+        for left in (1, 0):
+            try:
+                return self.judge.ask(message, timeout_s=timeout_s, abandon=self._abandon, descriptors=descriptors)
+            except (WorkerDied, DeadlinePassed):
+                self.end_judge()
+                self.describe(device)
+                if not left:
+                    raise
+        raise AssertionError
+
     def describe_environment(self, participant: Participant, device: str) -> Described:
         """Ask a process of a participant's environment what that is.
 
@@ -126,7 +163,10 @@ class Crew:
             WorkerError: Nothing starts there.
             Abandoned: ``abandon`` said so.
         """
-        process = self._starter(participant).fork(abandon=self._abandon)
+        try:
+            process = self._starter(participant).fork(abandon=self._abandon)
+        except OSError as error:
+            raise WorkerError(f"{participant.interpreter.executable} cannot be run: {error.strerror}") from None
         try:
             return _described(process, device, self._measure, self._abandon)
         except (WorkerDied, DeadlinePassed) as error:
@@ -135,14 +175,23 @@ class Crew:
             process.close()
 
     def begin_round(self, participants: Sequence[Participant] = ()) -> None:
-        """End all participants and their starters, and start the starters of a new round, all at once.
-
-        Raises:
-            OSError: An interpreter cannot be executed.
-        """
+        """End all participants and their starters, and start the starters of a new round, all at once."""
         self.end_participants()
         for participant in participants:
-            self._starter(participant)
+            with contextlib.suppress(OSError):  # told when a participant is wanted from it
+                self._starter(participant)
+
+    def wait_until_ready(self) -> None:
+        """Wait until every starter has imported torch: meanwhile nothing can be measured.
+
+        Raises:
+            Abandoned: ``abandon`` said so.
+        """
+        began = time.monotonic()
+        for starter in self._starters.values():
+            with contextlib.suppress(WorkerError):  # told when a participant is wanted from it
+                starter.wait_until_ready(abandon=self._abandon)
+        self.starting_s += time.monotonic() - began
 
     def introduce(self, participant: Participant, device: str) -> Introduced:
         """Start a participant's process and let it load its backend. What keeps it from that is told, not raised.
@@ -176,9 +225,7 @@ class Crew:
             return Introduced(unavailable=f"it did not answer within {START_TIMEOUT_S:g} s")
         if isinstance(reply, Introduced):
             return reply
-        return Introduced(
-            unavailable=reply.reason if isinstance(reply, Failed) else f"it answered {type(reply).__name__}"
-        )
+        return Introduced(unavailable=unexpected(reply))
 
     def explain(self, participant: Participant, problems: Sequence[Problem]) -> tuple[str, ...]:
         """Why an introduced participant cannot compute each problem; empty where it can.
@@ -194,8 +241,7 @@ class Crew:
                 if isinstance(reply, Explained) and len(reply.reasons) == len(some):
                     reasons += reply.reasons
                 else:
-                    said = reply.reason if isinstance(reply, Failed) else f"it answered {type(reply).__name__}"
-                    return (said,) * len(problems)
+                    return (unexpected(reply),) * len(problems)
         except (WorkerDied, DeadlinePassed) as error:
             self.end(participant)
             return (f"while it was asked, {str(error) or 'it did not answer in time'}",) * len(problems)
@@ -285,6 +331,5 @@ def _described(asked: Asked, device: str, measure: Measure, abandon: Callable[[]
     if isinstance(reply, Refused):
         raise RefusedError(reply.message, reply.key)
     if not isinstance(reply, Described):
-        said = reply.reason if isinstance(reply, Failed) else f"it answered {type(reply).__name__}"
-        raise WorkerError(f"asked to describe itself, {said}")
+        raise WorkerError(f"asked to describe itself, {unexpected(reply)}")
     return reply

@@ -15,7 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, final
+from typing import IO, TypeVar, final
 
 from attnbench.errors import WorkerError
 from attnbench.protocol import (
@@ -36,6 +36,7 @@ from attnbench.run.interpreter import Interpreter
 from attnbench.worker import reaper
 from attnbench.worker.boot import command
 
+Read = TypeVar("Read")
 START_TIMEOUT_S = 300.0
 """Importing torch, and then a backend's package; a cold disk is slow."""
 _POLL_S = 0.1
@@ -139,10 +140,7 @@ class Peer(ABC):
         """
         began = last = time.monotonic()
         while True:
-            try:
-                found = self.channel.take()
-            except GarbledError as error:
-                raise WorkerDied(f"it wrote on the line to attnbench what is no message ({error})") from None
+            found = self._read(self.channel.take)
             if found is not None:
                 return self._checked(*found)
             if abandon():
@@ -158,7 +156,9 @@ class Peer(ABC):
 
     def _checked(self, reply: Message, number: int, descriptors: list[int]) -> tuple[Message, list[int]]:
         if number != self._number:
-            raise WorkerDied(f"it wrote on the line to attnbench a {type(reply).__name__} that nobody asked for")
+            raise WorkerDied(
+                f"it wrote an answer on the line to attnbench ({type(reply).__name__}) that nobody asked for"
+            )
         return reply, descriptors
 
     def _forget_stops(self) -> None:
@@ -168,14 +168,14 @@ class Peer(ABC):
         if took_s > wait_s + _GAP_S:
             self.stopped_s += took_s
 
-    def _fetch(self) -> None:
+    def _read(self, how: Callable[[], Read]) -> Read:
         """Read what has come.
 
         Raises:
-            WorkerDied: Nothing will.
+            WorkerDied: Nothing will, or it is no message.
         """
         try:
-            self.channel.fetch()
+            return how()
         except ClosedError:
             raise self.death() from None
         except GarbledError as error:
@@ -269,11 +269,6 @@ class Worker(Peer):
                 start_new_session=True,
             )  # fmt: skip
 
-    @property
-    def pid(self) -> int:
-        """Of its reaper."""
-        return self._process.pid
-
     def close(self) -> None:
         """End it and everything it started; safe to call twice."""
         self.channel.close()
@@ -284,7 +279,7 @@ class Worker(Peer):
 
     def _wait(self, wait_s: float) -> bool:
         if select.select([self.channel], [], [], wait_s)[0]:
-            self._fetch()
+            self._read(self.channel.fetch)
             return True
         if self._process.poll() is not None:
             raise self.death()
@@ -478,7 +473,7 @@ class ParticipantProcess(Peer):
             except WorkerError as error:
                 raise WorkerDied(f"its starter is gone: {error}", killed=True) from None
         if self.channel in ready:
-            self._fetch()
+            self._read(self.channel.fetch)
             return True
         if self.code is not None:
             raise self.death()

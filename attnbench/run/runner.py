@@ -12,7 +12,7 @@ from attnbench.backends import registry
 from attnbench.errors import BusyError, NotComparableError, SuiteError, WorkerError
 from attnbench.journal import JOURNAL, Journal
 from attnbench.pairing import ATTEMPTS, BASE, Pairing
-from attnbench.protocol import Described, Introduced
+from attnbench.protocol import Introduced
 from attnbench.record import Environment, unlike
 from attnbench.run import pairs as two
 from attnbench.run import resume as resuming
@@ -204,23 +204,13 @@ def _opened(sides: Mapping[str, Side], *, holder: str, wait: bool) -> Iterator[_
                 stack.enter_context(
                     device_lock(described.device_id, holder=holder, wait=True, abandon=lambda: interruption.requested)
                 )
-            environments, introduced = _introduced(crew, sides, described)
+            environments = described_sides(crew, sides, described)
+            introduced: dict[Participant, Introduced] = {}
+            for side in sides.values():
+                introduced |= introduce(crew, side, described.environment.device)
         except Abandoned:
             raise WorkerError("interrupted before anything was measured") from None
         yield _Opened(crew=crew, interruption=interruption, environments=environments, introduced=introduced)
-
-
-def _introduced(
-    crew: Crew, sides: Mapping[str, Side], described: Described
-) -> tuple[dict[str, Environment], dict[Participant, Introduced]]:
-    environments, own = described_sides(crew, sides, described)
-    introduced: dict[Participant, Introduced] = {}
-    for side in sides.values():
-        for participant, found in own.items():
-            if isinstance(found, str):
-                side.missing.setdefault(participant.label, found)
-        introduced |= introduce(crew, side, described.environment.device)
-    return environments, introduced
 
 
 def open_crew(suite: Suite, interruption: Interruption) -> Crew:

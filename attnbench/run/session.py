@@ -10,7 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -169,26 +169,22 @@ def introduce(crew: Crew, side: Side, device: str) -> dict[Participant, Introduc
     return found
 
 
-def described_sides(
-    crew: Crew, sides: Mapping[str, Side], judge: Described
-) -> tuple[dict[str, Environment], dict[Participant, Described | str]]:
+def described_sides(crew: Crew, sides: Mapping[str, Side], judge: Described) -> dict[str, Environment]:
     """The environment of every side, with those of participants that have one of their own.
 
-    Returns:
-        By side; and by participant, what its own environment is, or why it cannot be used.
+    Of participants whose environment cannot be used, their side is told why.
 
     Raises:
         SuiteError: A side has no such device.
         WorkerError: Nothing starts in one of them.
     """
-    environments, own = {}, dict[Participant, Described | str]()
-    device = judge.environment.device
+    environments = {}
     for name, side in sides.items():
         environment = judge.environment
-        mine = Participant(choice=side.participants[0].choice, interpreter=side.interpreter, side=name)
         if side.interpreter != this_interpreter():
+            mine = Participant(choice=side.participants[0].choice, interpreter=side.interpreter, side=name)
             try:
-                theirs = crew.describe_environment(mine, device).environment
+                theirs = crew.describe_environment(mine, judge.environment.device).environment
             except RefusedError as error:
                 where = side.suite.where(*error.key)
                 raise SuiteError(f"{where}: in the {name} environment ({side.named}), {error}") from None
@@ -198,23 +194,22 @@ def described_sides(
             environment = replace(theirs, driver=judge.environment.driver, clocks=judge.environment.clocks)
         if side.interpreter.path is not None:
             environment = replace(environment, commit=commit_of(side.interpreter.path))
-        labels = {}
-        for participant in side.participants:
-            if participant.choice.python is None:
-                continue
-            labels[participant.label] = f"{participant.choice.name} missing"
-            if participant.label in side.missing:
-                continue
-            try:
-                own[participant] = found = crew.describe_environment(participant, device)
-            except (RefusedError, WorkerError) as error:
-                own[participant] = f"python {participant.choice.python}: {error}"
-                continue
-            labels[participant.label] = (
-                f"{participant.choice.name} torch {found.environment.torch} python {found.environment.python}"
-            )
-        environments[name] = replace(environment, participants=labels)
-    return environments, own
+        own = {one.label: _versions(crew, side, one, judge) for one in side.participants if one.choice.python}
+        environments[name] = replace(environment, participants=own)
+    return environments
+
+
+def _versions(crew: Crew, side: Side, participant: Participant, judge: Described) -> str:
+    """Backend and versions of a participant's own environment; where it cannot be used, its side is told."""
+    name = participant.choice.name
+    if participant.label not in side.missing:
+        try:
+            found = crew.describe_environment(participant, judge.environment.device).environment
+        except (RefusedError, WorkerError) as error:
+            side.missing[participant.label] = f"python {participant.choice.python}: {error}"
+        else:
+            return f"{name} torch {found.torch} python {found.python}"
+    return f"{name} missing"
 
 
 class Session:
@@ -379,6 +374,7 @@ class Session:
             return
         if self._round >= 0:
             self._crew.begin_round(list(self._usable()))
+            self._crew.wait_until_ready()
         self._round = number
         self._ceilings.clear()
 
@@ -411,13 +407,11 @@ class Session:
         if dtype not in self._ceilings:
             asked = MeasureCeilings(dtype=dtype, cache_bytes=self._setting.environment.cache_bytes)
             timeout_s = self._setting.measure.prepare_timeout_s
-            try:
-                reply, _ = self._crew.judge.ask(asked, timeout_s=timeout_s, abandon=self._setting.abandon)
-                self._ceilings[dtype] = reply.ceilings if isinstance(reply, CeilingsMeasured) else None
-            except (WorkerDied, DeadlinePassed):
-                self._crew.end_judge()
-                self._crew.describe(case.device)
-                self._ceilings[dtype] = None
+            found = None
+            with suppress(WorkerDied, DeadlinePassed):  # twice; a run without them is a run all the same
+                reply, _ = self._crew.ask_judge(asked, device=case.device, timeout_s=timeout_s)
+                found = reply.ceilings if isinstance(reply, CeilingsMeasured) else None
+            self._ceilings[dtype] = found
         return self._ceilings[dtype]
 
     def _unavailable(self, cell: Cell, reason: str) -> Record:
