@@ -18,7 +18,7 @@ _MEANING = {
     Flag.UNSTABLE: "blocks (of one block: samples) differ so much that the value is known to no better than 10 %",
     Flag.LAUNCH_BOUND: "launching takes longer than running; batch more, or use CUDA graphs (measure.launch: graph)",
     Flag.THROTTLED: "the device lowered its clocks, or a quota stopped the process (attnbench doctor)",
-    Flag.CONTENDED: "other programs, machines or threads that a backend left used the device, too (attnbench doctor)",
+    Flag.CONTENDED: "other programs or machines used the device, too (attnbench doctor)",
     Flag.FEW_SAMPLES: "fewer than 20 samples, or less than 100 ms of them, in a block (raise measure.max_time_s)",
 }
 
