@@ -268,10 +268,7 @@ def test_spelling_a_number_changes_it_by_less_than_its_uncertainty(value: float,
 
 def test_flags_are_explained_below_the_table(stored: Path) -> None:
     text = " ".join(terminal.render(sheet(read_run(stored)), width=200).split())
-    assert (
-        'contended, sdpa_5d, in "stage 1": other programs or machines used the device'
-        in text
-    )
+    assert 'contended, sdpa_5d, in "stage 1": other programs or machines used the device' in text
     assert 'throttled, swin, in "stage 1 shifted [layer]": the device lowered its clocks' in text
 
 
