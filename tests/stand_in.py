@@ -236,7 +236,7 @@ class StandInCrew(Crew):
     def describe_environment(self, participant: Participant, device: str) -> Described:
         return described(participant.interpreter.path)
 
-    def begin_round(self, participants: Sequence[Participant] = ()) -> None:
+    def begin_round(self, participants: Sequence[Participant] = (), *, rounds: int = 1) -> None:
         self._participants.clear()
 
     def _fork(self, participant: Participant) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import is_dataclass
 from types import NoneType, UnionType
-from typing import Any, cast, get_args, get_origin
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -55,7 +55,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         found = st.builds(problem, batch=st.integers(1, 2**40), height=st.integers(7, 99), **fields)
     elif is_dataclass(origin):
         found = st.builds(
-            cast("type", origin), **{name: values(one) for name, one in protocol._hints(cast("type", origin)).items()}
+            cast("type", origin), **{name: values(one) for name, one in get_type_hints(cast("type", origin)).items()}
         )
     elif origin is float:
         found = st.floats(allow_nan=False, allow_infinity=False) | st.just(math.inf)
@@ -152,7 +152,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 @given(data=st.data())
 @settings(max_examples=20, deadline=None)
 def test_no_field_of_any_message_holds_what_it_should_not(kind: type, data: st.DataObject) -> None:
-    fields = {name: data.draw(JSON) for name in protocol._hints(kind)}
+    fields = {name: data.draw(JSON) for name in get_type_hints(kind)}
     try:
         message, *_ = decode(
             json.dumps({"kind": kind.__name__, "number": 0, "descriptors": 0, "message": fields}).encode()

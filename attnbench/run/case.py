@@ -50,7 +50,7 @@ from attnbench.protocol import (
     unexpected,
 )
 from attnbench.record import Case, Ceilings, Launch, Record, Spent, Status
-from attnbench.run.checks import FEWEST_FRESH, FRESH_CALLS, check_claims, check_leak, check_turn, excess_ms
+from attnbench.run.checks import FEWEST_FRESH, check_claims, check_leak, check_turn, excess_ms
 from attnbench.run.crew import Participant
 from attnbench.run.events import Cell, Entered, Stage
 from attnbench.run.processes import DeadlinePassed, ParticipantProcess, WorkerDied
@@ -331,11 +331,10 @@ class CaseRun:
         key = f"{_PATIENCE} x what it took before, {_LEAST_LIMIT_S:g} s at least, timeout_s at most"
         cpu_s, began = process.cpu_s(), self._crew.now_s()
         number = len(work.turns)
-        timed, afterwards = work.variation, []
-        for _ in range(FRESH_CALLS if fresh or (work.tries_fresh and number == work.drawn) else 0):
-            work.variation = self._varied(work)
-            afterwards.append(work.variation)
-        asked = TakeTurn(variation=timed, budget_s=budget_s, afterwards=tuple(afterwards))
+        timed, afterwards = work.variation, None
+        if fresh or (work.tries_fresh and number == work.drawn):
+            afterwards = work.variation = self._varied(work)
+        asked = TakeTurn(variation=timed, budget_s=budget_s, afterwards=afterwards)
         if self._measure.launch is Launch.GRAPH:
             timed = work.variation  # a graph writes to the same memory every time
         turned = self._ask(work, asked, Turned, Stage.SAMPLE, limit=(limit_s, key))

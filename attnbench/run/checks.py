@@ -14,8 +14,8 @@ _CLOCK_SHARE, _CLOCK_S = 1e-3, 1e-3
 """How much more than it took a turn may claim: nothing, but for rounding."""
 _CPU_SHARE, _CPU_TURN_S = 0.03, 1e-3
 """How much more CPU time than it claims a cell may take: handing over."""
-_FRESH_SHARE, _FRESH_MS, FRESH_CALLS, FEWEST_FRESH = 2.0, 0.1, 3, 8
-"""How much longer than a repeated call one on new values may take: the shortest of so many, in as many turns."""
+_FRESH_SHARE, _FRESH_MS, FEWEST_FRESH = 2.0, 0.1, 20
+"""How much longer than a repeated call one on new values may take: the shortest of one in each of so many turns."""
 _LATE_SHARE, _LATE_S = 0.05, 1e-3
 _LEAST_LEAK_BYTES, _LEAK_SHARE = 2**25, 0.5
 """Memory that a participant may come to hold while it is sampled; of its output with every call."""

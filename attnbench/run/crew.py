@@ -34,6 +34,8 @@ from attnbench.run.processes import (
 
 _STARTS = 3
 """Attempts to start a process before it is given up: the system may have killed the first one by chance."""
+_AT_ONCE = 3
+"""Rounds whose starters import torch at the same time, on as many cores as there are, while nothing is measured."""
 _ASKED_AT_ONCE = 200
 """Problems."""
 _AUTOGRAD = ("torch.fx.experimental.symbolic_shapes",)
@@ -85,6 +87,8 @@ class Crew:
         self._abandon = abandon
         self._judge: Worker | None = None
         self._starters: dict[tuple[str, Interpreter], Starter] = {}
+        self._later: list[dict[tuple[str, Interpreter], Starter]] = []
+        """Those of the next rounds."""
         self._participants: dict[Participant, ParticipantProcess] = {}
         self._broken: dict[tuple[str, Interpreter], str] = {}
         """Why nothing starts in an environment."""
@@ -174,12 +178,24 @@ class Crew:
         finally:
             process.close()
 
-    def begin_round(self, participants: Sequence[Participant] = ()) -> None:
-        """End all participants and their starters, and start the starters of a new round, all at once."""
-        self.end_participants()
-        for participant in participants:
+    def begin_round(self, participants: Sequence[Participant] = (), *, rounds: int = 1) -> None:
+        """End all participants and their starters, and see that there are those of a new round.
+
+        Args:
+            participants: Who will be at work.
+            rounds: How many there are to come: starters of some of them are started together.
+        """
+        self._end_starters()
+        if not self._later:
+            self._later = [self._started(participants) for _ in range(min(rounds, _AT_ONCE))]
+        self._starters = self._later.pop(0)
+
+    def _started(self, participants: Sequence[Participant]) -> dict[tuple[str, Interpreter], Starter]:
+        starters: dict[tuple[str, Interpreter], Starter] = {}
+        for key in dict.fromkeys(_place(participant) for participant in participants):
             with contextlib.suppress(OSError):  # told when a participant is wanted from it
-                self._starter(participant)
+                starters[key] = self._start(key)
+        return starters
 
     def wait_until_ready(self) -> None:
         """Wait until every starter has imported torch: meanwhile nothing can be measured.
@@ -188,7 +204,7 @@ class Crew:
             Abandoned: ``abandon`` said so.
         """
         began = time.monotonic()
-        for starter in self._starters.values():
+        for starter in [starter for starters in (self._starters, *self._later) for starter in starters.values()]:
             with contextlib.suppress(WorkerError):  # told when a participant is wanted from it
                 starter.wait_until_ready(abandon=self._abandon)
         self.starting_s += time.monotonic() - began
@@ -272,8 +288,8 @@ class Crew:
         for other in [other for other in self._participants if other != participant]:
             self.end(other)
 
-    def end_participants(self) -> None:
-        """End every participant and every starter."""
+    def _end_starters(self) -> None:
+        """End every participant and the starters of the round."""
         self._participants.clear()
         while self._starters:
             self._starters.popitem()[1].close()
@@ -286,26 +302,34 @@ class Crew:
 
     def close(self) -> None:
         """End everything."""
-        self.end_participants()
+        self._end_starters()
+        while self._later:
+            self._starters = self._later.pop()
+            self._end_starters()
         self.end_judge()
 
     def _starter(self, participant: Participant) -> Starter:
-        # Two sides in one environment have a starter each: forks of one share an address layout.
-        key = (participant.side, participant.interpreter)
+        key = _place(participant)
         if key not in self._starters:
-            self._starters[key] = Starter(
-                interpreter=participant.interpreter, threads=self._measure.threads, allocator=self._measure.allocator
-            )
+            self._starters[key] = self._start(key)
         return self._starters[key]
+
+    def _start(self, key: tuple[str, Interpreter]) -> Starter:
+        return Starter(
+            interpreter=key[1],
+            threads=self._measure.threads,
+            allocator=self._measure.allocator,
+            modules=self._modules,
+        )
 
     def _fork(self, participant: Participant) -> ParticipantProcess:
         self.end(participant)
-        key = (participant.side, participant.interpreter)
+        key = _place(participant)
         if key in self._broken:
             raise WorkerError(self._broken[key])
         for left in reversed(range(_STARTS)):
             try:
-                process = self._starter(participant).fork(modules=self._modules, abandon=self._abandon)
+                process = self._starter(participant).fork(abandon=self._abandon)
                 break
             except (WorkerError, OSError) as error:
                 self._end_starter(participant)
@@ -317,13 +341,18 @@ class Crew:
 
     def _end_starter(self, participant: Participant) -> None:
         """End a starter that cannot be relied on, and all its participants with it."""
-        starter = self._starters.pop((participant.side, participant.interpreter), None)
+        starter = self._starters.pop(_place(participant), None)
         if starter is None:
             return
         for other in list(self._participants):
-            if (other.side, other.interpreter) == (participant.side, participant.interpreter):
+            if _place(other) == _place(participant):
                 del self._participants[other]
         starter.close()
+
+
+def _place(participant: Participant) -> tuple[str, Interpreter]:
+    """Whose forks it is among: two sides in one environment have a starter each, since forks share a layout."""
+    return participant.side, participant.interpreter
 
 
 def _described(asked: Asked, device: str, measure: Measure, abandon: Callable[[], bool]) -> Described:

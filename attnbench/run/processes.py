@@ -19,6 +19,7 @@ from typing import IO, TypeVar, final
 
 from attnbench.errors import WorkerError
 from attnbench.protocol import (
+    Begin,
     Channel,
     ClosedError,
     Continued,
@@ -299,11 +300,16 @@ class Starter:
         interpreter: The environment.
         threads: CPU threads of every participant.
         allocator: How the C library keeps freed memory.
+        modules: What every participant will need of torch.
     """
 
-    def __init__(self, *, interpreter: Interpreter, threads: int, allocator: Allocator) -> None:
+    def __init__(
+        self, *, interpreter: Interpreter, threads: int, allocator: Allocator, modules: tuple[str, ...] = ()
+    ) -> None:
         self.worker = Worker("starter", interpreter=interpreter, threads=threads, allocator=allocator)
         self.channel = self.worker.channel
+        with contextlib.suppress(ClosedError):  # told when a participant is wanted from it
+            self.channel.send(Begin(modules=modules))
         self.participants: dict[int, ParticipantProcess] = {}
         self._forked: dict[int, int] = {}
         self._ready = False
@@ -318,11 +324,10 @@ class Starter:
         """
         self.wait(lambda: self._ready, abandon)
 
-    def fork(self, *, modules: tuple[str, ...] = (), abandon: Callable[[], bool] = lambda: False) -> ParticipantProcess:
+    def fork(self, *, abandon: Callable[[], bool] = lambda: False) -> ParticipantProcess:
         """Start a participant.
 
         Args:
-            modules: What it will need of torch.
             abandon: Asked a few times a second whether to give up.
 
         Raises:
@@ -337,8 +342,7 @@ class Starter:
         output = _Output()
         try:
             with theirs:
-                asked = Fork(number=number, modules=modules)
-                self.channel.send(asked, descriptors=(theirs.fileno(), output.file.fileno()))
+                self.channel.send(Fork(number=number), descriptors=(theirs.fileno(), output.file.fileno()))
             self.wait(lambda: number in self._forked, abandon)
         except BaseException as error:
             ours.close()

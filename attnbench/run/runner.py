@@ -193,7 +193,7 @@ def _opened(sides: Mapping[str, Side], *, holder: str, wait: bool) -> Iterator[_
         try:
             # They import torch at once, while the judge does.
             everybody = [one for side in sides.values() for one in side.participants if one.label not in side.missing]
-            crew.begin_round(everybody)
+            crew.begin_round(everybody, rounds=first.measure.blocks)
             described = describe_suite(crew, first)
             try:
                 stack.enter_context(device_lock(described.device_id, holder=holder))

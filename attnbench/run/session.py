@@ -322,7 +322,7 @@ class Session:
         cells = {number: self._cells(number, only) for number in rounds}
         flat = [cell for groups in cells.values() for group in groups for cell in group]
         yield Planned(cells=flat, directory=self.directory)
-        for number in rounds:
+        for index, number in enumerate(rounds):
             for group in cells[number]:
                 wanted = []
                 for cell in group:
@@ -336,7 +336,7 @@ class Session:
                     self._cut_short()
                     return
                 try:
-                    self._begin_round(number)
+                    self._begin_round(number, left=len(rounds) - index)
                     yield from self._measure(wanted)
                 except Abandoned:
                     self._cut_short()
@@ -368,13 +368,13 @@ class Session:
         tracks = self._tracks.values() if cell.round > 0 else [self._tracks[cell.side]]
         return any(cell.position in track.progress.failed for track in tracks)
 
-    def _begin_round(self, number: int) -> None:
+    def _begin_round(self, number: int, *, left: int) -> None:
         """Fresh processes for everybody; what introduced itself a moment ago is fresh."""
         if number == self._round:
             return
         if self._round >= 0:
-            self._crew.begin_round(list(self._usable()))
-            self._crew.wait_until_ready()
+            self._crew.begin_round(list(self._usable()), rounds=left)
+        self._crew.wait_until_ready()
         self._round = number
         self._ceilings.clear()
 

@@ -12,7 +12,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -60,11 +60,6 @@ from attnbench.worker.reference import Inputs
 from attnbench.worker.timing import NotCapturable, Sampler, captured, flush_buffer, sampler
 from attnbench.worker.variation import vary_input, vary_rest
 
-_COPIES = 4
-_COPIED_BYTES = 2**26
-"""Inputs are kept in so many places, each with another alignment, as far as they are no larger together."""
-_STRIDE = 64 * 17
-"""How far apart the alignments are: an odd number of cache lines."""
 _PLAIN = Variation()
 _BATCH_S = 0.01
 _now = time.monotonic
@@ -220,25 +215,12 @@ class _Case:
             output_gradient=self._plain["output_gradient"].to(device),
         )
         self._call = Call(backend, asked.problem, given)
-        self._copies = [self._call.input(x) for x in self._copied(given.x)]
-        # A change is applied to what the last one left; what is not the input is there once.
-        self._varied = [_PLAIN] * len(self._copies)
-        self._rest_varied = _PLAIN
-        self._rest = self._call.rest(self._copies[0])
-        self._shown = 0
-        """The copy that was used last."""
+        self._input = self._call.input(given.x.clone())
+        self._rest = self._call.rest(self._input)
+        self._varied = _PLAIN
+        """How they are now: a change is applied to what the last one left."""
         self._timed: Callable[[Tensor], Any] = self._call
         self._sampler: Sampler | None = None
-
-    def _copied(self, x: Tensor) -> Iterator[Tensor]:
-        """The input in several places. On a GPU, and in a graph, one is enough: there addresses decide little."""
-        size = x.numel() * x.element_size()
-        several = self._device.type == "cpu" and self._launch is Launch.EAGER
-        copies = max(1, min(_COPIES, _COPIED_BYTES // max(size, 1))) if several else 1
-        for number in range(copies):
-            room = torch.empty(size + copies * _STRIDE, dtype=torch.uint8, device=self._device)
-            place = room[number * _STRIDE : number * _STRIDE + size].view(x.dtype).view(x.shape)
-            yield place.copy_(x)
 
     def close(self) -> None:
         """Let go of the file for outputs."""
@@ -265,30 +247,30 @@ class _Case:
     def first(self) -> Outcome:
         """The outcome of the first call: whatever compiles, compiles here."""
         with torch.inference_mode(self._forward):
-            self._first = self._outcome(self._copies[0])
+            self._first = self._outcome()
         return self._told(self._first)
 
-    def _outcome(self, x: Tensor) -> dict[str, Tensor]:
-        found = self._call.outcome(x).tensors
+    def _outcome(self) -> dict[str, Tensor]:
+        found = self._call.outcome(self._input).tensors
         self._synchronize()
         return found
 
     def _again(self, variation: Variation) -> Outcome:
-        x = self._vary(0, variation)
-        second = self._outcome(x)
+        self._vary(variation)
+        second = self._outcome()
         first = {f"first {name}": value for name, value in self._first.items()}
         self._first = {}
         if self._launch is Launch.GRAPH:
             try:
-                self._timed = captured(self._call, x)
+                self._timed = captured(self._call, self._input)
             except NotCapturable as error:
                 said = f"no CUDA graph can hold it (measure.launch: graph): {error}"
                 raise _Refusal(Status.UNSUPPORTED, said) from None
         return self._told({**second, **first})
 
     def _profile(self) -> Profiled:
-        profile = profile_call(self._call, self._copies[0])
-        kept = [*self._copies, self._rest.output_gradient, *self._rest.parameters.values()]
+        profile = profile_call(self._call, self._input)
+        kept = [self._input, self._rest.output_gradient, *self._rest.parameters.values()]
         held = sum(value.numel() * value.element_size() for value in kept)
         return Profiled(peak_bytes=profile.peak_bytes, held_bytes=held, kernel=profile.kernel)
 
@@ -298,23 +280,21 @@ class _Case:
         except Exception as error:
             raise _Refusal(Status.OOM, f"no room to overwrite the cache: {describe_error(error)}") from None
         self._sampler = sampler(self._timed, self._device, flush)
-        self._sampler.warm_up(self._copies[0], settle=asked.settle)
+        self._sampler.warm_up(self._input, settle=asked.settle)
         return WarmedUp(calls_per_sample=self._sampler.calls, expected_s=self._sampler.longest_s)
 
     def _take_turn(self, asked: TakeTurn) -> Turned:
         assert self._sampler is not None, "nothing was warmed up"
         began = _now()
         gc.collect(1)  # what came since the last turn; all of it would take as long as a turn
-        self._shown = copy = (self._shown + 1) % len(self._copies)
-        x = self._vary(copy, asked.variation)
+        self._vary(asked.variation)
         self._synchronize()
-        turn = self._sampler.take_turn(x, asked.budget_s)
+        turn = self._sampler.take_turn(self._input, asked.budget_s)
         fresh_ms = None
-        for variation in asked.afterwards:  # last: now nothing is cold but what the call may have remembered
-            x = self._vary(copy, variation)
+        if asked.afterwards is not None:  # last: now nothing is cold but what the call may have remembered
+            self._vary(asked.afterwards)
             self._synchronize()
-            once_ms = self._sampler.once(x)
-            fresh_ms = once_ms if fresh_ms is None else min(fresh_ms, once_ms)
+            fresh_ms = self._sampler.once(self._input)
         return Turned(
             samples_ms=turn.samples_ms,
             timed_s=turn.timed_s,
@@ -331,12 +311,11 @@ class _Case:
         return self._told(self._call.named(self._sampler.result))
 
     def _keep_calling(self, seconds: float) -> Called:
-        x = self._copies[0]
         times_s, calls, done = [_now()], [0], 0
         at_once = 1
         while times_s[-1] - times_s[0] < seconds:
             for _ in range(at_once):
-                self._timed(x)
+                self._timed(self._input)
             self._synchronize()
             done += at_once
             times_s.append(_now())
@@ -344,12 +323,10 @@ class _Case:
             at_once = max(1, int(at_once * _BATCH_S / max(times_s[-1] - times_s[-2], 1e-6)))
         return Called(times_s=tuple(times_s), calls=tuple(calls))
 
-    def _vary(self, copy: int, variation: Variation) -> Tensor:
-        x = self._copies[copy]
-        vary_input(self._problem, x.detach(), variation, self._varied[copy])
-        vary_rest(self._problem, self._rest, variation, self._rest_varied, gradient=not self._forward)
-        self._varied[copy] = self._rest_varied = variation
-        return x
+    def _vary(self, variation: Variation) -> None:
+        vary_input(self._problem, self._input.detach(), variation, self._varied)
+        vary_rest(self._problem, self._rest, variation, self._varied, gradient=not self._forward)
+        self._varied = variation
 
     def _told(self, found: dict[str, Any]) -> Outcome:
         for name, value in found.items():
@@ -357,10 +334,10 @@ class _Case:
         return Outcome(tensors=tensors.write_tensors(self._outputs, found), modified=self._modified())
 
     def _modified(self) -> bool:
-        """Whether the copy of the input that was used last is not what it should be."""
+        """Whether the input is not what it should be."""
         expected = self._plain["x"].to(self._device, copy=True)
-        vary_input(self._problem, expected, self._varied[self._shown], _PLAIN)
-        return not torch.equal(self._copies[self._shown].detach(), expected)
+        vary_input(self._problem, expected, self._varied, _PLAIN)
+        return not torch.equal(self._input.detach(), expected)
 
     def _synchronize(self) -> None:
         if self._device.type == "cuda":

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch  # noqa: F401 - what a starter is for: its forks have it
 
-from attnbench.protocol import Channel, ClosedError, Continued, End, Ended, Fork, Forked, Started, Stopped
+from attnbench.protocol import Begin, Channel, ClosedError, Continued, End, Ended, Fork, Forked, Started, Stopped
 from attnbench.worker import judge, participant
 from attnbench.worker.boot import command
 from attnbench.worker.reaper import adopt_orphans, end_children, end_first, end_with_parent
@@ -57,8 +57,7 @@ class _Starter:
         self._path = path
         self._participants: dict[int, int] = {}
         """By process."""
-        # Another thread may hold a lock that its copy in a fork would wait for forever.
-        self._forks = hasattr(os, "fork") and _threads() == 1
+        self._forks = False
 
     def serve(self) -> None:
         """Start and end participants until the parent closes its end."""
@@ -68,11 +67,7 @@ class _Starter:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
         self._closed_in_forks = (woken, wakes)
-        # What the imports left is never garbage, and pages that nobody writes to are shared with every fork.
-        gc.collect()
-        gc.freeze()
         try:
-            self._channel.send(Started(forks=self._forks))
             while True:
                 if woken.fileno() in select.select([self._channel.fileno(), woken.fileno()], [], [])[0]:
                     woken.recv(4096)
@@ -81,8 +76,9 @@ class _Starter:
                 self._channel.fetch()
                 while (found := self._channel.take()) is not None:
                     message, _, descriptors = found
-                    if isinstance(message, Fork):
-                        self._import(message.modules)
+                    if isinstance(message, Begin):
+                        self._begin(message.modules)
+                    elif isinstance(message, Fork):
                         self._start(message.number, *descriptors)
                     elif isinstance(message, End):
                         self._end(message.number)
@@ -90,14 +86,16 @@ class _Starter:
             end_children()
             os._exit(0)
 
-    def _import(self, modules: tuple[str, ...]) -> None:
-        missing = [name for name in modules if name not in sys.modules]
-        for name in missing:
+    def _begin(self, modules: tuple[str, ...]) -> None:
+        for name in modules:
             with contextlib.suppress(ImportError):  # another version of torch
                 importlib.import_module(name)
-        if missing:
-            gc.collect()
-            gc.freeze()
+        # What the imports left is never garbage, and pages that nobody writes to are shared with every fork.
+        gc.collect()
+        gc.freeze()
+        # Another thread may hold a lock that its copy in a fork would wait for forever.
+        self._forks = hasattr(os, "fork") and _threads() == 1
+        self._channel.send(Started(forks=self._forks))
 
     def _start(self, number: int, end: int, output: int) -> None:
         pid = os.fork()

@@ -136,7 +136,7 @@ class CpuSampler(Sampler):
     """A sample is a loop of at least 10 ms; where the caches shall be cold, one call alone."""
 
     def _warm_up(self, x: Tensor) -> None:
-        once_ms = min(self._loop_ms(x, 1) for _ in range(_WARM_UP_CALLS))
+        once_ms = self._loop_ms(x, 1)
         if self._flush is not None:
             return  # a loop would warm its own cache
         # The first calls are slow ones: fill loops by the fastest call so far, until that changes nothing.

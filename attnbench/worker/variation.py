@@ -89,12 +89,12 @@ def restored(problem: Problem, found: Mapping[str, Tensor], variation: Variation
 
 def _vary(problem: Problem, tensors: Mapping[str, Tensor], variation: Variation, since: Variation) -> None:
     before, after = _signs(problem, since.signs), _signs(problem, variation.signs)
-    if variation.roll == since.roll:
-        _sign(problem, tensors, before * after)
-        return
-    _sign(problem, tensors, before)
-    _roll(problem, tensors, variation.roll - since.roll)
-    _sign(problem, tensors, after)
+    roll = variation.roll - since.roll
+    if roll:
+        _roll(problem, tensors, roll)
+        if _places(problem) is _Places.HEADS:  # the signs go with them
+            before = before.view(problem.heads, -1).roll(roll, 0).view(-1)
+    _sign(problem, tensors, before * after)
 
 
 def _places(problem: Problem) -> _Places:

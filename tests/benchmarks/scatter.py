@@ -3,10 +3,9 @@
 Three backends at the four stages of Twins-S, on one thread, in fresh starters for every round. In a round all variants
 of all backends are sampled in turn, as ``attnbench run`` samples, so that the machine's moods meet them alike; what is
 common to the cells of a case in a round (their median) is taken off before the standard deviation over rounds is.
-Variants differ from ``steady 1`` in one thing each:
+Variants differ from ``steady`` in one thing each:
 
 * ``system``: the C library's allocator as it is (``measure.allocator``).
-* ``steady N``: the places in which a participant keeps its input, used in turn, each with another alignment.
 * ``pinned``: participants stay on one core.
 * ``touched``: their heap was written to before anything is prepared.
 * ``huge``: the C library asks for pages of 2 MiB (glibc.malloc.hugetlb=1).
@@ -40,7 +39,7 @@ from attnbench.record import Allocator, BackendChoice, Case, Measure, Record, St
 from attnbench.run.case import CaseRun
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
-from attnbench.run.interpreter import this_interpreter
+from attnbench.run.interpreter import Interpreter, this_interpreter
 from attnbench.run.processes import Starter
 from attnbench.run.work import Setting
 from attnbench.stats import block_statistic, percentile
@@ -48,16 +47,12 @@ from attnbench.stats import block_statistic, percentile
 BACKENDS = {"naive": "Naive", "sdpa": "Sdpa", "swin": "Swin"}
 STAGES = {56: 2, 28: 4, 14: 8, 7: 16}
 """Heads by map."""
-VARIANTS = ("system 1", "steady 1", "steady 2", "steady 4", "steady 8", "pinned", "touched", "huge", "unshuffled")
-QUICK = ("system 1", "steady 1", "steady 4")
-HALVED = ("steady 1", "steady 4")
-# The number of copies is one of the participant's own process, so that a backend's module can set it there.
+VARIANTS = ("system", "steady", "pinned", "touched", "huge", "unshuffled")
+QUICK = ("system", "steady")
 MODULE = """\
 import os
 import torch
-from attnbench.worker import participant
 from attnbench.backends.{name} import {kind}
-participant._COPIES = {copies}
 {more}
 """
 # Replacing a clock is what participants are watched for.
@@ -80,28 +75,20 @@ Logs = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way of running participants; the first word of a name says what is special."""
+    """One way of running participants."""
 
     name: str
 
     @property
-    def kind(self) -> str:
-        return self.name.split()[0]
-
-    @property
-    def copies(self) -> int:
-        return int([*self.name.split(), "1"][1])
-
-    @property
     def starter(self) -> str:
         """Variants that differ in nothing before the fork share a starter."""
-        return self.kind if self.kind in ("system", "huge", "unshuffled") else "steady"
+        return self.name if self.name in ("system", "huge", "unshuffled") else "steady"
 
     def module(self, directory: Path, name: str, more: str) -> str:
         """Write a backend's module for it; its name."""
-        found = f"{name}_{self.kind}_{self.copies}"
-        more += MORE.get(self.kind, "")
-        text = MODULE.format(name=name, kind=BACKENDS[name], copies=self.copies, more=more)
+        found = f"{name}_{self.name}"
+        more += MORE.get(self.name, "")
+        text = MODULE.format(name=name, kind=BACKENDS[name], more=more)
         (directory / f"{found}.py").write_text(text)
         return found
 
@@ -109,13 +96,11 @@ class Variant:
 class MixedCrew(Crew):
     """A crew whose participants name their kind of starter as their side."""
 
-    def _starter(self, participant: Participant) -> Starter:
-        key = (participant.side, participant.interpreter)
-        if key not in self._starters:
-            allocator = Allocator.SYSTEM if participant.side == "system" else Allocator.STEADY
-            with surroundings(participant.side):
-                self._starters[key] = Starter(interpreter=participant.interpreter, threads=1, allocator=allocator)
-        return self._starters[key]
+    def _start(self, key: tuple[str, Interpreter]) -> Starter:
+        kind, interpreter = key
+        allocator = Allocator.SYSTEM if kind == "system" else Allocator.STEADY
+        with surroundings(kind):
+            return Starter(interpreter=interpreter, threads=1, allocator=allocator)
 
 
 @contextmanager
@@ -282,7 +267,7 @@ def print_table(found: Found, variants: Sequence[str]) -> None:
     for variant in variants:
         row = f"{variant:26}" + "".join(f"{_median_worst(column, variant):>16}" for column in columns)
         print(f"{row}{found.faults(variant):9.1f}{found.slower(variant, variants[0]):8.3f}")
-        if variant in HALVED:
+        if variant == "steady":
             some = found.spread(lambda record: ours(part(record, 0)))
             print(f"{f'{variant} / half the turns':26}{_median_worst(some, variant):>16}")
 
@@ -312,7 +297,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=10, help="of every variant and backend")
     parser.add_argument("--seconds", type=float, default=0.25, help="timed per cell and process")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), help="some of those above")
-    parser.add_argument("--quick", action="store_true", help="four processes of three variants")
+    parser.add_argument("--quick", action="store_true", help="four processes of two variants")
     parser.add_argument("--cpu-clock", action="store_true", help="CPU time in the place of time")
     parser.add_argument("--cells", action="store_true", help="show every cell, too")
     arguments = parser.parse_args()
