@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attnbench import layer as layer
     from attnbench import testing as testing
+    from attnbench.results.store import load as load
     from attnbench.run.runner import run as run
-    from attnbench.store import load as load
 
 __all__ = ["__version__", "layer", "load", "run", "testing"]
 
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     # Workers and `--help` import this package, too, and must not pay for pandas or torch.
     if name == "load":
-        return import_module("attnbench.store").load
+        return import_module("attnbench.results.store").load
     if name in ("layer", "run", "testing"):  # run is a function, too
         return import_module(f"attnbench.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

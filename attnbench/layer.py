@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnbench.backends.base import Attend, Backend, Level
+from attnbench.backends.base import Attend, Backend, Level, check_plain, effective, refusals
+from attnbench.backends.layout import partition, reverse
 from attnbench.backends.registry import load
-from attnbench.backends.whole_map import check_plain, effective, refusals
-from attnbench.backends.windows import partition, reverse
-from attnbench.errors import ProblemError
-from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
+from attnbench.core.errors import ProblemError
+from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
 
 _INITIAL_STD = 0.02
 """Standard deviation of a new bias table (Liu et al. 2021, published code)."""

@@ -7,11 +7,10 @@ from itertools import product
 
 import torch
 
-from attnbench.backends.base import Backend
-from attnbench.backends.whole_map import effective, refusals
-from attnbench.errors import UsageError
-from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
-from attnbench.protocol import Variation
+from attnbench.backends.base import Backend, effective, refusals
+from attnbench.core.errors import UsageError
+from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
+from attnbench.core.protocol import Variation
 from attnbench.worker.call import Call
 from attnbench.worker.environment import resolve_device
 from attnbench.worker.reference import Expectation

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention
 
 from attnbench.backends.base import Attend
-from attnbench.problem import Problem
+from attnbench.core.problem import Problem
 from tests.faults import Faulty, right
 
 

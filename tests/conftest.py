@@ -15,8 +15,8 @@ from typing import Protocol
 import pytest
 import torch
 
-from attnbench.journal import Journal
-from attnbench.record import Record
+from attnbench.core.record import Record
+from attnbench.results.journal import Journal
 from tests import stand_in
 from tests.samples import environment, sample_records
 

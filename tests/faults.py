@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from attnbench.backends.base import Attend, Backend, Level
-from attnbench.problem import Bias, Padding, Pattern, Problem
+from attnbench.core.problem import Bias, Padding, Pattern, Problem
 
 
 def right(qkv: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from attnbench.conditions import Conditions
-from attnbench.problem import Bias, Pattern, Problem
-from attnbench.record import Cache, Ceilings, Environment, Record, Spent, Status
+from attnbench.core.conditions import Conditions
+from attnbench.core.problem import Bias, Pattern, Problem
+from attnbench.core.record import Cache, Ceilings, Environment, Record, Spent, Status
 
 
 def problem(**fields: object) -> Problem:

@@ -25,8 +25,8 @@ from typing import Any
 
 import pytest
 
-from attnbench.problem import Pattern
-from attnbench.protocol import (
+from attnbench.core.problem import Pattern
+from attnbench.core.protocol import (
     CallAgain,
     CeilingsMeasured,
     Describe,
@@ -60,7 +60,7 @@ from attnbench.protocol import (
     Watching,
     memory_file,
 )
-from attnbench.record import Ceilings, Measure, Status
+from attnbench.core.record import Ceilings, Measure, Status
 from attnbench.run import runner
 from attnbench.run.case import CaseRun
 from attnbench.run.crew import Crew, Participant

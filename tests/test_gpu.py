@@ -9,7 +9,7 @@ import torch
 
 import attnbench
 from attnbench.backends import registry
-from attnbench.journal import read_journal
+from attnbench.results.journal import read_journal
 from attnbench.testing import check_problem
 from attnbench.worker.call import Call
 from attnbench.worker.reference import Expectation

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnbench.errors import BackendError, ProblemError
+from attnbench.core.errors import BackendError, ProblemError
+from attnbench.core.problem import Problem
 from attnbench.layer import LocallyGroupedAttention
-from attnbench.problem import Problem
 from attnbench.worker.reference import Inputs, reference
 from tests import faults
 from tests.samples import problem

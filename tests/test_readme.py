@@ -8,8 +8,8 @@ from pathlib import Path
 
 import attnbench
 from attnbench.backends import registry
+from attnbench.results.table import COLUMNS, PROBLEM
 from attnbench.suite import built_in_suites, load_suite
-from attnbench.table import COLUMNS, PROBLEM
 from tests.conftest import TESTS, Cli
 
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")

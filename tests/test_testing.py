@@ -10,8 +10,8 @@ import torch
 from attnbench import testing
 from attnbench.backends import registry
 from attnbench.backends.base import Backend
-from attnbench.errors import UsageError
-from attnbench.problem import Dtype, Padding, Problem, Scope
+from attnbench.core.errors import UsageError
+from attnbench.core.problem import Dtype, Padding, Problem, Scope
 from attnbench.testing import Disagreement, check_backend, sample_problems
 from attnbench.worker.reference import Expectation
 from tests import faults

@@ -1,16 +1,19 @@
-"""The contract every backend keeps."""
+"""The contract every backend keeps, and how one is called on a whole map."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from attnbench.problem import Pattern, Problem
+from attnbench.backends.layout import partition, reverse
+from attnbench.core.problem import Bias, Padding, Pattern, Problem, Scope
 
 Attend = Callable[[Tensor], Tensor]
 """From packed qkv to output: ``[..., 3, heads, head_dim]`` to ``[..., heads, head_dim]``."""
@@ -31,6 +34,14 @@ class Backend(ABC):
     level: ClassVar[Level] = Level.WINDOWS
     pattern: ClassVar[Pattern | None] = None
     """Set where a backend always computes one pattern, whatever the case asks for."""
+    # Spelled out, so that a backend is not taken to compute what is added to these enumerations later.
+    takes: ClassVar[Mapping[str, frozenset[StrEnum]]] = MappingProxyType({
+        "pattern": frozenset({Pattern.GROUPED, Pattern.SHIFTED}),
+        "padding": frozenset({Padding.ZERO, Padding.MASKED}),
+        "bias": frozenset({Bias.NONE, Bias.RELATIVE}),
+        "scope": frozenset({Scope.MAP, Scope.WINDOWS, Scope.LAYER}),
+    })  # fmt: skip
+    """By field of a problem, the values that it was written for. All others are unsupported."""
 
     @classmethod
     def unavailable(cls, device_type: str) -> str | None:  # noqa: ARG003 - the default is to run anywhere
@@ -61,3 +72,62 @@ class Backend(ABC):
             bias: The relative position table ``[(2 k1 - 1) (2 k2 - 1), heads]`` exactly when ``problem.bias`` is
                 relative. Gathering it belongs into the function returned, so that its gradient is computed there.
         """
+
+
+class WrongOutputError(ValueError):
+    """A backend gave something that is no output, whatever its values are."""
+
+
+def check_plain(output: object) -> None:
+    """See that an output is a tensor like any other, computed when the call ends and not when somebody looks.
+
+    Raises:
+        WrongOutputError: It is not.
+    """
+    if type(output) is not Tensor:
+        raise WrongOutputError(f"output is of type {type(output).__name__} (allowed: a plain torch.Tensor)")
+
+
+def effective(problem: Problem, backend: type[Backend] | Backend) -> Problem:
+    """The problem that the backend computes when given ``problem``: its own pattern, where it has one."""
+    return problem if backend.pattern is None else replace(problem, pattern=backend.pattern)
+
+
+def refusals(backend: Backend, problem: Problem, device_type: str) -> list[str]:
+    """Every reason ``problem`` cannot be computed: what the backend does not take, and what it says itself."""
+    unknown = []
+    for field, allowed in backend.takes.items():
+        value = getattr(problem, field)
+        if value not in allowed:
+            unknown.append(f"{field} {value} (allowed: {', '.join(sorted(allowed))})")
+    if unknown:  # of these it knows nothing, so it has nothing to say
+        return unknown
+    reasons = backend.unsupported_on(problem, device_type)
+    if not isinstance(reasons, list):
+        raise TypeError(f"{type(backend).__name__}.unsupported gave {reasons!r}, not a list of reasons")
+    if backend.level is Level.MAP and problem.scope is Scope.WINDOWS:
+        reasons = [f"scope {problem.scope} (allowed: map, layer; it takes the whole map)", *reasons]
+    return reasons
+
+
+def prepare_on_map(backend: Backend, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
+    """Prepare ``backend`` for scope ``map``.
+
+    Returns:
+        A function from ``[batch, H, W, 3, heads, head_dim]`` to ``[batch, H, W, heads, head_dim]``. Around a backend
+        that knows windows only, padding, roll, partition and reverse are part of it, the same code for all.
+    """
+    attend = backend.prepare(problem, device=device, bias=bias)
+    if backend.level is Level.MAP:
+        return attend
+
+    windows = (problem.batch * problem.windows, problem.tokens, problem.heads, problem.head_dim)
+
+    def on_map(qkv: Tensor) -> Tensor:
+        out = attend(partition(qkv, problem))
+        check_plain(out)
+        if out.shape != windows:
+            raise WrongOutputError(f"output of shape {tuple(out.shape)} (allowed: {windows})")
+        return reverse(out, problem)
+
+    return on_map

@@ -9,12 +9,9 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend
-from attnbench.backends.dot_product import GRID_LIMIT, half_precision_reasons, too_old
-from attnbench.backends.optional_package import missing
-from attnbench.backends.windows import token_regions
-from attnbench.problem import Bias, Padding, Problem
-
-_MAX_HEAD_DIM = 256
+from attnbench.backends.layout import token_regions
+from attnbench.backends.limits import GRID_LIMIT, half_precision, head_dim, missing, no_bias, too_old
+from attnbench.core.problem import Padding, Problem
 
 
 @final
@@ -34,12 +31,7 @@ class FlashAttn(Backend):
         return too_old("flash_attn")
 
     def unsupported(self, problem: Problem) -> list[str]:
-        reasons = half_precision_reasons(problem)
-        if problem.head_dim > _MAX_HEAD_DIM:
-            reasons.append(f"head_dim {problem.head_dim} (allowed: up to {_MAX_HEAD_DIM})")
-        if problem.bias is not Bias.NONE:
-            reasons.append(f"bias {problem.bias} (allowed: none)")
-        return reasons
+        return half_precision(problem) + head_dim(problem, most=256) + no_bias(problem)
 
     def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
         return _prepare_regions(problem, device) if problem.masked else _prepare_windows(problem)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend
-from attnbench.backends.windows import score_bias
-from attnbench.problem import Problem
+from attnbench.backends.layout import score_bias
+from attnbench.core.problem import Problem
 
 
 @final

@@ -7,25 +7,34 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import tomllib
-from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import EntryPoint, distributions, entry_points
-from pathlib import Path
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
-from attnbench.errors import BackendError
+from attnbench.core.errors import BackendError
 
 if TYPE_CHECKING:
     from attnbench.backends.base import Backend
 
 GROUP = "attnbench.backends"
 """The entry-point group in which packages name their backends."""
-_PACKAGE = "attnbench"
+OURS = {
+    "naive": "attnbench.backends.naive:Naive",
+    "sdpa": "attnbench.backends.sdpa:Sdpa",
+    "sdpa_math": "attnbench.backends.sdpa:SdpaMath",
+    "sdpa_flash": "attnbench.backends.sdpa:SdpaFlash",
+    "sdpa_efficient": "attnbench.backends.sdpa:SdpaEfficient",
+    "sdpa_cudnn": "attnbench.backends.sdpa:SdpaCudnn",
+    "sdpa_5d": "attnbench.backends.sdpa:Sdpa5d",
+    "xformers": "attnbench.backends.xformers:Xformers",
+    "flash_attn": "attnbench.backends.flash_attn:FlashAttn",
+    "swin": "attnbench.backends.swin:Swin",
+}
+"""Those that come with attnbench: no entry points, since an environment that is borrowed need not have it installed."""
 
 
 def names() -> list[str]:
-    """Every backend that an installed package names; nothing is imported."""
+    """Every backend of attnbench, and those that other installed packages name; nothing is imported."""
     return sorted(_entry_points())
 
 
@@ -67,29 +76,9 @@ def _backend_class(name: str, found: object, path: str) -> type[Backend]:
 
 @cache
 def _entry_points() -> dict[str, list[EntryPoint]]:
-    found: dict[str, list[EntryPoint]] = {}
-    others = (point for point in entry_points(group=GROUP) if not _is_ours(point))
-    for entry_point in (*_own_entry_points(), *others):
+    found = {name: [EntryPoint(name=name, value=value, group=GROUP)] for name, value in OURS.items()}
+    # An environment that is borrowed may have another version of attnbench installed: what runs is this one.
+    others = (point for point in entry_points(group=GROUP) if point.dist is None or point.dist.name != "attnbench")
+    for entry_point in others:
         found.setdefault(entry_point.name, []).append(entry_point)
     return found
-
-
-def _own_entry_points() -> Iterable[EntryPoint]:
-    """Those of the package that this module belongs to.
-
-    A worker in another environment runs this package, too, and may find none installed there, or an older one: what
-    lies beside the package counts. In a checkout that is its pyproject.toml; installed, its metadata.
-    """
-    root = Path(__file__).resolve().parents[2]
-    pyproject = root / "pyproject.toml"
-    if pyproject.is_file():  # beside an installed package it may be anybody's
-        project = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {})
-        if project.get("name") == _PACKAGE:
-            declared = project["entry-points"][GROUP]
-            return [EntryPoint(name=name, value=value, group=GROUP) for name, value in declared.items()]
-    beside = next(iter(distributions(name=_PACKAGE, path=[str(root)])), None)
-    return beside.entry_points.select(group=GROUP) if beside else []
-
-
-def _is_ours(entry_point: EntryPoint) -> bool:
-    return entry_point.dist is not None and entry_point.dist.name == _PACKAGE

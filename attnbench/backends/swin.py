@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend
-from attnbench.backends.windows import relative_bias, score_mask
-from attnbench.problem import Pattern, Problem
+from attnbench.backends.layout import relative_bias, score_mask
+from attnbench.core.problem import Pattern, Problem
 
 _HIDDEN = -100.0
 """What the authors add between regions."""

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend
-from attnbench.backends.dot_product import GRID_LIMIT, alignment_reasons
-from attnbench.backends.optional_package import missing
-from attnbench.backends.windows import window_bias
-from attnbench.problem import Problem
+from attnbench.backends.layout import window_bias
+from attnbench.backends.limits import GRID_LIMIT, alignment, missing
+from attnbench.core.problem import Problem
 
 _BIAS_ALIGNMENT = 8
 """xformers wants rows of the bias at multiples of 16 bytes; 8 elements are enough for every dtype."""
@@ -29,7 +28,7 @@ class Xformers(Backend):
         return missing("xformers.ops", install="pip install xformers", device_type=device_type)
 
     def unsupported(self, problem: Problem) -> list[str]:
-        return alignment_reasons(problem)
+        return alignment(problem)
 
     def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
         from xformers.ops import memory_efficient_attention

@@ -7,10 +7,10 @@ import typer
 from attnbench.cli import baseline as baseline_commands
 from attnbench.cli.ab import ab
 from attnbench.cli.backends import backends
-from attnbench.cli.boundary import command
 from attnbench.cli.compare import compare
 from attnbench.cli.doctor import doctor
 from attnbench.cli.noise import noise
+from attnbench.cli.output import command
 from attnbench.cli.run import run
 from attnbench.cli.schema import schema
 from attnbench.cli.show import show

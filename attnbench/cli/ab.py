@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.conclusion import (
+from attnbench.cli.finish import (
     conclude,
     read_exports,
     read_margin,
@@ -26,7 +26,7 @@ from attnbench.cli.options import (
     SuiteName,
     Wait,
 )
-from attnbench.cli.page import Format, Rendering
+from attnbench.cli.output import Format, Rendering
 from attnbench.cli.sides import Wanted, open_sides, read_sides
 
 
@@ -69,8 +69,8 @@ def ab(
     from attnbench.comparison import pairs as found_pairs
     from attnbench.comparison.noise import read_noise, usable_noise
     from attnbench.comparison.rules import CONFIRM_PAIRS, SCREEN_PAIRS
-    from attnbench.errors import InterruptedRunError, UsageError
-    from attnbench.pairing import BASE, CANDIDATE
+    from attnbench.core.errors import InterruptedRunError, UsageError
+    from attnbench.results.pairs import BASE, CANDIDATE
 
     if not any((base, candidate, base_path, candidate_path, base_backend, candidate_backend)):
         raise UsageError(
@@ -120,7 +120,7 @@ def ab(
 
 
 def _check_backends(base: str | None, candidate: str | None, others: list[str]) -> None:
-    from attnbench.errors import UsageError
+    from attnbench.core.errors import UsageError
 
     if (base is None) != (candidate is None):
         raise UsageError("--base-backend and --candidate-backend go together; give both")

@@ -9,8 +9,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attnbench.protocol import Introduced
-    from attnbench.report.sheet import Grid, Sheet
+    from attnbench.core.protocol import Introduced
+    from attnbench.report.layout import Grid, Sheet
     from attnbench.run.crew import Crew, Participant
     from attnbench.run.session import Side
     from attnbench.suite import Suite
@@ -27,8 +27,8 @@ def backends(
 ) -> None:
     """List the backends: which are available here and which are not, and why."""
     from attnbench.backends import registry
-    from attnbench.cli.page import print_sheet
-    from attnbench.record import BackendChoice, Measure
+    from attnbench.cli.output import print_sheet
+    from attnbench.core.record import BackendChoice, Measure
     from attnbench.run.crew import Crew, Participant
     from attnbench.run.interpreter import this_interpreter
     from attnbench.run.session import Side
@@ -50,7 +50,7 @@ def backends(
 
 
 def _availability(crew: Crew, device: str, participants: Sequence[Participant]) -> Sheet:
-    from attnbench.report.sheet import Sheet
+    from attnbench.report.layout import Sheet
 
     crew.begin_round(participants)
     environment = crew.describe(device).environment
@@ -63,8 +63,8 @@ def _availability(crew: Crew, device: str, participants: Sequence[Participant]) 
 
 
 def _support(crew: Crew, suite: Suite, side: Side) -> Sheet:
-    from attnbench.errors import SuiteError
-    from attnbench.report.sheet import Sheet
+    from attnbench.core.errors import SuiteError
+    from attnbench.report.layout import Sheet
     from attnbench.run.session import describe_suite, introduce
 
     described = describe_suite(crew, suite)
@@ -96,7 +96,7 @@ def _state(found: Introduced) -> str:
 
 
 def _grid(title: str, rows: Sequence[tuple[str, str, str]], subtitle: str = "") -> Grid:
-    from attnbench.report.sheet import Column, Grid
+    from attnbench.report.layout import Column, Grid
 
     names, states, reasons = (tuple(texts) for texts in zip(*rows, strict=True))
     return Grid(

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.conclusion import (
+from attnbench.cli.finish import (
     conclude,
     read_exports,
     read_margin,
     told,
 )
 from attnbench.cli.options import Everything, Exports, FailAbove, StoredNoise, Strict
-from attnbench.cli.page import Format, Rendering
+from attnbench.cli.output import Format, Rendering
 
 Run = Annotated[Path, typer.Argument(help="A run directory.")]
 Name = Annotated[str, typer.Option("--name", metavar="NAME", help="Which baseline.")]
@@ -31,10 +31,10 @@ def save(
     keep: Annotated[int, typer.Option(metavar="N", help="Of one suite and machine, keep so many; the oldest go.")] = 30,
 ) -> None:
     """Keep a run's table as the newest of a named baseline, for its machine. Prints where."""
-    from attnbench import baselines
-    from attnbench.cli.boundary import write
-    from attnbench.errors import UsageError
-    from attnbench.store import read_run
+    from attnbench.cli.output import write
+    from attnbench.core.errors import UsageError
+    from attnbench.results import baselines
+    from attnbench.results.store import read_run
 
     if keep < 1:
         raise UsageError(f"--keep {keep}: nothing would be left (allowed: 1 or more)")
@@ -46,10 +46,9 @@ def save(
 
 def list_baselines(*, directory: Directory = None, output_format: Rendering = Format.RICH) -> None:
     """List baselines by name, machine and suite, and how many runs each has: six make a history."""
-    from attnbench import baselines
-    from attnbench.cli.boundary import write
-    from attnbench.cli.page import print_sheet
-    from attnbench.report.inventory import inventory, inventory_csv, inventory_json
+    from attnbench.cli.output import print_sheet, write
+    from attnbench.report.baseline_table import inventory, inventory_csv, inventory_json
+    from attnbench.results import baselines
 
     found = baselines.entries(directory or baselines.DIRECTORY)
     if output_format is Format.CSV:
@@ -73,10 +72,10 @@ def check(
     output_format: Rendering = Format.RICH,
 ) -> None:
     """Judge a run by the runs of a named baseline that were measured on a machine like its own, as compare does."""
-    from attnbench import baselines
     from attnbench.comparison.noise import usable_noise
     from attnbench.comparison.runs import compare, select
-    from attnbench.store import read_run
+    from attnbench.results import baselines
+    from attnbench.results.store import read_run
 
     margin, exports = read_margin(fail_above), read_exports(export)
     with told(exports):

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.conclusion import (
+from attnbench.cli.finish import (
     conclude,
     read_exports,
     read_margin,
     told,
 )
 from attnbench.cli.options import Everything, Exports, FailAbove, StoredNoise, Strict
-from attnbench.cli.page import Format, Rendering
+from attnbench.cli.output import Format, Rendering
 
 
 def compare(
@@ -45,15 +45,15 @@ def compare(
     from attnbench.comparison.noise import usable_noise
     from attnbench.comparison.runs import compare as compare_runs
     from attnbench.comparison.runs import gather
-    from attnbench.errors import UsageError
-    from attnbench.store import read_run
+    from attnbench.core.errors import UsageError
+    from attnbench.results.store import read_run
 
     margin, exports = read_margin(fail_above), read_exports(export)
     with told(exports):
         *base, last = runs
         if not base:
             from attnbench.comparison.pairs import judge, read_pairs
-            from attnbench.pairing import Pairing
+            from attnbench.results.pairs import Pairing
 
             if not last.exists():
                 raise UsageError(f"{last} does not exist; give one base run or more, and the candidate")

@@ -13,8 +13,17 @@ def doctor(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads you mean to measure with.")] = 1,
 ) -> None:
     """Tell what this machine is, what would make its numbers bad, and what to do about it."""
-    from attnbench.cli.page import print_sheet
-    from attnbench.report.checkup import checkup
-    from attnbench.run.examination import examine
+    from attnbench.cli.output import print_sheet
+    from attnbench.core.record import Measure
+    from attnbench.doctor.facts import examine
+    from attnbench.report.doctor_table import doctor_table
+    from attnbench.run.crew import Crew
+    from attnbench.run.lock import holder_of
 
-    print_sheet(checkup(examine(device=device, threads=threads)))
+    crew = Crew(Measure(threads=threads))
+    try:
+        described = crew.describe(device)
+    finally:
+        crew.close()
+    facts = examine(described, threads=threads, holder=holder_of(described.device_id))
+    print_sheet(doctor_table(facts))

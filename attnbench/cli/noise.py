@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.conclusion import read_margin
+from attnbench.cli.finish import read_margin
 from attnbench.cli.options import Backends, FailAbove, Overrides, PairsOutput, PairsResume, SuiteName, Wait
-from attnbench.cli.page import Format, Rendering
+from attnbench.cli.output import Format, Rendering
 from attnbench.cli.sides import Wanted, open_sides, read_sides
 
 _FEWEST = 5
@@ -38,14 +38,13 @@ def noise(
     Pairs of fresh processes that do the same (an A/A measurement). What it stores is used by ab, and by compare where
     there is no history.
     """
-    from attnbench.cli.boundary import write
-    from attnbench.cli.page import print_sheet
+    from attnbench.cli.output import print_sheet, write
     from attnbench.cli.progress import progress
     from attnbench.comparison.noise import NOISE
     from attnbench.comparison.pairs import measured_noise, read_pairs
-    from attnbench.errors import InterruptedRunError, NotComparableError, UsageError
-    from attnbench.pairing import BASE, CANDIDATE
-    from attnbench.report.scatter import scatter, scatter_csv, scatter_json
+    from attnbench.core.errors import InterruptedRunError, NotComparableError, UsageError
+    from attnbench.report.noise_table import scatter, scatter_csv, scatter_json
+    from attnbench.results.pairs import BASE, CANDIDATE
     from attnbench.run.directory import write_json
 
     if pairs < _FEWEST:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from attnbench.errors import BusyError
-from attnbench.record import Record, Status
+from attnbench.core.errors import BusyError
+from attnbench.core.record import Record, Status
+from attnbench.core.stats import block_statistic
 from attnbench.run.events import Cell, Entered, Event, Finished, Planned, Resumed, Skipped, Stage
 from attnbench.run.session import Outcome, Session
-from attnbench.stats import block_statistic
 
 if TYPE_CHECKING:
     from rich.progress import Progress

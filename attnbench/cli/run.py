@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnbench.cli.boundary import write
-from attnbench.cli.conclusion import read_exports, write_exports
+from attnbench.cli.finish import read_exports, write_exports
 from attnbench.cli.options import Backends, Exports, Overrides, SuiteName, Wait
+from attnbench.cli.output import write
 
 if TYPE_CHECKING:
     from attnbench.run.session import Outcome, Session
@@ -37,7 +37,7 @@ def run(
 ) -> None:
     """Measure every case of a suite on every backend. The table goes to stdout, everything else to stderr."""
     from attnbench.backends import registry
-    from attnbench.errors import UsageError
+    from attnbench.core.errors import UsageError
     from attnbench.suite import load_suite
 
     if quick and rigorous:
@@ -73,8 +73,8 @@ def run(
 
 
 def _print_table(outcome: Outcome) -> None:
-    from attnbench.cli.page import print_sheet
-    from attnbench.report.tables import sheet
+    from attnbench.cli.output import print_sheet
+    from attnbench.report.run_table import sheet
 
     if outcome.stored is not None:
         print_sheet(sheet(outcome.stored))

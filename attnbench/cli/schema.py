@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.boundary import write
+from attnbench.cli.output import write
 
 
 class Described(StrEnum):
@@ -26,7 +26,7 @@ def schema(
     """Print the JSON schema of suites, for editors, or of exported results, for their readers."""
     import json
 
-    from attnbench.report.exports import schema as results
+    from attnbench.exports import schema as results
     from attnbench.suite import json_schema
 
     found = json_schema() if of is Described.SUITE else results.json_schema()

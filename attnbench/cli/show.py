@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.conclusion import read_exports, write_data, write_exports
+from attnbench.cli.finish import read_exports, write_data, write_exports
 from attnbench.cli.options import Exports
-from attnbench.cli.page import Format, Rendering, print_sheet
+from attnbench.cli.output import Format, Rendering, print_sheet
 
 
 def show(
@@ -27,8 +27,8 @@ def show(
     export: Exports = [],  # noqa: B006 - typer wants a list
 ) -> None:
     """Render a stored run, or pivot it over two axes of its sweep (--rows resolution --columns window)."""
-    from attnbench.errors import UsageError
-    from attnbench.store import read_run
+    from attnbench.core.errors import UsageError
+    from attnbench.results.store import read_run
 
     exports = read_exports(export)
     stored = read_run(run)
@@ -47,7 +47,7 @@ def show(
 
         print_sheet(pivot(stored, rows=rows, columns=columns, metric=metric or "latency_ms"), output_format)
         return
-    from attnbench.report.tables import sheet
+    from attnbench.report.run_table import sheet
 
     if baseline is not None and baseline not in set(stored.table["backend"]):
         known = ", ".join(stored.table["backend"].unique())

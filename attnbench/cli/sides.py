@@ -40,7 +40,7 @@ def read_sides(
         UsageError: An environment, a directory, the suite or a backend is not what was meant.
     """
     from attnbench.backends import registry
-    from attnbench.errors import UsageError
+    from attnbench.core.errors import UsageError
     from attnbench.run.interpreter import check_path, find_interpreter, this_interpreter
     from attnbench.run.session import Side
     from attnbench.suite import load_suite

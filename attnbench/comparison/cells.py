@@ -12,8 +12,8 @@ import pandas as pd
 
 from attnbench.comparison.rules import Judgment
 from attnbench.comparison.verdict import CellVerdict, Verdict
-from attnbench.record import Status
-from attnbench.table import PROBLEM
+from attnbench.core.record import Status
+from attnbench.results.table import PROBLEM
 
 Cell = tuple[Any, ...]
 """Case, backend and problem: equal where two runs measured the same."""

@@ -11,10 +11,10 @@ from typing import Any
 
 from attnbench.comparison import rules
 from attnbench.comparison.cells import Cell
-from attnbench.errors import NotComparableError, StoredRunError
-from attnbench.journal import RESULTS
-from attnbench.record import unlike
-from attnbench.table import PROBLEM
+from attnbench.core.errors import NotComparableError, StoredRunError
+from attnbench.core.record import unlike
+from attnbench.results.journal import RESULTS
+from attnbench.results.table import PROBLEM
 
 NOISE = "noise.json"
 VERSION = 1

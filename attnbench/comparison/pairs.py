@@ -14,12 +14,12 @@ from attnbench.comparison.environments import differences
 from attnbench.comparison.noise import Noise, Scatter
 from attnbench.comparison.rules import Judgment
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
-from attnbench.errors import NotComparableError, UsageError
-from attnbench.journal import read_journal
-from attnbench.pairing import ATTEMPTS, BASE, CANDIDATE, Pairing, Place, read_pairing
-from attnbench.record import Record, Status
-from attnbench.store import StoredRun, read_run
-from attnbench.table import PROBLEM, Cells, blocks_of
+from attnbench.core.errors import NotComparableError, UsageError
+from attnbench.core.record import Record, Status
+from attnbench.results.journal import read_journal
+from attnbench.results.pairs import ATTEMPTS, BASE, CANDIDATE, Pairing, Place, read_pairing
+from attnbench.results.store import StoredRun, read_run
+from attnbench.results.table import PROBLEM, Cells, blocks_of
 
 _FEWEST_PAIRS = 2
 """There is no scatter without two."""

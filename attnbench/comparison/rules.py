@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from attnbench.comparison.inference import Prior, fit_prior, holm, quantile, upper_tail
 from attnbench.comparison.verdict import Verdict
-from attnbench.stats import Estimate
+from attnbench.core.stats import Estimate
 
 Key = TypeVar("Key")
 SCREEN_PAIRS, CONFIRM_PAIRS = 5, 10

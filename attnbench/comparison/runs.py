@@ -14,10 +14,10 @@ from attnbench.comparison.environments import differences
 from attnbench.comparison.noise import Noise
 from attnbench.comparison.rules import Judgment
 from attnbench.comparison.verdict import Comparison, Verdict
-from attnbench.errors import NotComparableError, UsageError
-from attnbench.record import Ceilings, unlike
-from attnbench.store import StoredRun, find_runs, is_run
-from attnbench.table import anchor, blocks_of
+from attnbench.core.errors import NotComparableError, UsageError
+from attnbench.core.record import Ceilings, unlike
+from attnbench.results.store import StoredRun, find_runs, is_run
+from attnbench.results.table import anchor, blocks_of
 
 
 @dataclass(frozen=True, kw_only=True)

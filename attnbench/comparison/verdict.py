@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from attnbench.record import Status
-from attnbench.stats import Estimate
+from attnbench.core.record import Status
+from attnbench.core.stats import Estimate
 
 
 class Verdict(StrEnum):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from attnbench.comparison.verdict import CellVerdict, Comparison
-from attnbench.store import StoredRun
+from attnbench.results.store import StoredRun
 
 
 def render_csv(run: StoredRun) -> str:

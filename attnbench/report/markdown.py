@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from attnbench.report.sheet import Grid, Sheet
+from attnbench.report.layout import Grid, Sheet
 
 
 def render(sheet: Sheet) -> str:

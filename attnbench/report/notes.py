@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from attnbench.problem import Pattern
-from attnbench.record import Flag, Status
-from attnbench.report.sheet import enumerate_names
-from attnbench.store import StoredRun
+from attnbench.core.problem import Pattern
+from attnbench.core.record import Flag, Status
+from attnbench.report.layout import enumerate_names
+from attnbench.results.store import StoredRun
 
 _MATH = "_scaled_dot_product_attention_math"
 _MOST_NAMED = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnbench.table import COLUMNS
+from attnbench.results.table import COLUMNS
 
 NOTHING = "-"
 """What stands where there is no number."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from attnbench.errors import UsageError
-from attnbench.record import Status
+from attnbench.core.errors import UsageError
+from attnbench.core.record import Status
+from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.notes import completeness, failures, flagged, ran_math
 from attnbench.report.numbers import relative_error, spelled
-from attnbench.report.sheet import Column, Grid, Sheet
-from attnbench.report.tables import heading
-from attnbench.store import StoredRun
-from attnbench.table import COLUMNS, PROBLEM
+from attnbench.report.run_table import heading
+from attnbench.results.store import StoredRun
+from attnbench.results.table import COLUMNS, PROBLEM
 
 _SIDES = {"resolution": ("height", "width"), "window": ("window_height", "window_width")}
 _CASE = "told apart by"

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from attnbench.report.sheet import Grid, Sheet, fit
+from attnbench.report.layout import Grid, Sheet, fit
 
 _MOST_ROWS = 1000
 """rich takes half a millisecond for a row: longer tables are laid out in a plainer way."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class _Run(ModuleType):
     def __call__(self, suite: str | Path, output: str | Path | None = None) -> pd.DataFrame:
-        """Run a suite and return its table, one row per cell (columns: ``attnbench.table.COLUMNS``).
+        """Run a suite and return its table, one row per cell (columns: ``attnbench.results.table.COLUMNS``).
 
         Args:
             suite: A suite's file, or the name of one that comes with attnbench.

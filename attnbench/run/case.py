@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from attnbench.protocol import (
+from attnbench.core.protocol import (
     CallAgain,
     Called,
     CountEnergy,
@@ -49,7 +49,7 @@ from attnbench.protocol import (
     memory_file,
     unexpected,
 )
-from attnbench.record import Case, Ceilings, Launch, Record, Spent, Status
+from attnbench.core.record import Case, Ceilings, Launch, Record, Spent, Status
 from attnbench.run.checks import FEWEST_FRESH, check_claims, check_leak, check_turn, excess_ms
 from attnbench.run.crew import Participant
 from attnbench.run.events import Cell, Entered, Stage

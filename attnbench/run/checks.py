@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 
-from attnbench.problem import Problem
-from attnbench.protocol import Turned
-from attnbench.record import Status
+from attnbench.core.problem import Problem
+from attnbench.core.protocol import Turned
+from attnbench.core.record import Status
 from attnbench.run.work import CellEnds, Work
 
 _CLOCK_SHARE, _CLOCK_S = 1e-3, 1e-3

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from attnbench.errors import RefusedError, WorkerError
-from attnbench.problem import Problem
-from attnbench.protocol import (
+from attnbench.core.errors import RefusedError, WorkerError
+from attnbench.core.problem import Problem
+from attnbench.core.protocol import (
     Describe,
     Described,
     Explain,
@@ -21,7 +21,7 @@ from attnbench.protocol import (
     Refused,
     unexpected,
 )
-from attnbench.record import BackendChoice, Measure
+from attnbench.core.record import BackendChoice, Measure
 from attnbench.run.interpreter import Interpreter, this_interpreter
 from attnbench.run.processes import (
     START_TIMEOUT_S,

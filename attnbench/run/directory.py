@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from attnbench.errors import LostOutputError, OutputError
-from attnbench.journal import ENVIRONMENT, RESULTS, SUITE
-from attnbench.record import Environment
+from attnbench.core.errors import LostOutputError, OutputError
+from attnbench.core.record import Environment
+from attnbench.results.journal import ENVIRONMENT, RESULTS, SUITE
 
 
 def run_directory(output: Path | None, *, suite: str, machine: str) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from attnbench.record import Case, Record
+from attnbench.core.record import Case, Record
 
 
 class Stage(StrEnum):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnbench.backends.registry import GROUP
-from attnbench.errors import UsageError
+from attnbench.core.errors import UsageError
 
 OLDEST = (3, 11)
 _PROBE_TIMEOUT_S = 60.0

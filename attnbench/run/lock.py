@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from attnbench.errors import BusyError, OutputError
+from attnbench.core.errors import BusyError, OutputError
 from attnbench.run.processes import Abandoned
 
 LOCKS = "ATTNBENCH_LOCKS"

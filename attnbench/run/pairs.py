@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from attnbench.errors import NotComparableError, SuiteError, UsageError
-from attnbench.pairing import ATTEMPTS, BASE, CANDIDATE, Pairing, Party, read_pairing
-from attnbench.protocol import Introduced
-from attnbench.record import Environment, unlike
+from attnbench.core.errors import NotComparableError, SuiteError, UsageError
+from attnbench.core.protocol import Introduced
+from attnbench.core.record import Environment, unlike
+from attnbench.results.pairs import ATTEMPTS, BASE, CANDIDATE, Pairing, Party, read_pairing
 from attnbench.run import resume as resumption
 from attnbench.run.crew import Participant
 from attnbench.run.resume import Progress

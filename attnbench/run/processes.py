@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TypeVar, final
 
-from attnbench.errors import WorkerError
-from attnbench.protocol import (
+from attnbench.core.errors import WorkerError
+from attnbench.core.protocol import (
     Begin,
     Channel,
     ClosedError,
@@ -32,7 +32,7 @@ from attnbench.protocol import (
     Started,
     Stopped,
 )
-from attnbench.record import Allocator
+from attnbench.core.record import Allocator
 from attnbench.run.interpreter import Interpreter
 from attnbench.worker import reaper
 from attnbench.worker.boot import command

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from attnbench.errors import NotComparableError, OutputError, StoredRunError, UsageError
-from attnbench.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
-from attnbench.record import Case, Ceilings, Environment, Record, Status
+from attnbench.core.errors import NotComparableError, OutputError, StoredRunError, UsageError
+from attnbench.core.record import Case, Ceilings, Environment, Record, Status
+from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
 from attnbench.suite import Suite, load_suite
 
 _SAME = ("torch", "cuda", "driver", "python", "packages", "flags", "participants")

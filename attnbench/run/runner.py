@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnbench.backends import registry
-from attnbench.errors import BusyError, NotComparableError, SuiteError, WorkerError
-from attnbench.journal import JOURNAL, Journal
-from attnbench.pairing import ATTEMPTS, BASE, Pairing
-from attnbench.protocol import Introduced
-from attnbench.record import Environment, unlike
+from attnbench.core.errors import BusyError, NotComparableError, SuiteError, WorkerError
+from attnbench.core.protocol import Introduced
+from attnbench.core.record import Environment, unlike
+from attnbench.results.journal import JOURNAL, Journal
+from attnbench.results.pairs import ATTEMPTS, BASE, Pairing
 from attnbench.run import pairs as two
 from attnbench.run import resume as resuming
 from attnbench.run.crew import Crew, Participant

@@ -16,13 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from attnbench.errors import LostOutputError, RefusedError, SuiteError, UsageError, WorkerError
-from attnbench.journal import Journal
-from attnbench.pairing import Place
-from attnbench.problem import Dtype
-from attnbench.protocol import CeilingsMeasured, Described, Introduced, MeasureCeilings
-from attnbench.record import Case, Ceilings, Environment, Record, Spent, Status
-from attnbench.revision import commit_of
+from attnbench.core.errors import LostOutputError, RefusedError, SuiteError, UsageError, WorkerError
+from attnbench.core.git import commit_of
+from attnbench.core.problem import Dtype
+from attnbench.core.protocol import CeilingsMeasured, Described, Introduced, MeasureCeilings
+from attnbench.core.record import Case, Ceilings, Environment, Record, Spent, Status
+from attnbench.results.journal import Journal
+from attnbench.results.pairs import Place
 from attnbench.run.case import CaseRun
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.directory import write_environment
@@ -35,7 +35,7 @@ from attnbench.run.work import Setting
 from attnbench.suite import Suite
 
 if TYPE_CHECKING:
-    from attnbench.store import StoredRun
+    from attnbench.results.store import StoredRun
 
 
 @dataclass(kw_only=True)
@@ -140,7 +140,7 @@ class Track:
         Raises:
             LostOutputError: It cannot be written; the journal stays.
         """
-        from attnbench.store import write_tables
+        from attnbench.results.store import write_tables
 
         environment = replace(self.outcome.environment, ceilings=self.progress.ceilings)
         write_environment(self.outcome.directory, environment)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from attnbench.conditions import Conditions
-from attnbench.problem import Problem
-from attnbench.protocol import LONGEST_REASON, Expected, Introduced, Profiled, Turned, Variation
-from attnbench.record import Environment, Measure, Record, Status
+from attnbench.core.conditions import Conditions
+from attnbench.core.problem import Problem
+from attnbench.core.protocol import LONGEST_REASON, Expected, Introduced, Profiled, Turned, Variation
+from attnbench.core.record import Environment, Measure, Record, Status
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
 

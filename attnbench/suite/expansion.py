@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from attnbench.errors import ProblemError, SuiteError
-from attnbench.problem import Mode, Problem
-from attnbench.record import BackendChoice, Case, Measure
+from attnbench.core.errors import ProblemError, SuiteError
+from attnbench.core.problem import Mode, Problem
+from attnbench.core.record import BackendChoice, Case, Measure
 from attnbench.suite.schema import BackendEntry, BatchByDevice, CaseEntry, Exclusion, Fields, MeasureEntry, SuiteFile
 from attnbench.suite.source import Location, Source
 

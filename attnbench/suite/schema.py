@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from attnbench.problem import DEFAULT_HEAD_DIM, Bias, Dtype, Mode, Padding, Pattern, Scope
-from attnbench.record import Allocator, BackendChoice, Cache, Launch, Measure
+from attnbench.core.problem import DEFAULT_HEAD_DIM, Bias, Dtype, Mode, Padding, Pattern, Scope
+from attnbench.core.record import Allocator, BackendChoice, Cache, Launch, Measure
 
 Size = tuple[int, int]
 LARGEST = 2**31 - 1

@@ -13,7 +13,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from attnbench.errors import SuiteError
+from attnbench.core.errors import SuiteError
 
 Location = tuple[str | int, ...]
 """Keys and indexes from the root of the file to a value."""

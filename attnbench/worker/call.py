@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnbench.backends.base import Backend
-from attnbench.backends.whole_map import check_plain, prepare_on_map
+from attnbench.backends.base import Backend, check_plain, prepare_on_map
+from attnbench.core.problem import Mode, Problem, Scope
 from attnbench.layer import LocallyGroupedAttention
-from attnbench.problem import Mode, Problem, Scope
 from attnbench.worker.reference import BIAS_TABLE, INPUT, OUTPUT, Inputs, Outcome
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import torch
 
-from attnbench.problem import Dtype
-from attnbench.record import Ceilings
+from attnbench.core.problem import Dtype
+from attnbench.core.record import Ceilings
 
 _BUDGET_S = 0.15
 """Time for one ceiling; the fastest repetition counts, because nothing makes a copy faster than it can be."""

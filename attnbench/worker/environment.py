@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from attnbench.errors import AttnbenchError, UsageError
-from attnbench.protocol import Describe, Described, Refused
-from attnbench.record import Environment, Launch, Measure
-from attnbench.revision import commit_of
+from attnbench.core.errors import AttnbenchError, UsageError
+from attnbench.core.git import commit_of
+from attnbench.core.protocol import Describe, Described, Refused
+from attnbench.core.record import Environment, Launch, Measure
 from attnbench.worker.monitor import cpu_mhz
 from attnbench.worker.nvml import ManagedGpu, managed_gpu
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from attnbench.protocol import LONGEST_REASON
+from attnbench.core.protocol import LONGEST_REASON
 
 _OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",

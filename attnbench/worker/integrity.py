@@ -12,9 +12,9 @@ import torch
 
 _OURS = (
     "attnbench.worker.",
-    "attnbench.protocol",
-    "attnbench.backends.windows",
-    "attnbench.backends.whole_map",
+    "attnbench.core.protocol",
+    "attnbench.backends.base",
+    "attnbench.backends.layout",
     "attnbench.layer",
 )
 """Modules that measure, or are part of every timed call."""

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from attnbench.problem import Problem
-from attnbench.protocol import (
+from attnbench.core.problem import Problem
+from attnbench.core.protocol import (
     CeilingsMeasured,
     Channel,
     ClosedError,
@@ -40,7 +40,7 @@ from attnbench.protocol import (
     Watching,
     memory_file,
 )
-from attnbench.record import Status
+from attnbench.core.record import Status
 from attnbench.worker.ceilings import measure_ceilings
 from attnbench.worker.environment import answer_describe, gpu_uuid, make_current
 from attnbench.worker.failure import describe_error, is_out_of_memory

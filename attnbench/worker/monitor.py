@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnbench.conditions import Conditions, Glance
+from attnbench.core.conditions import Conditions, Glance
 from attnbench.worker.nvml import ManagedGpu
 
 _STAT = Path("/proc/stat")

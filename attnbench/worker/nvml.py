@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attnbench.conditions import THROTTLING, Glance, GpuSettings
+from attnbench.core.conditions import THROTTLING, Glance, GpuSettings
 
 _OTHER_REASONS = ("gpu_idle", "applications_clocks_setting", "display_clock_setting")
 

@@ -18,12 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnbench.backends.base import Backend
+from attnbench.backends.base import Backend, WrongOutputError, check_plain, effective, refusals
 from attnbench.backends.registry import load
-from attnbench.backends.whole_map import WrongOutputError, check_plain, effective, refusals
-from attnbench.errors import AttnbenchError
-from attnbench.problem import Mode
-from attnbench.protocol import (
+from attnbench.core.errors import AttnbenchError
+from attnbench.core.problem import Mode
+from attnbench.core.protocol import (
     LONGEST_REASON,
     CallAgain,
     Called,
@@ -49,7 +48,7 @@ from attnbench.protocol import (
     WarmedUp,
     WarmUp,
 )
-from attnbench.record import Launch, Status
+from attnbench.core.record import Launch, Status
 from attnbench.worker import tensors
 from attnbench.worker.call import Call
 from attnbench.worker.environment import answer_describe, make_current

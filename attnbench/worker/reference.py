@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attnbench.problem import Axis, Bias, Mode, Padding, Problem, Scope
-from attnbench.protocol import Verdict
+from attnbench.core.problem import Axis, Bias, Mode, Padding, Problem, Scope
+from attnbench.core.protocol import Verdict
 
 BIAS_TABLE = "relative_position_bias_table"
 INPUT = "input"

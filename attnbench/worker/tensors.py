@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from attnbench.protocol import Tensors
+from attnbench.core.protocol import Tensors
 
 _ALIGNMENT = 64
 _DTYPES = {

@@ -14,7 +14,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from attnbench.record import Cache
+from attnbench.core.record import Cache
 
 # Bound before any foreign module is imported: whatever replaces them later changes nothing here.
 _now_ns = time.perf_counter_ns

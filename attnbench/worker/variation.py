@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnbench.problem import Pattern, Problem, Scope
-from attnbench.protocol import Variation
+from attnbench.core.problem import Pattern, Problem, Scope
+from attnbench.core.protocol import Variation
 from attnbench.worker.reference import BIAS_TABLE, INPUT, OUTPUT, Inputs
 
 _VALUE = 2

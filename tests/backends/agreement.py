@@ -9,9 +9,8 @@ from itertools import product
 import pytest
 import torch
 
-from attnbench.backends.base import Backend
-from attnbench.backends.whole_map import effective
-from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
+from attnbench.backends.base import Backend, effective
+from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
 from attnbench.worker.call import Call
 from attnbench.worker.reference import Expectation
 

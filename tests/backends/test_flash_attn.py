@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attnbench.backends.flash_attn import FlashAttn
-from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
+from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
 
 from . import stand_ins
 from .agreement import MAPS, PADDED, PROBLEMS, as_parameters, disagreement, hides_tokens, towers

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attnbench.backends.xformers import Xformers
-from attnbench.problem import Bias, Dtype, Mode, Pattern, Problem
+from attnbench.core.problem import Bias, Dtype, Mode, Pattern, Problem
 
 from . import stand_ins
 from .agreement import MAPS, PADDED, PROBLEMS, as_parameters, disagreement, towers

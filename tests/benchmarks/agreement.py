@@ -28,9 +28,9 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 
 from attnbench.backends import registry
-from attnbench.problem import Problem
-from attnbench.record import Measure
-from attnbench.stats import block_statistic
+from attnbench.core.problem import Problem
+from attnbench.core.record import Measure
+from attnbench.core.stats import block_statistic
 from attnbench.suite import load_suite
 from attnbench.worker.call import Call
 from attnbench.worker.environment import describe, resolve_device

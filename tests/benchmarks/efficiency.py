@@ -32,11 +32,11 @@ from pathlib import Path
 from scipy.special import stdtrit
 
 from attnbench.backends import registry
+from attnbench.core.stats import estimate
+from attnbench.results.table import blocks_of
 from attnbench.run.runner import open_run
 from attnbench.run.session import Outcome
-from attnbench.stats import estimate
 from attnbench.suite import Suite, load_suite
-from attnbench.table import blocks_of
 
 CELLS = """\
 name: efficiency
@@ -58,7 +58,7 @@ from torch.utils.benchmark import Timer
 from attnbench.backends.registry import load
 from attnbench.worker.call import Call
 from attnbench.worker.reference import make_inputs
-from attnbench.problem import Problem
+from attnbench.core.problem import Problem
 problem = Problem.from_json(json.loads(sys.argv[1]))
 inputs = make_inputs(problem, device=torch.device("cpu"), seed=0)
 call = Call(load(sys.argv[2])(), problem, inputs)

@@ -25,16 +25,16 @@ from pathlib import Path
 
 from scipy import stats
 
-from attnbench.problem import Problem
-from attnbench.protocol import Expect, Expected, Outcome, Prepare, memory_file
-from attnbench.record import BackendChoice, Case, Measure
+from attnbench.core.problem import Problem
+from attnbench.core.protocol import Expect, Expected, Outcome, Prepare, memory_file
+from attnbench.core.record import BackendChoice, Case, Measure
+from attnbench.core.stats import block_statistic, percentile
 from attnbench.run.case import CaseRun
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
 from attnbench.run.processes import ParticipantProcess
 from attnbench.run.work import Setting, Work
-from attnbench.stats import block_statistic, percentile
 
 BACKENDS = ("naive", "sdpa", "swin")
 SLEEPING = 10

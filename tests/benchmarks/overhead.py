@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from attnbench.problem import Problem
-from attnbench.protocol import (
+from attnbench.core.problem import Problem
+from attnbench.core.protocol import (
     Introduce,
     Message,
     Prepare,
@@ -41,13 +41,13 @@ from attnbench.protocol import (
     encode,
     memory_file,
 )
-from attnbench.record import BackendChoice, Cache, Case, Launch, Measure
+from attnbench.core.record import BackendChoice, Cache, Case, Launch, Measure
+from attnbench.core.stats import percentile
 from attnbench.run import case
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
 from attnbench.run.work import Setting, Work
-from attnbench.stats import percentile
 from attnbench.worker import participant
 from attnbench.worker.reference import make_inputs
 from attnbench.worker.tensors import write_tensors

@@ -24,9 +24,9 @@ from pathlib import Path
 import pandas as pd
 
 import attnbench
-from attnbench.journal import read_journal
-from attnbench.record import Status
-from attnbench.stats import Estimate, block_statistic, estimate, percentile
+from attnbench.core.record import Status
+from attnbench.core.stats import Estimate, block_statistic, estimate, percentile
+from attnbench.results.journal import read_journal
 
 SUITE = """\
 name: repeatability

@@ -25,10 +25,10 @@ backends: [naive, sdpa, sdpa_math, sdpa_flash, sdpa_efficient, sdpa_cudnn, sdpa_
 JOURNAL = """
 import resource, sys, tempfile
 from pathlib import Path
-from attnbench.journal import Journal
-from attnbench.problem import Problem
-from attnbench.record import Record, Status
-from attnbench.store import write_tables
+from attnbench.results.journal import Journal
+from attnbench.core.problem import Problem
+from attnbench.core.record import Record, Status
+from attnbench.results.store import write_tables
 problem = Problem(batch=1, height=14, width=14, window_height=7, window_width=7, heads=1)
 with tempfile.TemporaryDirectory() as name:
     with Journal(Path(name)) as journal:
@@ -44,9 +44,9 @@ RUN = """
 import json, random, sys
 from dataclasses import replace
 from pathlib import Path
-from attnbench.problem import Problem
-from attnbench.record import Record, Status
-from attnbench.store import write_tables
+from attnbench.core.problem import Problem
+from attnbench.core.record import Record, Status
+from attnbench.results.store import write_tables
 directory, scatter = Path(sys.argv[1]), random.Random(sys.argv[1])
 directory.mkdir()
 problem = Problem(batch=1, height=14, width=14, window_height=7, window_width=7, heads=1)
@@ -69,8 +69,8 @@ seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_
 print(f"comparing two runs of 10,000 cells x 5 blocks x 50 samples, a whole process: {seconds:.2f} s, {peak} MiB")
 from attnbench.comparison.runs import compare
 from attnbench.report import markdown, terminal
-from attnbench.report.verdicts import verdicts
-from attnbench.store import read_run
+from attnbench.report.comparison_table import verdicts
+from attnbench.results.store import read_run
 found = compare([read_run("a")], read_run("b"))
 for name, render in (("terminal", lambda sheet: terminal.render(sheet, width=120)), ("Markdown", markdown.render)):
     began = time.perf_counter()

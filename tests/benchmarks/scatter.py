@@ -34,15 +34,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attnbench.problem import Problem
-from attnbench.record import Allocator, BackendChoice, Case, Measure, Record, Status
+from attnbench.core.problem import Problem
+from attnbench.core.record import Allocator, BackendChoice, Case, Measure, Record, Status
+from attnbench.core.stats import block_statistic, percentile
 from attnbench.run.case import CaseRun
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import Interpreter, this_interpreter
 from attnbench.run.processes import Starter
 from attnbench.run.work import Setting
-from attnbench.stats import block_statistic, percentile
 
 BACKENDS = {"naive": "Naive", "sdpa": "Sdpa", "swin": "Swin"}
 STAGES = {56: 2, 28: 4, 14: 8, 7: 16}

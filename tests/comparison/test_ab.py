@@ -19,9 +19,9 @@ import pytest
 from attnbench.comparison.noise import NOISE, find_noise, read_noise, usable_noise
 from attnbench.comparison.pairs import judge, read_pairs
 from attnbench.comparison.verdict import Verdict
-from attnbench.errors import NotComparableError, StoredRunError
-from attnbench.journal import read_journal
-from attnbench.store import read_run
+from attnbench.core.errors import NotComparableError, StoredRunError
+from attnbench.results.journal import read_journal
+from attnbench.results.store import read_run
 from tests import stand_in
 from tests.conftest import TESTS, Cli
 from tests.stand_in import START_WITH
@@ -250,9 +250,9 @@ def test_why_nothing_was_judged_stands_in_the_summary_of_the_job(
 def test_an_export_that_is_lost_hides_no_regression(
     ab: Alternate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from attnbench.cli import conclusion
-    from attnbench.cli.page import Format
-    from attnbench.errors import LostOutputError
+    from attnbench.cli import finish as conclusion
+    from attnbench.cli.output import Format
+    from attnbench.core.errors import LostOutputError
 
     def full(*_: object, **__: object) -> None:
         raise LostOutputError("junit.xml cannot be written: No space left on device")

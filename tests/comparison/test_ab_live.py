@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from attnbench.store import read_run
+from attnbench.results.store import read_run
 from tests.conftest import Cli
 from tests.run.test_environments import environment_with_torch_that_does_not_load
 

@@ -18,12 +18,12 @@ from attnbench.comparison.cells import rows_of
 from attnbench.comparison.noise import Noise, Scatter
 from attnbench.comparison.runs import compare, gather
 from attnbench.comparison.verdict import Comparison, Verdict
-from attnbench.errors import NotComparableError, UsageError
-from attnbench.journal import Journal
-from attnbench.record import Ceilings, Record, Status
+from attnbench.core.errors import NotComparableError, UsageError
+from attnbench.core.record import Ceilings, Record, Status
 from attnbench.report import terminal
-from attnbench.report.verdicts import verdicts
-from attnbench.store import find_runs, read_run
+from attnbench.report.comparison_table import verdicts
+from attnbench.results.journal import Journal
+from attnbench.results.store import find_runs, read_run
 from tests.conftest import Cli
 from tests.samples import environment, failed, problem, record
 

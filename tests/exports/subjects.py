@@ -8,11 +8,11 @@ from typing import Any
 
 from attnbench.comparison.cells import worst_first
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
-from attnbench.record import Record, Status
-from attnbench.report.exports.subject import Subject
-from attnbench.stats import Estimate
-from attnbench.store import StoredRun
-from attnbench.table import Cells
+from attnbench.core.record import Record, Status
+from attnbench.core.stats import Estimate
+from attnbench.exports.results import Subject
+from attnbench.results.store import StoredRun
+from attnbench.results.table import Cells
 from tests.samples import environment, failed, record
 
 NASTY = 'stage [1] | a::b, 100 % <b>&amp; "é 漢 🙂" \\ `c` %0A ##[error]x'

@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 
 from attnbench.comparison.verdict import Verdict
-from attnbench.record import Status
-from attnbench.report.exports import action_benchmark
-from attnbench.report.exports.subject import Subject
+from attnbench.core.record import Status
+from attnbench.exports import action_benchmark
+from attnbench.exports.results import Subject
 from tests.exports.subjects import BROKEN_LINE, EVERY_SUBJECT, NASTY, cell, comparison_of, run_of
 from tests.samples import failed, record
 

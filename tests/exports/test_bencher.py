@@ -8,9 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from attnbench.record import Status
-from attnbench.report.exports import bencher
-from attnbench.report.exports.subject import Subject
+from attnbench.core.record import Status
+from attnbench.exports import bencher
+from attnbench.exports.results import Subject
 from tests.exports.subjects import BROKEN_LINE, EVERY_SUBJECT, NASTY, run_of
 from tests.samples import failed, record
 

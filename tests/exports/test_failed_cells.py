@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from attnbench.comparison.verdict import CellVerdict, Verdict
-from attnbench.record import Record, Status
-from attnbench.report.exports import action_benchmark, bencher, document, junit, openmetrics, summary, tables
-from attnbench.report.exports.subject import Subject
+from attnbench.core.record import Record, Status
+from attnbench.exports import action_benchmark, bencher, junit, openmetrics, summary, tables
+from attnbench.exports import json_document as document
+from attnbench.exports.results import Subject
 from tests.exports.subjects import cell, comparison_of, idle_cell, run_of
 from tests.exports.test_summary import tables as tables_of
 from tests.samples import failed, record

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnbench.comparison.verdict import Verdict
-from attnbench.record import Status
-from attnbench.report.exports import github
-from attnbench.report.exports.subject import Subject
+from attnbench.core.record import Status
+from attnbench.exports import github
+from attnbench.exports.results import Subject
 from tests.exports.subjects import BROKEN_LINE, EVERY_SUBJECT, NASTY, cell, comparison_of, idle_cell, run_of
 from tests.samples import failed, record
 

@@ -11,9 +11,9 @@ import xmlschema
 from junitparser import JUnitXml, TestCase
 
 from attnbench.comparison.verdict import CellVerdict, Verdict
-from attnbench.record import Status
-from attnbench.report.exports import junit
-from attnbench.report.exports.subject import Subject
+from attnbench.core.record import Status
+from attnbench.exports import junit
+from attnbench.exports.results import Subject
 from tests.exports.subjects import (
     BROKEN_LINE,
     COLORED,

@@ -9,9 +9,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from attnbench.comparison.verdict import Verdict
-from attnbench.record import Status
-from attnbench.report.exports import openmetrics
-from attnbench.report.exports.subject import Subject
+from attnbench.core.record import Status
+from attnbench.exports import openmetrics
+from attnbench.exports.results import Subject
 from tests.exports.subjects import BROKEN_LINE, EVERY_SUBJECT, NASTY, cell, comparison_of, idle_cell, run_of
 from tests.samples import failed, record
 

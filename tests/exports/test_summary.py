@@ -11,10 +11,10 @@ import pytest
 from markdown_it import MarkdownIt
 
 from attnbench.comparison.verdict import Comparison, Verdict
-from attnbench.record import Status
-from attnbench.report.exports import summary
-from attnbench.report.exports.subject import Subject
-from attnbench.stats import Estimate
+from attnbench.core.record import Status
+from attnbench.core.stats import Estimate
+from attnbench.exports import summary
+from attnbench.exports.results import Subject
 from tests.exports.subjects import BROKEN_LINE, EVERY_SUBJECT, NASTY, cell, comparison_of, idle_cell, run_of
 from tests.samples import failed, record
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from attnbench.comparison.verdict import Verdict
-from attnbench.record import Status
-from attnbench.report.exports import tables
-from attnbench.report.exports.subject import Subject
-from attnbench.table import COLUMNS
+from attnbench.core.record import Status
+from attnbench.exports import tables
+from attnbench.exports.results import Subject
+from attnbench.results.table import COLUMNS
 from tests.exports.subjects import BROKEN_LINE, EVERY_SUBJECT, NASTY, cell, comparison_of, idle_cell, run_of
 from tests.exports.test_summary import tables as tables_of
 from tests.samples import failed, record

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from attnbench.comparison.verdict import Verdict
-from attnbench.errors import LostOutputError, OutputError, UsageError
-from attnbench.report.exports.subject import Subject
-from attnbench.report.exports.writing import Export, Kind, check, parse_export, write
+from attnbench.core.errors import LostOutputError, OutputError, UsageError
+from attnbench.exports.results import Subject
+from attnbench.exports.writing import Export, Kind, check, parse_export, write
 from tests.exports.subjects import EVERY_SUBJECT, cell, comparison_of
 
 FILES = [kind for kind in Kind if kind is not Kind.GITHUB]
@@ -309,7 +309,7 @@ def test_a_summary_without_room_is_lost_and_the_outputs_are_not(job: Path) -> No
 
 def test_nobody_waits_for_libraries_of_formats_that_he_does_not_ask_for() -> None:
     script = (
-        "import sys; from attnbench.report.exports import writing; "
+        "import sys; from attnbench.exports import writing; "
         "print([name for name in ('junitparser', 'prometheus_client') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 import attnbench
-from attnbench.journal import read_journal
-from attnbench.protocol import (
+from attnbench.core.protocol import (
     Expect,
     Expected,
     Failed,
@@ -22,7 +21,8 @@ from attnbench.protocol import (
     Tensors,
     memory_file,
 )
-from attnbench.record import Status
+from attnbench.core.record import Status
+from attnbench.results.journal import read_journal
 from attnbench.run.case import _orders
 from tests import stand_in
 

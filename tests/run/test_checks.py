@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from attnbench.protocol import Profiled, Turned
-from attnbench.record import BackendChoice, Case, Status
+from attnbench.core.protocol import Profiled, Turned
+from attnbench.core.record import BackendChoice, Case, Status
 from attnbench.run.checks import check_claims, check_leak, check_turn, excess_ms
 from attnbench.run.crew import Participant
 from attnbench.run.events import Cell
@@ -88,7 +88,7 @@ def test_a_call_on_new_values_may_take_twice_as_long_and_no_longer() -> None:
 
 
 def test_what_hung_in_two_cases_gets_the_short_deadline_unless_that_is_the_long_one() -> None:
-    from attnbench.record import Measure
+    from attnbench.core.record import Measure
 
     hangs, measure = Hangs(), Measure()
     for name in ("one", "one", "two"):

@@ -16,7 +16,7 @@ import pytest
 
 import attnbench
 from attnbench.comparison.pairs import read_pairs
-from attnbench.journal import read_journal
+from attnbench.results.journal import read_journal
 from tests.conftest import Cli
 
 SUITE = """\

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import attnbench
-from attnbench.journal import read_journal
+from attnbench.results.journal import read_journal
 from tests.conftest import TESTS, Cli
 
 MEASURE = "measure: {blocks: 1, max_time_s: 0.2, timeout_s: 20}\n"

@@ -23,8 +23,8 @@ from filelock import FileLock
 
 import attnbench
 from attnbench.backends import registry
-from attnbench.journal import JOURNAL, Journal, read_journal
-from attnbench.protocol import Turned
+from attnbench.core.protocol import Turned
+from attnbench.results.journal import JOURNAL, Journal, read_journal
 from attnbench.run import lock
 from attnbench.run.events import Entered, Stage
 from attnbench.run.processes import WorkerDied

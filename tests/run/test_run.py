@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 
 import attnbench
-from attnbench.journal import read_journal
-from attnbench.store import read_run
+from attnbench.results.journal import read_journal
+from attnbench.results.store import read_run
 from tests.conftest import TESTS, Cli
 
 CASE = "{name: one, batch: 1, resolution: 14, window: 7, heads: 2}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attnbench.problem import Dtype
+from attnbench.core.problem import Dtype
 from attnbench.worker.ceilings import measure_ceilings
 
 

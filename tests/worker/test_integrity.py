@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from attnbench import protocol
-from attnbench.backends import windows
+from attnbench.backends import layout as windows
+from attnbench.core import protocol
 from attnbench.worker import participant, timing
 from attnbench.worker.call import Call
 from attnbench.worker.integrity import Integrity
@@ -42,8 +42,8 @@ def other(*_: Any, **__: Any) -> Any:
         (participant, "_now", "attnbench.worker.participant._now"),
         (participant, "vary_input", "attnbench.worker.participant.vary_input"),
         (Call, "__call__", "Call.__call__"),
-        (protocol, "encode", "attnbench.protocol.encode"),
-        (windows, "partition", "attnbench.backends.windows.partition"),
+        (protocol, "encode", "attnbench.core.protocol.encode"),
+        (windows, "partition", "attnbench.backends.layout.partition"),
     ],
 )
 def test_what_was_replaced_is_named_until_it_is_put_back(

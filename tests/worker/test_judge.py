@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnbench.problem import Dtype, Problem
-from attnbench.protocol import (
+from attnbench.core.problem import Dtype, Problem
+from attnbench.core.protocol import (
     CeilingsMeasured,
     CountEnergy,
     Describe,
@@ -34,7 +34,7 @@ from attnbench.protocol import (
     Watching,
     memory_file,
 )
-from attnbench.record import Ceilings, Launch, Measure, Status
+from attnbench.core.record import Ceilings, Launch, Measure, Status
 from attnbench.worker import judge as judging
 from attnbench.worker.judge import _Judge
 from attnbench.worker.reference import BIAS_TABLE, INPUT, OUTPUT, Expectation, Inputs, reference

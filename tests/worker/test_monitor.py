@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from attnbench.conditions import Glance
+from attnbench.core.conditions import Glance
 from attnbench.worker import monitor as monitoring
 from attnbench.worker.monitor import Counters, Monitor, read_counters
 from attnbench.worker.nvml import ManagedGpu

@@ -10,8 +10,8 @@ from unittest.mock import create_autospec
 import pynvml
 import pytest
 
-from attnbench.conditions import THROTTLING, Glance
-from attnbench.protocol import Called
+from attnbench.core.conditions import THROTTLING, Glance
+from attnbench.core.protocol import Called
 from attnbench.run.case import _interpolated
 from attnbench.worker.judge import _Judge
 from attnbench.worker.nvml import ManagedGpu, managed_gpu

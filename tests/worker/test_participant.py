@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend
-from attnbench.problem import Problem
-from attnbench.protocol import (
+from attnbench.core.problem import Problem
+from attnbench.core.protocol import (
     CallAgain,
     Called,
     Describe,
@@ -43,7 +43,7 @@ from attnbench.protocol import (
     WarmUp,
     memory_file,
 )
-from attnbench.record import Cache, Launch, Measure, Status
+from attnbench.core.record import Cache, Launch, Measure, Status
 from attnbench.worker import participant as participants
 from attnbench.worker import timing
 from attnbench.worker.judge import _Judge

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attnbench.problem import Problem
+from attnbench.core.problem import Problem
 from attnbench.worker.reference import BIAS_TABLE, INPUT, Expectation, Inputs, Outcome, make_inputs, reference
 from tests.samples import problem
 

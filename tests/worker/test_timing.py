@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnbench.record import Cache
+from attnbench.core.record import Cache
 from attnbench.worker import timing
 from attnbench.worker.timing import (
     CpuSampler,

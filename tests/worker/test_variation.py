@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnbench.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
-from attnbench.protocol import Variation
+from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
+from attnbench.core.protocol import Variation
 from attnbench.testing import Disagreement, check_problem, sample_problems
 from attnbench.worker.call import Call
 from attnbench.worker.reference import Expectation, Inputs, make_inputs, reference

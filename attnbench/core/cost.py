@@ -1,0 +1,75 @@
+"""What a problem must cost at least: FLOPs and bytes by formula.
+
+Counters are no substitute: they miss fused attention (torch's FLOP counter reports 0 for SDPA on the CPU) and they
+count what an implementation does, not what the problem asks for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from attnbench.core.problem import Axis, Bias, Mode, Padding, Problem, Scope
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """The least work a problem asks for, over the whole batch."""
+
+    flops: int
+    """Floating-point operations of the matrix products; a multiply-add counts as 2. Softmax and bias are left out."""
+    bytes: int
+    """Each input read once, each output written once."""
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs per byte: against a machine's own ratio it says whether arithmetic or traffic bounds the time."""
+        return self.flops / self.bytes
+
+
+@lru_cache(maxsize=2**14)
+def cost(problem: Problem) -> Cost:
+    """Work of ``problem``: LSA's is 2 H W k1 k2 C multiply-adds an image (Chu et al. 2021, section 3.2).
+
+    Only pairs of a query and a key that it sees count, so a shifted map costs less than a grouped one. A backward
+    pass costs twice its forward pass: four matrix products for two, nothing computed again.
+    """
+    forward = 4 * visible_pairs(problem) * problem.channels * problem.batch
+    if problem.scope is Scope.LAYER:
+        forward += 8 * problem.batch * problem.height * problem.width * problem.channels**2
+    passes = 3 if problem.mode is Mode.FORWARD_BACKWARD else 1
+    return Cost(flops=forward * passes, bytes=_elements(problem) * problem.dtype.bytes)
+
+
+def visible_pairs(problem: Problem) -> int:
+    """Pairs (query of the map, key that it sees) in one image, in each head."""
+    masked = problem.padding is Padding.MASKED
+    return _axis_pairs(problem.rows, masked=masked) * _axis_pairs(problem.columns, masked=masked)
+
+
+def _axis_pairs(axis: Axis, *, masked: bool) -> int:
+    # What a query sees is a product of what it sees along either side, so pairs can be counted side by side.
+    queries: dict[tuple[int, int], int] = {}
+    keys: dict[tuple[int, int], int] = {}
+    for position, (region, real) in enumerate(zip(axis.regions(), axis.real(), strict=True)):
+        group = (position // axis.window, region)
+        queries[group] = queries.get(group, 0) + real
+        keys[group] = keys.get(group, 0) + (real or not masked)
+    return sum(queries[group] * keys[group] for group in queries)
+
+
+def _elements(problem: Problem) -> int:
+    tokens = problem.height * problem.width
+    if problem.scope is Scope.WINDOWS:
+        tokens = problem.windows * problem.tokens
+    token_map = problem.batch * tokens * problem.channels
+    inputs, weights = 3 * token_map, 0
+    if problem.scope is Scope.LAYER:
+        inputs, weights = token_map, 4 * problem.channels**2 + 4 * problem.channels
+    if problem.bias is Bias.RELATIVE:
+        weights += problem.bias_entries * problem.heads
+    forward = inputs + weights + token_map
+    if problem.mode is Mode.FORWARD:
+        return forward
+    # The output's gradient comes in; the gradients of inputs and weights go out.
+    return forward + token_map + inputs + weights

@@ -1,0 +1,71 @@
+"""What qualifies an ok cell, derived from its records when they are read."""
+
+from __future__ import annotations
+
+from attnbench.core.conditions import THROTTLING, Conditions
+from attnbench.core.record import Flag, Record
+from attnbench.core.stats import Estimate, block_statistic
+
+FEWEST_SAMPLES = 20
+LEAST_TIMED_MS = 100.0
+"""A block with fewer samples, or less time in them, is flagged ``few_samples``."""
+WIDEST = 1.1
+"""A cell is unstable where the ends of its interval are further from its value than this factor."""
+_LARGEST_SHARE = 0.05
+"""Of the time of the samples, that others may take before a cell counts as contended."""
+_MOST_SWITCHES_PER_S = 10.0
+_FAULT_MS = 5e-4
+"""What a page fault costs at least: half a microsecond."""
+_LARGEST_FAULT_SHARE = 0.02
+"""Of a call's time, that page faults may take before a cell is flagged."""
+
+
+def block_flags(record: Record) -> set[Flag]:
+    """The flags of an ok cell in one block."""
+    flags = set()
+    timed_ms = sum(record.samples_ms) * record.calls_per_sample
+    if len(record.samples_ms) < FEWEST_SAMPLES or timed_ms < LEAST_TIMED_MS:
+        flags.add(Flag.FEW_SAMPLES)
+    if record.host_ms is not None and record.host_ms > block_statistic(record.samples_ms, record.device_type):
+        flags.add(Flag.LAUNCH_BOUND)
+    if record.conditions is not None:
+        flags |= {Flag.PAGE_FAULTS} if _faults(record.conditions, record) else set()
+        flags |= {Flag.INTERRUPTED} if record.conditions.retaken_turns else set()
+        flags |= {Flag.THROTTLED} if _throttled(record.conditions) else set()
+        flags |= {Flag.CONTENDED} if _contended(record.conditions, record) else set()
+    return flags
+
+
+def _faults(conditions: Conditions, record: Record) -> bool:
+    latency_ms = block_statistic(record.samples_ms, record.device_type)
+    return record.device_type == "cpu" and conditions.page_faults * _FAULT_MS > _LARGEST_FAULT_SHARE * latency_ms
+
+
+def _throttled(conditions: Conditions) -> bool:
+    reasons = {reason for glance in conditions.glances for reason in glance.throttle_reasons}
+    return conditions.quota_s > 0 or not reasons.isdisjoint(THROTTLING)
+
+
+def _contended(conditions: Conditions, record: Record) -> bool:
+    if record.device_type != "cpu":
+        return any(glance.foreign_processes for glance in conditions.glances)
+    # What others take of the cores that we leave idle is theirs; the participant keeps one busy per thread.
+    idle_s = max(0, conditions.cores - conditions.threads) * conditions.wall_s
+    ours = min(1.0, conditions.threads / conditions.cores)
+    taken_s = ours * conditions.steal_s + max(0.0, conditions.others_s - idle_s)
+    return (
+        taken_s > _LARGEST_SHARE * conditions.threads * conditions.wall_s
+        or conditions.involuntary_switches > _MOST_SWITCHES_PER_S * conditions.wall_s
+    )
+
+
+def is_unstable(latency: Estimate, *, quartiles: tuple[float, float]) -> bool:
+    """Whether a cell's value says little.
+
+    Args:
+        latency: Over blocks.
+        quartiles: The first and the third of a block's samples; they decide where there is one block alone.
+    """
+    if latency.high is None:
+        return quartiles[1] > WIDEST * quartiles[0]
+    return latency.high > WIDEST * latency.value

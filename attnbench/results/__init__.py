@@ -1,0 +1,1 @@
+"""Run directories: the journal, the table made of it, and what is stored beside runs."""

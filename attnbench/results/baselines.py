@@ -1,0 +1,183 @@
+"""Named baselines as files: runs reduced to their tables, by name and fingerprint, in a directory for git or a cache.
+
+Every entry is a directory of its own that appears whole, so that several jobs may save at once::
+
+    DIR/NAME/MACHINE-FINGERPRINT/TIME-ID/   table.csv, environment.json, suite.yaml
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from attnbench.core.errors import LostOutputError, NotComparableError, OutputError, StoredRunError, UsageError
+from attnbench.core.record import Status
+from attnbench.results.journal import ENVIRONMENT, SUITE
+from attnbench.results.store import CSV, UNFINISHED, StoredRun, find_runs, read_suite
+
+DIRECTORY = Path("baselines")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """The entries of one name, one fingerprint and one suite."""
+
+    name: str
+    place: str
+    """The directory of the fingerprint."""
+    suite: str
+    runs: int
+    oldest: str
+    """UTC, ISO 8601."""
+    newest: str
+    torch: str
+    """Of the newest."""
+
+
+def save(run: StoredRun, directory: Path, name: str, *, keep: int) -> tuple[Path, bool]:
+    """Keep a run as the newest of a named baseline.
+
+    Args:
+        run: What to keep.
+        directory: Where baselines lie.
+        name: Which one.
+        keep: How many of the same suite and fingerprint to keep; the oldest go.
+
+    Returns:
+        Where it lies, and whether it was there already.
+
+    Raises:
+        UsageError: The name cannot be a directory's, or the run is not one to compare with.
+        OutputError: The directory cannot be written.
+        LostOutputError: The disk is full.
+    """
+    _check_name(name)
+    _check_run(run)
+    content = run.table.to_csv(index=False).encode()
+    started = re.sub(r"[^0-9T]", "", str(run.environment["started_at"]).partition("+")[0])
+    place = directory / name / _place(run.environment)
+    entry = place / f"{started}-{crc32(content):08x}"
+    if entry.exists():
+        return entry, True
+    unfinished = place / f"{entry.name}-{secrets.token_hex(4)}{UNFINISHED}"
+    try:
+        unfinished.mkdir(parents=True)
+        (unfinished / CSV).write_bytes(content)
+        (unfinished / ENVIRONMENT).write_text(json.dumps(run.environment, indent=2) + "\n", encoding="utf-8")
+        shutil.copyfile((run.path if run.path.is_dir() else run.path.parent) / SUITE, unfinished / SUITE)
+        try:
+            unfinished.rename(entry)
+        except OSError:
+            if not entry.exists():  # else another job saved the same
+                raise
+    except OSError as error:
+        lost = LostOutputError if error.errno == errno.ENOSPC else OutputError
+        raise lost(f"{directory} cannot be written: {error.strerror}; give another --directory") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    _forget(place, but=entry, suite=_suite(run), keep=keep)
+    return entry, False
+
+
+def history(directory: Path, name: str, *, passed_over: list[str] | None = None) -> list[StoredRun]:
+    """The entries of a baseline, oldest first.
+
+    Args:
+        directory: Where baselines lie.
+        name: Which one.
+        passed_over: Takes a sentence for every damaged entry; without it, one is an error.
+
+    Raises:
+        UsageError: It cannot be a baseline's name.
+        NotComparableError: There is no such baseline yet.
+    """
+    _check_name(name)
+    if not (directory / name).is_dir():
+        known = ", ".join(sorted(path.name for path in directory.glob("*") if path.is_dir()))
+        raise NotComparableError(
+            f"there is no baseline {name} in {directory} (there: {known or 'none'}); attnbench baseline save makes one"
+        )
+    if not any((directory / name).glob(f"*/*/{CSV}")):
+        return []
+    return find_runs(directory / name, passed_over=passed_over)
+
+
+def entries(directory: Path) -> list[Baseline]:
+    """What a directory of baselines holds, by name.
+
+    Raises:
+        UsageError: It does not exist.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory that exists; attnbench baseline save makes one")
+    groups: dict[tuple[str, str, str], list[StoredRun]] = {}
+    for name in sorted(path for path in directory.iterdir() if path.is_dir()):
+        for run in history(directory, name.name):
+            groups.setdefault((name.name, run.path.parent.name, _suite(run)), []).append(run)
+    return [
+        Baseline(
+            name=name,
+            place=place,
+            suite=suite,
+            runs=len(runs),
+            oldest=str(runs[0].environment["started_at"]),
+            newest=str(runs[-1].environment["started_at"]),
+            torch=str(runs[-1].environment["torch"]),
+        )
+        for (name, place, suite), runs in sorted(groups.items())
+    ]
+
+
+def _forget(place: Path, *, but: Path, suite: str, keep: int) -> None:
+    """Remove the oldest entries of a suite, never the one that was saved just now."""
+    entries_of_suite = []
+    for file in place.glob(f"*/{SUITE}"):
+        with contextlib.suppress(StoredRunError, OSError):  # damaged, or gone: not ours to judge here
+            if not file.parent.name.endswith(UNFINISHED) and read_suite(file.parent).get("name", "") == suite:
+                entries_of_suite.append(file.parent)
+    oldest = [entry for entry in sorted(entries_of_suite) if entry != but]  # their names begin with the time
+    for entry in oldest[: max(0, len(oldest) + 1 - keep)]:
+        going = entry.with_name(f"{entry.name}-{secrets.token_hex(4)}{UNFINISHED}")
+        with contextlib.suppress(OSError):  # another job was faster
+            entry.rename(going)
+            shutil.rmtree(going)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(_NAME, name):
+        raise UsageError(
+            f"--name {name!r}: not a name (allowed: letters, digits, '_', '-' and '.': it names a directory)"
+        )
+
+
+def _check_run(run: StoredRun) -> None:
+    if not run.environment or not run.suite:
+        lacks = SUITE if run.environment else ENVIRONMENT
+        raise UsageError(
+            f"{run.path} has no {lacks}: nobody could tell what may be compared with it; give a run directory"
+        )
+    if Status.OK not in set(run.table["status"]):
+        raise UsageError(f"{run.path} holds no latency; a baseline is a run that was measured")
+    if run.cut_short:
+        raise UsageError(
+            f"{run.path} was cut short: {run.cut_short}; go on with attnbench run SUITE --resume {run.path}"
+        )
+
+
+def _place(environment: Mapping[str, Any]) -> str:
+    spelled = json.dumps(environment["fingerprint"], sort_keys=True).encode()
+    return f"{environment['machine']}-{crc32(spelled):08x}"
+
+
+def _suite(run: StoredRun) -> str:
+    return str(run.suite.get("name", ""))

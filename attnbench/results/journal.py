@@ -1,0 +1,113 @@
+"""The journal: one line per finished (cell, block), on disk before the next cell starts."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from attnbench.core.errors import LostOutputError, OutputError, ProblemError, StoredRunError
+from attnbench.core.record import SCHEMA_VERSION, Record
+
+JOURNAL = "journal.jsonl"
+ENVIRONMENT = "environment.json"
+SUITE = "suite.yaml"
+"""Files of a run directory that are written while it is measured."""
+RESULTS = Path("results")
+"""Where run directories lie, below the directory that one works in."""
+
+
+class Journal:
+    """Appends records; each is safe when ``append`` returns.
+
+    A torn last line, as a killed run leaves it, is cut off.
+
+    Raises:
+        OutputError: It cannot be opened.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / JOURNAL
+        try:
+            self._file = self._path.open("ab", buffering=0)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            whole, newline, torn = self._path.read_bytes().rpartition(b"\n")
+            if torn:
+                self._file.truncate(len(whole) + len(newline))
+        except BlockingIOError:
+            self._file.close()
+            raise OutputError(f"{self._path} is being written by another run; let it finish") from None
+        except OSError as error:
+            raise OutputError(f"{self._path} cannot be written: {error.strerror}") from None
+
+    def append(self, record: Record) -> None:
+        """Write one line and wait until the disk has it.
+
+        Raises:
+            LostOutputError: The disk is full, or the directory is gone. What was written before stays readable.
+        """
+        line = json.dumps(record.to_json(), separators=(",", ":")).encode() + b"\n"
+        start = self._file.tell()
+        try:
+            written = 0
+            while written < len(line):  # a nearly full disk takes a part
+                written += self._file.write(line[written:])
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(start)
+            raise LostOutputError(
+                f"{self._path} cannot be written: {error.strerror}; what it holds stays: make room and go on with "
+                f"--resume {self._path.parent}"
+            ) from None
+        if not os.fstat(self._file.fileno()).st_nlink:
+            raise LostOutputError(f"{self._path} was removed while the run wrote to it; nothing more can be kept")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def read_journal(directory: Path) -> Iterator[Record]:
+    """The records of a run, oldest first. A torn last line, as a killed run leaves it, is passed over.
+
+    Raises:
+        StoredRunError: A line other than the last is not a record, or comes from a newer version.
+    """
+    path = directory / JOURNAL
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise StoredRunError(f"{path} cannot be read: {error.strerror}") from None
+    with file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            yield _parse(line, f"{path}:{number}")
+
+
+def _parse(line: bytes, where: str) -> Record:
+    try:
+        data = json.loads(line)
+        version = data["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        raise StoredRunError(
+            f"{where}: not a journal line; remove it, and the rest reads (--resume measures it anew)"
+        ) from None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise StoredRunError(
+            f"{where}: written by a newer attnbench (schema {version}, this one reads up to {SCHEMA_VERSION}); upgrade"
+        )
+    try:
+        return Record.from_json(data)
+    except (ValueError, KeyError, TypeError, ProblemError) as error:
+        raise StoredRunError(f"{where}: not a record: {error}") from None

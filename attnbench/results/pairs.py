@@ -1,0 +1,80 @@
+"""What lies beside the two runs of an A/B comparison: which environments they are of, and how they were paired."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from attnbench.core.errors import StoredRunError
+
+BASE, CANDIDATE = "base", "candidate"
+Place = tuple[str, int]
+"""A cell of either side: its case, and the place of its backend in the suite."""
+ATTEMPTS = 2
+"""A cell that fails in so many processes is broken; in fewer, it is suspect."""
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Party:
+    """One of the two environments."""
+
+    environment: str
+    """As it was named: an interpreter or a virtual environment."""
+    python: str
+    path: str | None = None
+    """The directory that came first on its Python path, as it was named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """Two runs whose blocks of the same number belong together."""
+
+    FILE: ClassVar[str] = "pairs.json"
+
+    kind: str
+    """``ab``, or ``noise``: both sides are the same."""
+    pairs: int
+    """Pairs of the first stage; blocks from this number on are of the second."""
+    started_at: str
+    backends: tuple[tuple[str, str], ...]
+    """The two sides' backends, place by place."""
+    parties: Mapping[str, Party]
+    """By side."""
+    finished: bool = False
+    """Whether all was measured that there is to measure."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, with the schema's version."""
+        return {"schema_version": VERSION, **asdict(self)}
+
+
+def read_pairing(directory: Path) -> Pairing:
+    """What a directory says of its two runs.
+
+    Raises:
+        StoredRunError: It is no A/B comparison, is damaged, or a newer version wrote it.
+    """
+    file = directory / Pairing.FILE
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        version = int(data.pop("schema_version"))
+    except OSError:
+        raise StoredRunError(
+            f"{directory} holds no {Pairing.FILE}; give the directory that attnbench ab wrote"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise StoredRunError(f"{file}:1: not an A/B comparison; the file is damaged") from None
+    if version > VERSION:
+        raise StoredRunError(
+            f"{file}: written by a newer attnbench (schema {version}, this one reads up to {VERSION}); upgrade"
+        )
+    try:
+        parties = {name: Party(**data["parties"][name]) for name in (BASE, CANDIDATE)}
+        backends = tuple((base, candidate) for base, candidate in data["backends"])
+        return Pairing(**{**data, "parties": parties, "backends": backends})
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoredRunError(f"{file}: not an A/B comparison: {error}; the file is damaged") from None

@@ -1,0 +1,306 @@
+"""From a run directory to one row per cell, and back to disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pandas as pd
+
+from attnbench.core.errors import LostOutputError, StoredRunError
+from attnbench.core.record import SCHEMA_VERSION, Environment, Measure, Status
+from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
+from attnbench.results.pairs import Pairing
+from attnbench.results.table import ADDED, COLUMNS, Cells, typed
+
+PARQUET = "table.parquet"
+CSV = "table.csv"
+UNFINISHED = ".unfinished"
+"""How the names of directories end that are being written or removed."""
+_RUN_FILES = (JOURNAL, PARQUET, CSV)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A run as it lies on disk."""
+
+    path: Path
+    table: pd.DataFrame
+    environment: dict[str, Any]
+    """The content of environment.json; empty where there is none."""
+    suite: dict[str, Any]
+    """The content of suite.yaml; empty where there is none."""
+    cells: int | None
+    """Cells the suite asked for; None where only a table was kept."""
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """Equal for copies of one run, wherever they lie."""
+        numbers = pd.util.hash_pandas_object(self.table[["case", "backend", "latency_ms"]], index=False)
+        return str(self.environment.get("started_at", "")), int(numbers.sum())
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that the suite asked for."""
+        return int((self.suite.get("measure") or {}).get("blocks", Measure().blocks))
+
+    @property
+    def unreached(self) -> int:
+        """Cells that the suite asked for and the run was cut short of."""
+        return 0 if self.cells is None else max(0, self.cells - len(self.table))
+
+    @property
+    def unfinished(self) -> int:
+        """Cells that were measured in fewer blocks than the suite asked for, because the run was cut short."""
+        return 0 if self.cells is None else int((self.table["blocks"] < self.blocks).sum())
+
+    @property
+    def cut_short(self) -> str:
+        """What it lacks, in words; empty where it is whole."""
+        lacks = []
+        if self.unreached:
+            lacks.append(f"it has {len(self.table)} of {self.cells} cells")
+        if self.unfinished:
+            lacks.append(f"{self.unfinished} of its cells have fewer than {self.blocks} blocks")
+        return " and ".join(lacks)
+
+    @property
+    def question(self) -> str:
+        """What the suite asks."""
+        return str(self.suite.get("description", ""))
+
+    @property
+    def baseline(self) -> str | None:
+        """The backend that speed-ups refer to: the suite's baseline, or the first backend that it lists."""
+        first = (self.suite.get("backends") or [None])[0]
+        if isinstance(first, dict):
+            first = first.get("label") or first.get("name")
+        baseline = self.suite.get("baseline", first)
+        return None if baseline is None else str(baseline)
+
+
+def load(directory: str | Path) -> pd.DataFrame:
+    """One row per cell of a stored run, with the columns of ``COLUMNS``.
+
+    Args:
+        directory: A run directory, one that holds at least ``table.csv``, or a table's file.
+
+    Raises:
+        StoredRunError: It is not a run, is damaged, or was written by a newer version.
+    """
+    return read_run(directory).table
+
+
+def read_run(directory: str | Path) -> StoredRun:
+    """A stored run with what is known of it.
+
+    Raises:
+        StoredRunError: It is not a run, is damaged, or was written by a newer version.
+    """
+    path = Path(directory)
+    if not path.exists():
+        raise StoredRunError(f"{path} does not exist; give a run directory such as results/SUITE/MACHINE/TIME-ID")
+    if path.suffix in (".parquet", ".csv") and path.is_file():
+        return _read_kept_table(path)
+    if not path.is_dir():
+        raise StoredRunError(f"{path} is a file; give the run directory that holds {JOURNAL}, or a table kept of one")
+    environment = _read_environment(path)
+    suite = read_suite(path)
+    if (path / JOURNAL).exists():
+        # The journal is the truth; a table made from exactly this one says the same sooner.
+        frame, expected = _read_made_table(path) or _read_from_journal(path, suite=str(suite.get("name", "")))
+    else:
+        frame, expected = _read_table(path), None
+    return StoredRun(path=path, table=frame, environment=environment, suite=suite, cells=expected)
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a path is a run itself, or a table kept of one, and not a directory of runs."""
+    found = Path(path)
+    return not found.is_dir() or any((found / name).exists() for name in _RUN_FILES)
+
+
+def find_runs(
+    directory: str | Path, *, but: str | Path | None = None, passed_over: list[str] | None = None
+) -> list[StoredRun]:
+    """A run, or every run below a directory, oldest first.
+
+    The two sides of an A/B comparison are not among them: the one may be a build that was turned down.
+
+    Args:
+        directory: A run directory, or one that holds some.
+        but: A run to leave out: the candidate often lies beside its base.
+        passed_over: Takes a sentence for every damaged run of a directory; without it, one is an error.
+
+    Raises:
+        StoredRunError: There is none, or one of them is damaged.
+    """
+    path = Path(directory)
+    if is_run(path):
+        return [read_run(path)]
+    places = {file.parent for name in _RUN_FILES for file in path.glob(f"**/{name}")}
+    left_out = None if but is None else Path(but).resolve()
+    runs, errors = [], []
+    for place in sorted(places):
+        is_side = (place.parent / Pairing.FILE).exists()
+        if place.resolve() == left_out or place.name.endswith(UNFINISHED) or is_side:
+            continue
+        try:
+            runs.append(read_run(place))
+        except StoredRunError as error:
+            if passed_over is None:
+                raise
+            if place.exists():  # else another job removed it meanwhile
+                errors.append(error)
+    if errors and not runs:
+        raise errors[0]
+    if passed_over is not None:
+        passed_over += [f"Left out, because it cannot be read: {error}." for error in errors]
+    if not runs:
+        raise StoredRunError(f"{path} holds no run; give run directories, or a directory of them")
+    return sorted(runs, key=lambda run: str(run.environment.get("started_at", "")))
+
+
+def _read_from_journal(path: Path, *, suite: str) -> tuple[pd.DataFrame, int | None]:
+    cells = Cells()
+    for record in read_journal(path):
+        cells.add(record)
+    return cells.table(suite=suite), cells.expected
+
+
+def _read_made_table(path: Path) -> tuple[pd.DataFrame, int | None] | None:
+    """The Parquet table and the cells of the whole suite, where this version made it from the journal beside it."""
+    try:
+        frame = pd.read_parquet(path / PARQUET)
+    except (OSError, ValueError, TypeError):  # none, or damaged: there is the journal
+        return None
+    made_from, frame.attrs = frame.attrs, {}
+    if {name: value for name, value in made_from.items() if name != "cells"} != _made_from(path):
+        return None
+    return typed(frame), made_from["cells"]
+
+
+def _made_from(path: Path) -> dict[Any, Any]:
+    """What a table says of its origin, so that it is known to be up to date."""
+    from attnbench import __version__
+
+    checksum = 0
+    try:
+        with (path / JOURNAL).open("rb") as file:
+            while chunk := file.read(2**22):
+                checksum = crc32(chunk, checksum)
+    except OSError as error:
+        raise StoredRunError(f"{path / JOURNAL} cannot be read: {error.strerror}") from None
+    return {"attnbench": __version__, "journal_crc32": checksum}
+
+
+def _read_environment(path: Path) -> dict[str, Any]:
+    file = path / ENVIRONMENT
+    if not file.exists():
+        return {}
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        version = int(data["schema_version"])
+    except OSError as error:
+        raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise StoredRunError(f"{file}:1: not an environment; the file is damaged") from None
+    if version > SCHEMA_VERSION:
+        raise StoredRunError(
+            f"{file}: written by a newer attnbench (schema {version}, this one reads up to {SCHEMA_VERSION}); upgrade"
+        )
+    try:
+        Environment.from_json(data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoredRunError(f"{file}:1: not an environment: {error}; the file is damaged") from None
+    return dict(data)
+
+
+def read_suite(path: Path) -> dict[str, Any]:
+    """The content of a run's suite.yaml; empty where there is none.
+
+    Raises:
+        StoredRunError: It is not YAML.
+    """
+    file = path / SUITE
+    if not file.exists():
+        return {}
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
+    except (YAMLError, UnicodeDecodeError):
+        raise StoredRunError(f"{file}:1: not YAML; the file is damaged") from None
+    return dict(data) if isinstance(data, dict) else {}
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    for name in (PARQUET, CSV):
+        if (path / name).exists():
+            return _read_table_file(path / name)
+    newest = max(path.glob(f"**/{JOURNAL}"), default=None, key=lambda found: found.stat().st_mtime)
+    hint = f"; did you mean {newest.parent}?" if newest else ""
+    raise StoredRunError(f"{path} is not a run: it holds neither {JOURNAL} nor {CSV}{hint}")
+
+
+def _read_kept_table(file: Path) -> StoredRun:
+    """A table's file by itself, with the environment that lies beside it, if one does."""
+    frame = _read_table_file(file)
+    return StoredRun(
+        path=file, table=frame, environment=_read_environment(file.parent), suite=read_suite(file.parent), cells=None
+    )
+
+
+def _read_table_file(file: Path) -> pd.DataFrame:
+    read = pd.read_parquet if file.suffix == ".parquet" else pd.read_csv
+    try:
+        return _checked(read(file), file)
+    except (ValueError, TypeError, OSError) as error:
+        raise StoredRunError(f"{file}: not a table: {' '.join(str(error).split())}") from None
+
+
+def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    if missing := [name for name in COLUMNS if name not in frame.columns and name not in ADDED]:
+        raise StoredRunError(f"{path}: not a run's table: there is no column {missing[0]}")
+    checked = typed(frame)
+    for line, row in enumerate(checked.to_dict("records"), start=2):
+        latency_ms = row["latency_ms"]
+        if row["status"] not in set(Status) or (row["status"] == Status.OK) != pd.notna(latency_ms):
+            raise StoredRunError(
+                f"{path}:{line}: status {row['status']!r} and latency do not agree; the file is damaged"
+            )
+        if pd.notna(latency_ms) and not 0 < latency_ms < math.inf:
+            raise StoredRunError(f"{path}:{line}: latency_ms {latency_ms:g} is none; the file is damaged")
+    return checked
+
+
+def write_tables(directory: Path) -> StoredRun:
+    """Write ``table.parquet`` and ``table.csv`` from the journal: beside their place, then renamed into it.
+
+    Returns:
+        The run as it lies there now.
+
+    Raises:
+        LostOutputError: They cannot be written; the journal stays.
+    """
+    run = read_run(directory)
+    table = run.table.copy()
+    table.attrs = _made_from(directory)
+    table.attrs["cells"] = run.cells
+    try:
+        for name, write in ((PARQUET, table.to_parquet), (CSV, table.to_csv)):
+            unfinished = directory / f".{name}.unfinished"
+            write(unfinished, index=False)
+            unfinished.replace(directory / name)
+    except OSError as error:
+        reason = error.strerror or os.strerror(error.errno or 0)
+        raise LostOutputError(f"the tables of {directory} cannot be written: {reason}; the journal stays") from None
+    return run

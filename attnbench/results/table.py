@@ -1,0 +1,242 @@
+"""From records to one row per cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+from attnbench.core.cost import cost
+from attnbench.core.flags import block_flags, is_unstable
+from attnbench.core.problem import Problem
+from attnbench.core.record import Ceilings, Flag, Record, Status
+from attnbench.core.stats import block_statistic, estimate, geometric_mean, percentile
+
+_TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
+COLUMNS: dict[str, str] = {
+    **dict.fromkeys(("suite", "case", "backend", "device"), _TEXT),
+    **dict.fromkeys(
+        ("batch", "height", "width", "window_height", "window_width", "heads", "head_dim"),
+        _COUNT,
+    ),
+    **dict.fromkeys(("dtype", "mode", "pattern", "padding", "bias", "scope", "status", "reason", "flags"), _TEXT),
+    **dict.fromkeys(
+        (
+            "latency_ms",
+            "latency_low_ms",
+            "latency_high_ms",
+            "latency_median_ms",
+            "latency_min_ms",
+            "host_ms",
+            "images_per_s",
+            "tokens_per_s",
+            "tflops",
+            "gbytes_per_s",
+            "ceiling_fraction",
+        ),
+        _NUMBER,
+    ),
+    "peak_bytes": _COUNT,
+    "max_error": _NUMBER,
+    "kernel": _TEXT,
+    "blocks": _COUNT,
+    "samples": _COUNT,
+    "prepare_s": _NUMBER,
+    "joules_per_image": _NUMBER,
+    "block_latencies_ms": _TEXT,
+}
+"""Columns of a table and their pandas types; units stand in the names."""
+ADDED = ("joules_per_image", "block_latencies_ms")
+"""Columns that older tables lack."""
+
+
+PROBLEM = tuple(field.name for field in fields(Problem))
+"""The columns that together are a problem."""
+
+
+def blocks_of(row: Mapping[Any, Any]) -> dict[int, float]:
+    """By block, what stands for it, in milliseconds; empty where a cell is not ok or the table does not tell.
+
+    >>> blocks_of({"block_latencies_ms": "0:3.25 1:3.5"})
+    {0: 3.25, 1: 3.5}
+    """
+    pairs = (pair.split(":") for pair in row["block_latencies_ms"].split())
+    return {int(block): float(latency_ms) for block, latency_ms in pairs}
+
+
+def anchor(ceilings: Ceilings) -> float:
+    """The logarithm of the time that a device's ceilings make of everything: what latencies are divided by."""
+    return -(math.log(ceilings.bytes_per_s) + math.log(ceilings.flops_per_s)) / 2
+
+
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with exactly the columns of ``COLUMNS``; text that is not there is empty, a number is missing."""
+    text = {name: "" for name, kind in COLUMNS.items() if kind == _TEXT}
+    return frame.reindex(columns=list(COLUMNS)).astype(COLUMNS).fillna(text)
+
+
+def table(records: Iterable[Record], *, suite: str) -> pd.DataFrame:
+    """One row per cell, in the order of the suite.
+
+    A cell is ok where every block was; otherwise the row tells the first failure.
+    """
+    cells = Cells()
+    for record in records:
+        cells.add(record)
+    return cells.table(suite=suite)
+
+
+class Cells:
+    """What becomes of records as they are read: memory grows with blocks, not with samples."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, str], _Cell] = {}
+        self.expected: int | None = None
+        """Cells of the whole suite, as the records say."""
+
+    def add(self, record: Record) -> None:
+        """Take in one record."""
+        key = (record.case, record.backend)
+        if key not in self._cells:
+            self._cells[key] = _Cell(record)
+        self._cells[key].add(record)
+        self.expected = record.cells
+
+    def anchors(self) -> dict[tuple[str, str], dict[int, float]]:
+        """By case and backend, then by block: the logarithm of what the device's own ceilings made of it.
+
+        Zero where they were not measured.
+        """
+        return {key: cell.anchors for key, cell in self._cells.items()}
+
+    def table(self, *, suite: str) -> pd.DataFrame:
+        """One row per cell, in the order of the suite."""
+        ordered = sorted(self._cells.values(), key=lambda cell: cell.position)
+        return typed(pd.DataFrame([cell.row(suite) for cell in ordered]))
+
+
+class _Cell:
+    """What becomes of a cell's records: statistics alone are kept, so that memory does not grow with samples."""
+
+    def __init__(self, first: Record) -> None:
+        self._first = first
+        self._shown = first
+        self._blocks: dict[int, _Block] = {}
+
+    @property
+    def position(self) -> int:
+        """The cell's place in the suite."""
+        return self._first.position
+
+    @property
+    def anchors(self) -> dict[int, float]:
+        """By block."""
+        return {number: block.anchor for number, block in self._blocks.items()}
+
+    def add(self, record: Record) -> None:
+        """Take in one more block. A block measured twice counts as it was measured last; a failure is final."""
+        if record.status is Status.OK:
+            self._blocks[record.block] = _Block.of(record)
+        elif self._shown.status is Status.OK:
+            self._shown = record
+
+    def row(self, suite: str) -> dict[str, Any]:
+        """The cell's values by column; those it does not have are left out."""
+        shown, problem = self._shown, self._shown.problem
+        row: dict[str, Any] = {
+            "suite": suite,
+            "case": shown.case,
+            "backend": shown.backend,
+            "device": shown.device,
+            **problem.to_json(),
+            "status": shown.status,
+            "reason": shown.reason,
+        }
+        if shown.status is Status.OK:
+            row.update(self._measured())
+        return row
+
+    def _measured(self) -> dict[str, Any]:
+        blocks, problem = list(self._blocks.values()), self._first.problem
+        latency = estimate([block.statistic_ms for block in blocks])
+        seconds, work = latency.value / 1e3, cost(problem)
+        errors = [block.max_error for block in blocks if block.max_error is not None]
+        peaks = [block.peak_bytes for block in blocks if block.peak_bytes is not None]
+        fractions = [block.ceiling_fraction for block in blocks if block.ceiling_fraction is not None]
+        hosts = [block.host_ms for block in blocks if block.host_ms is not None]
+        joules = [block.joules for block in blocks if block.joules is not None]
+        flags = set[Flag]().union(*(block.flags for block in blocks))
+        if is_unstable(latency, quartiles=blocks[0].quartiles_ms):
+            flags.add(Flag.UNSTABLE)
+        return {
+            "flags": " ".join(flag for flag in Flag if flag in flags),
+            "latency_ms": latency.value,
+            "latency_low_ms": latency.low,
+            "latency_high_ms": latency.high,
+            "latency_median_ms": percentile([block.median_ms for block in blocks], 50),
+            "latency_min_ms": min(block.min_ms for block in blocks),
+            "host_ms": percentile(hosts, 50) if hosts else None,
+            "images_per_s": problem.batch / seconds,
+            "tokens_per_s": problem.batch * problem.height * problem.width / seconds,
+            "tflops": work.flops / seconds / 1e12,
+            "gbytes_per_s": work.bytes / seconds / 1e9,
+            "ceiling_fraction": geometric_mean(fractions) if fractions else None,
+            "peak_bytes": max(peaks, default=None),
+            "max_error": max(errors, default=None),
+            "kernel": self._first.kernel,
+            "blocks": len(blocks),
+            "samples": sum(block.samples for block in blocks),
+            "prepare_s": percentile([block.prepare_s for block in blocks], 50),
+            "joules_per_image": percentile(joules, 50) / problem.batch if joules else None,
+            "block_latencies_ms": " ".join(
+                f"{number}:{block.statistic_ms!r}" for number, block in self._blocks.items()
+            ),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    statistic_ms: float
+    median_ms: float
+    min_ms: float
+    host_ms: float | None
+    peak_bytes: int | None
+    max_error: float | None
+    samples: int
+    prepare_s: float
+    ceiling_fraction: float | None
+    anchor: float
+    joules: float | None
+    quartiles_ms: tuple[float, float]
+    flags: frozenset[Flag]
+
+    @classmethod
+    def of(cls, record: Record) -> _Block:
+        """The statistics of one block."""
+        return cls(
+            statistic_ms=block_statistic(record.samples_ms, record.device_type),
+            median_ms=percentile(record.samples_ms, 50),
+            min_ms=min(record.samples_ms),
+            host_ms=record.host_ms,
+            peak_bytes=record.peak_bytes,
+            max_error=record.max_error,
+            samples=len(record.samples_ms),
+            prepare_s=record.spent.prepare_s,
+            ceiling_fraction=_ceiling_fraction(record),
+            anchor=anchor(record.ceilings) if record.ceilings else 0.0,
+            joules=record.joules,
+            quartiles_ms=(percentile(record.samples_ms, 25), percentile(record.samples_ms, 75)),
+            flags=frozenset(block_flags(record)),
+        )
+
+
+def _ceiling_fraction(record: Record) -> float | None:
+    """The time the ceilings of the block allow, over the time it took (Williams et al. 2009, section 3)."""
+    if record.ceilings is None:
+        return None
+    work = cost(record.problem)
+    allowed_s = max(work.bytes / record.ceilings.bytes_per_s, work.flops / record.ceilings.flops_per_s)
+    return 1e3 * allowed_s / block_statistic(record.samples_ms, record.device_type)
