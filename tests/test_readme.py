@@ -15,15 +15,15 @@ from tests.conftest import TESTS, Cli
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
 
 
-def block(marker: str) -> str:
+def process(marker: str) -> str:
     """The fenced block after ``<!-- marker -->``."""
     found = re.search(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.DOTALL)
-    assert found, f"the README has no block {marker!r}"
+    assert found, f"the README has no process {marker!r}"
     return found[1]
 
 
 def test_the_suite_runs_as_printed(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "suite.yaml").write_text(block("suite"))
+    (tmp_path / "suite.yaml").write_text(process("suite"))
     fast = ("--set", "measure.max_time_s=0.01", "--set", "device=cpu")
     cli("run", "suite.yaml", "--output", "out", *fast, check=0)
     frame = attnbench.load(tmp_path / "out")
@@ -32,9 +32,9 @@ def test_the_suite_runs_as_printed(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_the_backend_runs_and_passes_its_check_as_printed(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "my_kernels.py").write_text(block("backend"))
-    assert sum(bool(line.strip()) for line in block("backend").splitlines()) <= 15
-    command = block("run backend").split()
+    (tmp_path / "my_kernels.py").write_text(process("backend"))
+    assert sum(bool(line.strip()) for line in process("backend").splitlines()) <= 15
+    command = process("run backend").split()
     assert command[0] == "attnbench"
     cli(*command[1:], "--set", "measure.max_time_s=0.01", "--set", "device=cpu", "--output", "out", check=0)
     frame = attnbench.load(tmp_path / "out")
@@ -43,7 +43,7 @@ def test_the_backend_runs_and_passes_its_check_as_printed(cli: Cli, tmp_path: Pa
     namespace: dict[str, object] = {}
     sys.path.insert(0, str(tmp_path))
     try:
-        exec(block("check backend").replace("check_backend(Mine)", "checked = check_backend(Mine)"), namespace)
+        exec(process("check backend").replace("check_backend(Mine)", "checked = check_backend(Mine)"), namespace)
     finally:
         sys.path.remove(str(tmp_path))
         sys.modules.pop("my_kernels", None)
@@ -53,12 +53,12 @@ def test_the_backend_runs_and_passes_its_check_as_printed(cli: Cli, tmp_path: Pa
 def test_the_table_is_what_show_prints_of_the_reference(cli: Cli) -> None:
     stored = TESTS.parent / "results" / "reference" / "amd-epyc-2-cores" / "quick"
     shown = cli("show", str(stored), check=0, COLUMNS="100").stdout.splitlines()
-    assert [line for line in block("table").splitlines() if line not in shown] == []
+    assert [line for line in process("table").splitlines() if line not in shown] == []
 
 
 def test_the_red_build_is_what_compare_prints_of_the_reference(cli: Cli) -> None:
     stored = TESTS.parent / "results" / "reference" / "amd-epyc-2-cores" / "ab-refactored"
-    assert cli("compare", str(stored), check=1, COLUMNS="100").stdout.strip() == block("red").strip()
+    assert cli("compare", str(stored), check=1, COLUMNS="100").stdout.strip() == process("red").strip()
 
 
 def test_the_tables_name_every_column_suite_and_backend() -> None:
@@ -77,7 +77,7 @@ def test_the_tables_name_every_column_suite_and_backend() -> None:
 def test_the_figures_of_false_alarms_name_every_rule() -> None:
     from tests.benchmarks.false_alarms import PEERS
 
-    shown = block("false alarms")
+    shown = process("false alarms")
     for name in PEERS:
         assert re.search(rf"^{re.escape(name)} +\d+ of 300", shown, re.MULTILINE), name
 

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from tests.comparison.test_ab_live import kernels
 from tests.conftest import TESTS
-from tests.test_readme import block
+from tests.test_readme import process
 
 SUITE = """\
 name: mine
@@ -35,7 +35,7 @@ class Job:
     """One job of a workflow in an empty workspace."""
 
     def __init__(self, name: str, workspace: Path, repository: dict[str, Path]) -> None:
-        self._workflow = YAML(typ="safe", pure=True).load(block(f"workflow {name}"))
+        self._workflow = YAML(typ="safe", pure=True).load(process(f"workflow {name}"))
         (self._job,) = self._workflow["jobs"].values()
         self._repository = repository
         self.workspace = workspace
@@ -205,7 +205,7 @@ def test_every_command_of_the_section_on_regressions_exists() -> None:
 
 
 def test_the_example_commands_of_ab_are_understood(tmp_path: Path) -> None:
-    for line in block("ab").splitlines():
+    for line in process("ab").splitlines():
         words = line.split()
         done = subprocess.run(
             [sys.executable, "-m", "attnbench", *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False,

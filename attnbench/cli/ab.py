@@ -62,7 +62,7 @@ def ab(
 ) -> None:
     """Sample two environments, or two backends, in turn on one device and judge the second. The gate for CI jobs.
 
-    Five rounds of fresh processes, whatever blocks the suite asks for; what looks changed is measured in ten more.
+    Five rounds of fresh processes, whatever processes the suite asks for; what looks changed is measured in ten more.
     Ends with 1 where a cell got slower beyond doubt and by 3 % or more (--fail-above), takes more memory, or broke.
     """
     from attnbench.cli.progress import progress

@@ -89,6 +89,6 @@ def check(
             candidate,
             fail_above=margin,
             noise=usable_noise(noise, candidate.environment),
-            remarks=(*fitting.remarks, *passed_over),
+            notes=(*fitting.notes, *passed_over),
         )
     conclude(comparison, candidate, output_format=output_format, everything=everything, exports=exports, strict=strict)

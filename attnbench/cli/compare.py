@@ -29,7 +29,8 @@ def compare(
     *,
     noise: StoredNoise = None,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Compare runs of unlike machines or settings, or one that was cut short.")
+        bool,
+        typer.Option("--anyway", help="Compare runs of different machines, settings or length."),
     ] = False,
     fail_above: FailAbove = None,
     strict: Strict = False,
@@ -72,6 +73,6 @@ def compare(
                 fail_above=margin,
                 anyway=anyway,
                 noise=usable_noise(noise, candidate.environment),
-                remarks=gathered.remarks,
+                notes=gathered.notes,
             )
     conclude(comparison, candidate, output_format=output_format, everything=everything, exports=exports, strict=strict)

@@ -109,9 +109,9 @@ def conclude(
     from attnbench.core.errors import LostOutputError, NotComparableError
     from attnbench.report.comparison_table import verdicts
 
-    if comparison.obstacle:
+    if comparison.not_compared_reason:
         write_exports(exports, run=candidate, comparison=comparison)
-        raise NotComparableError(comparison.obstacle)
+        raise NotComparableError(comparison.not_compared_reason)
     if output_format in (Format.CSV, Format.JSON):
         write_data(output_format, run=candidate, comparison=comparison)
     else:
@@ -124,6 +124,6 @@ def conclude(
         typer.echo(f"attnbench: {error}", err=True)  # what was found weighs more
     if comparison.failed:
         sys.exit(REGRESSED)
-    unsure = {Verdict.INCONCLUSIVE, Verdict.SUSPECT, Verdict.GONE, Verdict.KERNEL_CHANGED}
+    unsure = {Verdict.INCONCLUSIVE, Verdict.SUSPECT, Verdict.REMOVED, Verdict.KERNEL_CHANGED}
     if strict and not unsure.isdisjoint(comparison.counts):
         sys.exit(INCONCLUSIVE)

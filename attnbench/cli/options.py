@@ -36,7 +36,7 @@ FailAbove = Annotated[
     typer.Option(metavar="PERCENT", help="The slowdown that fails; by default 3 by pairs, 5 beside stored runs."),
 ]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="End with 5 where a cell is inconclusive, suspect, gone or kernel_changed.")
+    bool, typer.Option("--strict", help="End with 5 where a cell is inconclusive, suspect, removed or kernel_changed.")
 ]
 Everything = Annotated[bool, typer.Option("--all", help="List stable cells, too.")]
 Exports = Annotated[

@@ -14,7 +14,7 @@ import typer
 
 from attnbench.core.errors import BusyError
 from attnbench.core.record import Record, Status
-from attnbench.core.stats import block_statistic
+from attnbench.core.stats import process_statistic
 from attnbench.run.events import Cell, Entered, Event, Finished, Planned, Resumed, Skipped, Stage
 from attnbench.run.session import Outcome, Session
 
@@ -115,7 +115,7 @@ class _Bar(Shown):
                 self._clock.plan(len(cells))
                 self._progress.update(self._task, total=len(cells), completed=0)
             case Entered(cell=cell, stage=stage):
-                number = f" (block {cell.round + 1})" if cell.round else ""
+                number = f" (process {cell.round + 1})" if cell.round else ""
                 what = "all in turn" if stage is Stage.SAMPLE else f"{cell.side} {cell.backend}".strip()
                 self._progress.update(self._task, description=f"{cell.case.name}, {what}{number}")
             case Finished(cell=cell, record=record):
@@ -176,12 +176,12 @@ def _resuming(event: Resumed) -> str:
 
 def _line(records: Sequence[Record], cell: Cell) -> str:
     """One case in one round: the fastest backend of its pattern, and how many did not make it."""
-    number = f" (block {cell.round + 1})" if cell.round else ""
+    number = f" (process {cell.round + 1})" if cell.round else ""
     pattern = cell.case.problem.pattern
     ok = [record for record in records if record.status is Status.OK]
     parts = [f"{len(ok)} ok"] if ok else []
     measured = [
-        (block_statistic(record.samples_ms, record.device.partition(":")[0]), record.backend)
+        (process_statistic(record.samples_ms, record.device.partition(":")[0]), record.backend)
         for record in ok
         if record.problem.pattern is pattern
     ]

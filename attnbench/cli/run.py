@@ -29,8 +29,8 @@ def run(
     resume: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Go on with a run that was cut short: measure what is missing.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One block: fast, and no interval.")] = False,
-    rigorous: Annotated[bool, typer.Option("--rigorous", help="Ten blocks: narrow intervals.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One process: fast, and no interval.")] = False,
+    rigorous: Annotated[bool, typer.Option("--rigorous", help="Ten processes: narrow intervals.")] = False,
     wait: Wait = False,
     export: Exports = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cases and stop.")] = False,
@@ -44,8 +44,8 @@ def run(
         raise UsageError("--quick and --rigorous exclude one another; give one")
     if resume is not None and output is not None:
         raise UsageError("--resume goes on in the directory it names; leave out --output")
-    blocks = ["measure.blocks=1"] if quick else ["measure.blocks=10"] if rigorous else []
-    loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=[*blocks, *override])
+    processes = ["measure.processes=1"] if quick else ["measure.processes=10"] if rigorous else []
+    loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=[*processes, *override])
     if dry_run:
         _print_plan(loaded)
         return
@@ -100,6 +100,6 @@ def _print_plan(suite: Suite) -> None:
     write("".join(f"{name}\n" if name == label else f"{name}: {label}\n" for name, label in labels.items()))
     typer.echo(
         f"cases: {len(cases)}, backends: {len(suite.backends)}, cells: {len(cases) * len(suite.backends)}, "
-        f"blocks: {suite.measure.blocks}, device: {device}; expanded in {seconds:.2f} s",
+        f"processes: {suite.measure.processes}, device: {device}; expanded in {seconds:.2f} s",
         err=True,
     )

@@ -45,8 +45,8 @@ def read_sides(
     from attnbench.run.session import Side
     from attnbench.suite import load_suite
 
-    if any(override.partition("=")[0].strip() == "measure.blocks" for override in overrides):
-        raise UsageError("--set measure.blocks: how many processes there are is part of the rule; leave it out")
+    if any(override.partition("=")[0].strip() == "measure.processes" for override in overrides):
+        raise UsageError("--set measure.processes: how many processes there are is part of the rule; leave it out")
     interpreters = {}
     alone = any(side.environment for side in wanted.values())
     for name, side in wanted.items():
@@ -66,7 +66,7 @@ def read_sides(
                 known_backends=known,
                 backends=[side.backend] if side.backend else backends,
                 backends_option=side.backend_option,
-                overrides=[*overrides, f"measure.blocks={pairs}"],
+                overrides=[*overrides, f"measure.processes={pairs}"],
             ),
             interpreter=interpreters[name],
             named=side.environment or "this environment",

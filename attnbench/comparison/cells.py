@@ -62,9 +62,9 @@ def verdict_of(
         candidate_kernel=now["kernel"] if now is not None else "",
     )
     if now is None:
-        return replace(cell, verdict=Verdict.GONE, reason="not in the candidate")
+        return replace(cell, verdict=Verdict.REMOVED, reason="not in the candidate")
     if not past:
-        return replace(cell, verdict=Verdict.NEW, reason="not in the base")
+        return replace(cell, verdict=Verdict.ADDED, reason="not in the base")
     if not is_ok(now):
         # What failed in the base, too, is none of the candidate's doing.
         status = f"{now['status']}: {now['reason']}"
@@ -78,8 +78,8 @@ def verdict_of(
             cell,
             verdict=judgment.verdict,
             ratio=judgment.ratio,
-            chance=judgment.chance,
-            detectable=judgment.detectable,
+            p_value=judgment.p_value,
+            min_detectable_ratio=judgment.min_detectable_ratio,
             reason="; ".join(filter(None, (judgment.reason, _disturbed(judgment, now)))),
         )
     return _with_memory_and_kernel(cell, kernels=kernels)
@@ -114,7 +114,7 @@ def worst_first(cells: Sequence[CellVerdict]) -> tuple[CellVerdict, ...]:
 
 def median_detectable(cells: Sequence[CellVerdict]) -> float | None:
     """The smallest ratio that would have been called a regression in the median cell; None where it is not known."""
-    known = [cell.detectable for cell in cells if cell.detectable is not None]
+    known = [cell.min_detectable_ratio for cell in cells if cell.min_detectable_ratio is not None]
     return statistics.median(known) if known else None
 
 

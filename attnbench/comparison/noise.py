@@ -12,7 +12,7 @@ from typing import Any
 from attnbench.comparison import rules
 from attnbench.comparison.cells import Cell
 from attnbench.core.errors import NotComparableError, StoredRunError
-from attnbench.core.record import unlike
+from attnbench.core.record import fingerprint_mismatch
 from attnbench.results.journal import RESULTS
 from attnbench.results.table import PROBLEM
 
@@ -138,7 +138,7 @@ def find_noise(directories: Iterable[Path], fingerprint: Mapping[str, Any]) -> N
             noise = read_noise(file)
         except StoredRunError:
             continue
-        if not unlike(noise.fingerprint, fingerprint):
+        if not fingerprint_mismatch(noise.fingerprint, fingerprint):
             found.append(noise)
     return max(found, key=lambda noise: noise.started_at, default=None)
 
@@ -154,6 +154,6 @@ def usable_noise(given: Path | None, environment: Mapping[str, Any]) -> Noise | 
     if given is None:
         return find_noise([RESULTS], fingerprint)
     noise = read_noise(given)
-    if fields := unlike(noise.fingerprint, fingerprint):
+    if fields := fingerprint_mismatch(noise.fingerprint, fingerprint):
         raise NotComparableError(f"the A/A measurement {given} was not measured alike: {'; '.join(fields)}")
     return noise

@@ -19,7 +19,7 @@ from attnbench.core.record import Record, Status
 from attnbench.results.journal import read_journal
 from attnbench.results.pairs import ATTEMPTS, BASE, CANDIDATE, Pairing, Place, read_pairing
 from attnbench.results.store import StoredRun, read_run
-from attnbench.results.table import PROBLEM, Cells, blocks_of
+from attnbench.results.table import PROBLEM, Cells, processes_of
 
 _FEWEST_PAIRS = 2
 """There is no scatter without two."""
@@ -102,7 +102,7 @@ class Pairs:
         for place, (before, now) in self.cells.items():
             if before is None or now is None or not _same(before, now):
                 continue
-            ours, theirs = blocks_of(before.row), blocks_of(now.row)
+            ours, theirs = processes_of(before.row), processes_of(now.row)
             found[place] = {pair: math.log(theirs[pair] / ours[pair]) for pair in sorted(ours.keys() & theirs.keys())}
         return found
 
@@ -168,13 +168,13 @@ def judge(
         + (f", and {rules.CONFIRM_PAIRS} more of the {confirmed} that looked changed" if confirmed else ""),
         cells=worst_first(cells),
         fail_above=1 + margin,
-        detectable=median_detectable(cells),
+        min_detectable_ratio=median_detectable(cells),
         differences=_differences(pairs),
-        remarks=tuple(_remarks(pairs, noise)),
+        notes=tuple(_notes(pairs, noise)),
     )
     if comparison.compared:
         return comparison
-    return replace(comparison, obstacle=f"nothing can be compared: {_nothing(pairs)} ({pairs.path})")
+    return replace(comparison, not_compared_reason=f"nothing can be compared: {_nothing(pairs)} ({pairs.path})")
 
 
 def measured_noise(pairs: Pairs) -> Noise:
@@ -212,7 +212,9 @@ def _sights(run: StoredRun) -> dict[tuple[str, str], Sight]:
     rows = {(row["case"], row["backend"]): row for row in (*run.table.to_dict("records"), *table.to_dict("records"))}
     anchors = good.anchors()
     for key, row in rows.items():
-        anchored[key] = [math.log(latency_ms) - anchors[key][block] for block, latency_ms in blocks_of(row).items()]
+        anchored[key] = [
+            math.log(latency_ms) - anchors[key][process] for process, latency_ms in processes_of(row).items()
+        ]
     return {
         key: Sight(row=row, anchored=tuple(anchored[key]), failures=tuple(failures.get(key, ())))
         for key, row in rows.items()
@@ -242,7 +244,7 @@ def _with_failures(cell: CellVerdict, now: Sight) -> CellVerdict:
         status = now.failures[0].status
         return replace(
             cell, verdict=Verdict.BROKEN, reason=now.failed, candidate_status=status, candidate_ms=None, ratio=None,
-            chance=None, candidate_peak_bytes=None, candidate_kernel="",
+            p_value=None, candidate_peak_bytes=None, candidate_kernel="",
         )  # fmt: skip
     verdict = cell.verdict if cell.verdict.fails else Verdict.SUSPECT
     return replace(cell, verdict=verdict, reason="; ".join(filter(None, (now.failed, cell.reason))))
@@ -276,7 +278,7 @@ def _differences(pairs: Pairs) -> tuple[str, ...]:
     return (*swapped, *moved, *found)
 
 
-def _remarks(pairs: Pairs, noise: Noise | None) -> list[str]:
+def _notes(pairs: Pairs, noise: Noise | None) -> list[str]:
     said = []
     if not pairs.pairing.finished:
         said.append("It was cut short, and judged anyway by what there is.")

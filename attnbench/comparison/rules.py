@@ -50,8 +50,8 @@ class Judgment:
 
     verdict: Verdict
     ratio: Estimate
-    chance: float | None = None
-    detectable: float | None = None
+    p_value: float | None = None
+    min_detectable_ratio: float | None = None
     """The smallest ratio that would have been called a regression in every other case; None where none would."""
     reason: str = ""
     """What keeps it from being confirmed, where that is not the scatter."""
@@ -177,7 +177,7 @@ def judge_pairs(
         elif judgment.verdict is Verdict.SUSPECT:
             judgment = replace(judgment, reason="fresh pairs do not confirm it")
         fresh = scatter.of_fresh_pairs(len(values))
-        found[cell] = replace(judgment, detectable=fresh.detectable(cells=len(first), fail_above=fail_above))
+        found[cell] = replace(judgment, min_detectable_ratio=fresh.detectable(cells=len(first), fail_above=fail_above))
     return found
 
 
@@ -207,7 +207,7 @@ def judge_history(
         above = [value - statistics.fmean(base[cell]) for value in candidate[cell]]
         enough = len(above) >= FEWEST_PROCESSES
         seen = scatters[cell].detectable(cells=len(base), fail_above=fail_above) if enough else None
-        found[cell] = replace(plain, detectable=seen)
+        found[cell] = replace(plain, min_detectable_ratio=seen)
         if plain.verdict in _UNCONFIRMED and not (enough and (min(above) >= least or max(above) <= -least)):
             shortage = f"{len(above)} of the {FEWEST_PROCESSES} processes that confirm a change"
             reason = "not every process shows it" if enough else shortage
@@ -305,7 +305,7 @@ def _confirm(scatters: Mapping[Key, _Scatter], fail_above: float) -> dict[Key, J
             verdict = Verdict.IMPROVED
         else:
             verdict = _unconfirmed(scatter, fail_above)
-        found[cell] = Judgment(verdict=verdict, ratio=scatter.ratio(), chance=chance)
+        found[cell] = Judgment(verdict=verdict, ratio=scatter.ratio(), p_value=chance)
     return found
 
 

@@ -15,9 +15,9 @@ from attnbench.comparison.noise import Noise
 from attnbench.comparison.rules import Judgment
 from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.core.errors import NotComparableError, UsageError
-from attnbench.core.record import Ceilings, unlike
+from attnbench.core.record import Ceilings, fingerprint_mismatch
 from attnbench.results.store import StoredRun, find_runs, is_run
-from attnbench.results.table import anchor, blocks_of
+from attnbench.results.table import anchor, processes_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Gathered:
     """Base runs, and what is to be said of those that were left out."""
 
     runs: tuple[StoredRun, ...]
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def gather(paths: Sequence[Path], candidate: StoredRun) -> Gathered:
@@ -36,16 +36,16 @@ def gather(paths: Sequence[Path], candidate: StoredRun) -> Gathered:
         NotComparableError: A directory holds runs, and none that can be compared.
     """
     runs: list[StoredRun] = []
-    remarks: list[str] = []
+    notes: list[str] = []
     for path in paths:
-        found = find_runs(path, but=candidate.path, passed_over=remarks)
+        found = find_runs(path, but=candidate.path, passed_over=notes)
         if is_run(path):
             runs += found
             continue
         fitting = select(found, candidate, of=str(path))
         runs += fitting.runs
-        remarks += fitting.remarks
-    return Gathered(runs=tuple(runs), remarks=tuple(remarks))
+        notes += fitting.notes
+    return Gathered(runs=tuple(runs), notes=tuple(notes))
 
 
 def select(found: Sequence[StoredRun], candidate: StoredRun, *, of: str) -> Gathered:
@@ -60,7 +60,7 @@ def select(found: Sequence[StoredRun], candidate: StoredRun, *, of: str) -> Gath
         NotComparableError: There is none.
     """
     ours = [run for run in found if _names(run) & _names(candidate)]
-    alike = [run for run in ours if not _unlike(run, candidate)]
+    alike = [run for run in ours if not _mismatch(run, candidate)]
     others = {run.identity: run for run in alike if run.identity != candidate.identity}
     whole = [
         run for run in others.values() if not run.table.empty and not run.cut_short and _has_anchors(run, candidate)
@@ -69,16 +69,16 @@ def select(found: Sequence[StoredRun], candidate: StoredRun, *, of: str) -> Gath
         if alike:
             why = "it has itself alone" if not others else "every other run was cut short"
         elif ours:
-            why = f"the newest was not measured alike: {'; '.join(_unlike(ours[-1], candidate))}"
+            why = f"the newest was not measured alike: {'; '.join(_mismatch(ours[-1], candidate))}"
         else:
             why = f"the newest is of {_named(found[-1])}, not {_named(candidate)}" if found else "it is empty"
         raise NotComparableError(f"{of} holds no run that {candidate.path} can be compared with: {why}")
-    remarks = []
+    notes = []
     if left := len(found) - len(alike):
-        remarks.append(f"{left} runs of {of} are of other suites or machines and were left out.")
+        notes.append(f"{left} runs of {of} are of other suites or machines and were left out.")
     if left := len(others) - len(whole):
-        remarks.append(f"{left} runs of {of} were cut short and were left out.")
-    return Gathered(runs=tuple(whole), remarks=tuple(remarks))
+        notes.append(f"{left} runs of {of} were cut short and were left out.")
+    return Gathered(runs=tuple(whole), notes=tuple(notes))
 
 
 def compare(
@@ -88,7 +88,7 @@ def compare(
     fail_above: float | None = None,
     anyway: bool = False,
     noise: Noise | None = None,
-    remarks: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Compare a run with one or several earlier ones.
 
@@ -98,7 +98,7 @@ def compare(
         fail_above: The slowdown that fails, such as 0.05.
         anyway: Whether to compare runs of unequal fingerprints, or that were cut short; the comparison says so.
         noise: How far processes scatter on this machine, for cells without a history.
-        remarks: What its reader must know besides.
+        notes: What its reader must know besides.
 
     Raises:
         UsageError: A run is given twice, or holds nothing.
@@ -106,10 +106,10 @@ def compare(
     """
     _check_distinct([*base, candidate])
     runs = sorted(base, key=lambda run: str(run.environment.get("started_at", "")))
-    differ = list(dict.fromkeys(field for run in runs for field in _unlike(run, candidate)))
+    differ = list(dict.fromkeys(field for run in runs for field in _mismatch(run, candidate)))
     if not anyway:
         _check_comparable(runs, candidate)
-    said = list(remarks)
+    said = list(notes)
     said += [f"{run.path} was cut short: {run.cut_short}." for run in (*runs, candidate) if run.cut_short]
     said += [
         f"{run.path} was kept without its environment: nobody knows whether it was measured alike."
@@ -132,18 +132,18 @@ def compare(
         method=_method(len(runs), len(history.past), len(judgments), noise),
         cells=cells,
         fail_above=1 + margin,
-        detectable=median_detectable(cells),
+        min_detectable_ratio=median_detectable(cells),
         differences=tuple(differences(runs[-1].environment, candidate.environment)),
-        unlike=tuple(differ),
-        remarks=(*said, *history.remarks()),
+        fingerprint_mismatch=tuple(differ),
+        notes=(*said, *history.notes()),
     )
     if comparison.compared:
         return comparison
-    common = any(cell.verdict not in (Verdict.NEW, Verdict.GONE) for cell in cells)
+    common = any(cell.verdict not in (Verdict.ADDED, Verdict.REMOVED) for cell in cells)
     why = "were measured in neither or in one alone" if common else "have no cell in common"
     return replace(
         comparison,
-        obstacle=f"nothing can be compared: {runs[-1].path} and {candidate.path} {why} "
+        not_compared_reason=f"nothing can be compared: {runs[-1].path} and {candidate.path} {why} "
         f"({_named(runs[-1])} and {_named(candidate)})",
     )
 
@@ -195,7 +195,7 @@ class _History:
         found = rules.judge_history(self.past, now, fail_above=margin)
         return {**found, **rules.judge_single(ratios, spreads=spreads, fail_above=margin)}
 
-    def remarks(self) -> list[str]:
+    def notes(self) -> list[str]:
         """What a reader must know of how it was judged."""
         if not self._unanchored:
             return []
@@ -221,18 +221,18 @@ def _has_anchors(run: StoredRun, candidate: StoredRun) -> bool:
 
 
 def _processes(row: Row) -> list[float]:
-    """The latencies of a cell's blocks; of a table that does not tell them, the cell's."""
-    return list(blocks_of(row).values()) or [row["latency_ms"]]
+    """The latencies of a cell's processes; of a table that does not tell them, the cell's."""
+    return list(processes_of(row).values()) or [row["latency_ms"]]
 
 
-def _unlike(before: StoredRun, after: StoredRun) -> list[str]:
+def _mismatch(before: StoredRun, after: StoredRun) -> list[str]:
     """Fields of the fingerprint that differ; runs kept without an environment have none."""
-    return unlike(*(run.environment.get("fingerprint", {}) for run in (before, after)))
+    return fingerprint_mismatch(*(run.environment.get("fingerprint", {}) for run in (before, after)))
 
 
 def _check_comparable(runs: Sequence[StoredRun], candidate: StoredRun) -> None:
     for run in runs:
-        if fields := _unlike(run, candidate):
+        if fields := _mismatch(run, candidate):
             raise NotComparableError(
                 f"{run.path} and {candidate.path} were not measured alike: {'; '.join(fields)}; "
                 "measure both on one machine, or add --anyway"

@@ -23,9 +23,9 @@ class Verdict(StrEnum):
     """No slower, but another kernel ran."""
     INCONCLUSIVE = "inconclusive"
     """Too scattered to tell."""
-    GONE = "gone"
+    REMOVED = "removed"
     """Not in the candidate at all."""
-    NEW = "new"
+    ADDED = "added"
     """Not in the base at all."""
     FIXED = "fixed"
     """It could not be measured in the base and can be in the candidate."""
@@ -51,9 +51,9 @@ class CellVerdict:
     """One sentence, where the verdict does not speak for itself."""
     ratio: Estimate | None = None
     """Latency of the candidate over that of the base, with its 95 % interval where there is one."""
-    chance: float | None = None
+    p_value: float | None = None
     """Of so large a change where nothing changed: p, adjusted for the number of cells."""
-    detectable: float | None = None
+    min_detectable_ratio: float | None = None
     """The smallest ratio that would have been called a regression in every other case; None where it is not known."""
     base_status: Status | None = None
     """How the cell ended there; None where it is not in it."""
@@ -66,7 +66,7 @@ class CellVerdict:
     candidate_kernel: str = ""
 
     @property
-    def idle(self) -> bool:
+    def not_measured(self) -> bool:
         """Whether it is in both and could be measured in neither."""
         return self.verdict is Verdict.STABLE and self.ratio is None
 
@@ -85,27 +85,27 @@ class Comparison:
     cells: tuple[CellVerdict, ...]
     fail_above: float
     """The smallest ratio that counts as a regression."""
-    detectable: float | None
+    min_detectable_ratio: float | None
     """``detectable`` of the median cell; None where it is not known."""
     differences: tuple[str, ...] = ()
     """What differs between the environments."""
-    unlike: tuple[str, ...] = field(default=())
+    fingerprint_mismatch: tuple[str, ...] = field(default=())
     """Fields of the fingerprint that differ, where it was compared anyway."""
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     """What else a reader must know, sentence by sentence."""
-    obstacle: str = ""
+    not_compared_reason: str = ""
     """Why nothing could be compared; empty where something was."""
 
     @property
     def counts(self) -> dict[Verdict, int]:
         """Cells by verdict, without those that could be measured in neither."""
-        found = Counter(cell.verdict for cell in self.cells if not cell.idle)
+        found = Counter(cell.verdict for cell in self.cells if not cell.not_measured)
         return {verdict: found[verdict] for verdict in Verdict if found[verdict]}
 
     @property
-    def idle(self) -> int:
+    def not_measured(self) -> int:
         """Cells that could be measured in neither."""
-        return sum(cell.idle for cell in self.cells)
+        return sum(cell.not_measured for cell in self.cells)
 
     @property
     def compared(self) -> int:

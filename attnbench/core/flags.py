@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from attnbench.core.conditions import THROTTLING, Conditions
 from attnbench.core.record import Flag, Record
-from attnbench.core.stats import Estimate, block_statistic
+from attnbench.core.stats import Estimate, process_statistic
 
 FEWEST_SAMPLES = 20
 LEAST_TIMED_MS = 100.0
-"""A block with fewer samples, or less time in them, is flagged ``few_samples``."""
+"""A process with fewer samples, or less time in them, is flagged ``few_samples``."""
 WIDEST = 1.1
 """A cell is unstable where the ends of its interval are further from its value than this factor."""
 _LARGEST_SHARE = 0.05
@@ -20,13 +20,13 @@ _LARGEST_FAULT_SHARE = 0.02
 """Of a call's time, that page faults may take before a cell is flagged."""
 
 
-def block_flags(record: Record) -> set[Flag]:
-    """The flags of an ok cell in one block."""
+def process_flags(record: Record) -> set[Flag]:
+    """The flags of an ok cell in one process."""
     flags = set()
     timed_ms = sum(record.samples_ms) * record.calls_per_sample
     if len(record.samples_ms) < FEWEST_SAMPLES or timed_ms < LEAST_TIMED_MS:
         flags.add(Flag.FEW_SAMPLES)
-    if record.host_ms is not None and record.host_ms > block_statistic(record.samples_ms, record.device_type):
+    if record.host_ms is not None and record.host_ms > process_statistic(record.samples_ms, record.device_type):
         flags.add(Flag.LAUNCH_BOUND)
     if record.conditions is not None:
         flags |= {Flag.PAGE_FAULTS} if _faults(record.conditions, record) else set()
@@ -37,7 +37,7 @@ def block_flags(record: Record) -> set[Flag]:
 
 
 def _faults(conditions: Conditions, record: Record) -> bool:
-    latency_ms = block_statistic(record.samples_ms, record.device_type)
+    latency_ms = process_statistic(record.samples_ms, record.device_type)
     return record.device_type == "cpu" and conditions.page_faults * _FAULT_MS > _LARGEST_FAULT_SHARE * latency_ms
 
 
@@ -63,8 +63,8 @@ def is_unstable(latency: Estimate, *, quartiles: tuple[float, float]) -> bool:
     """Whether a cell's value says little.
 
     Args:
-        latency: Over blocks.
-        quartiles: The first and the third of a block's samples; they decide where there is one block alone.
+        latency: Over processes.
+        quartiles: The first and the third of a process's samples; they decide where there is one process alone.
     """
     if latency.high is None:
         return quartiles[1] > WIDEST * quartiles[0]

@@ -41,7 +41,7 @@ class Flag(StrEnum):
     """What a reader of an ok cell must know; flags never drop data."""
 
     UNSTABLE = "unstable"
-    """Its blocks differ so much that the value says little."""
+    """Its processes differ so much that the value says little."""
     LAUNCH_BOUND = "launch_bound"
     """On a GPU, launching takes longer than running."""
     THROTTLED = "throttled"
@@ -49,7 +49,7 @@ class Flag(StrEnum):
     CONTENDED = "contended"
     """Others used the device, too."""
     FEW_SAMPLES = "few_samples"
-    """Calls so long, or a budget so short, that a block's value rests on few samples."""
+    """Calls so long, or a budget so short, that a process's value rests on few samples."""
     PAGE_FAULTS = "page_faults"
     """On the CPU, memory was taken from the system and given back while it was timed."""
     INTERRUPTED = "interrupted"
@@ -102,7 +102,7 @@ class BackendChoice:
 class Measure:
     """How a suite is measured."""
 
-    blocks: int = 3
+    processes: int = 3
     """Sets of fresh processes, each of which measures every cell once."""
     timeout_s: float = 60.0
     """Deadline for checking and timing one cell."""
@@ -117,7 +117,7 @@ class Measure:
     """None: cold on a GPU, hot on the CPU."""
     launch: Launch = Launch.EAGER
     max_time_s: float = 2.0
-    """Time spent on the samples of one cell in one block."""
+    """Time spent on the samples of one cell in one process."""
 
     def cache_on(self, device_type: str) -> Cache:
         """What the caches hold before a timed call on that device."""
@@ -142,7 +142,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Ceilings:
-    """What the device could do at most when a block was measured: the two numbers of a roofline."""
+    """What the device could do at most when a process was measured: the two numbers of a roofline."""
 
     bytes_per_s: float
     """Of a large copy; bytes read and bytes written both count."""
@@ -159,7 +159,7 @@ class Spent:
     check_s: float = 0.0
     """The reference, and the comparison with it."""
     ceilings_s: float = 0.0
-    """Measuring what the device can do; in a block, once for every dtype."""
+    """Measuring what the device can do; in a process, once for every dtype."""
     profile_s: float = 0.0
     """The passes that find the kernel and the peak of memory."""
     warm_up_s: float = 0.0
@@ -170,7 +170,7 @@ class Spent:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """How one cell ended in one block. ``samples_ms`` holds latencies exactly when ``status`` is ok."""
+    """How one cell ended in one process. ``samples_ms`` holds latencies exactly when ``status`` is ok."""
 
     case: str
     backend: str
@@ -180,7 +180,7 @@ class Record:
     status: Status
     position: int = 0
     """The cell's place in the suite; measured they are in another order."""
-    block: int = 0
+    round: int = 0
     cells: int | None = None
     """Cells of the whole suite: fewer in a journal mean that the run was cut short."""
     reason: str = ""
@@ -281,7 +281,7 @@ class Environment:
     participants: dict[str, str] = field(default_factory=dict)
     """By label, the backend and the versions of its environment, for those that have an environment of their own."""
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
-    """By dtype, the highest over blocks; known when the run is over."""
+    """By dtype, the highest over processes; known when the run is over."""
     commit: str | None
     """Commit of the working directory's repository, with ``+`` where it had changes."""
     started_at: str
@@ -317,7 +317,7 @@ class Environment:
         return cls(**{**fields, "cache": cache, "launch": launch, "allocator": allocator, "ceilings": ceilings})
 
 
-def unlike(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def fingerprint_mismatch(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Fields in which two fingerprints differ, in words; those that only one of them has are passed over."""
     return [
         f"{name} {before[name]} -> {after[name]}" for name in before if name in after and before[name] != after[name]

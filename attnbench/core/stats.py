@@ -1,4 +1,4 @@
-"""Numbers in, numbers out: from samples to a block's statistic, from blocks to a cell's value."""
+"""Numbers in, numbers out: from samples to a process's statistic, from processes to a cell's value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A cell's value and its 95 % interval; None where one block cannot tell."""
+    """A cell's value and its 95 % interval; None where one process cannot tell."""
 
     value: float
     low: float | None
@@ -41,44 +41,44 @@ def percentile(samples: Sequence[float], percent: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
 
 
-def block_statistic(samples_ms: Sequence[float], device_type: str) -> float:
-    """What stands for a block: the median on a GPU, the 10th percentile on the CPU, where noise only ever adds."""
+def process_statistic(samples_ms: Sequence[float], device_type: str) -> float:
+    """What stands for a process: the median on a GPU, the 10th percentile on the CPU, where noise only ever adds."""
     return percentile(samples_ms, 10) if device_type == "cpu" else statistics.median(samples_ms)
 
 
-def geometric_mean(blocks: Sequence[float]) -> float:
+def geometric_mean(processes: Sequence[float]) -> float:
     """The mean on the log scale.
 
     >>> round(geometric_mean([1.0, 4.0]), 6)
     2.0
     """
-    return math.exp(statistics.fmean(map(math.log, blocks)))
+    return math.exp(statistics.fmean(map(math.log, processes)))
 
 
-def estimate(blocks: Sequence[float]) -> Estimate:
-    """Geometric mean over blocks, with its 95 % interval by Student's t on the log scale (blocks - 1 degrees)."""
-    value = geometric_mean(blocks)
-    if len(blocks) < 2:  # noqa: PLR2004 - no spread without two
+def estimate(processes: Sequence[float]) -> Estimate:
+    """Geometric mean over processes, with its 95 % interval by Student's t on the log scale (processes - 1 degrees)."""
+    value = geometric_mean(processes)
+    if len(processes) < 2:  # noqa: PLR2004 - no spread without two
         return Estimate(value=value, low=None, high=None)
     from scipy.special import stdtrit  # scipy.special alone: scipy.stats takes half a second to import
 
-    spread = statistics.stdev(map(math.log, blocks)) / math.sqrt(len(blocks))
-    half_width = float(stdtrit(len(blocks) - 1, 0.975)) * spread
+    spread = statistics.stdev(map(math.log, processes)) / math.sqrt(len(processes))
+    half_width = float(stdtrit(len(processes) - 1, 0.975)) * spread
     return Estimate(value=value, low=value * math.exp(-half_width), high=value * math.exp(half_width))
 
 
 def paired_ratio(above: Mapping[int, float], below: Mapping[int, float]) -> Estimate | None:
-    """The ratio of two cells with its 95 % interval, paired by block: what slows a whole block slows both.
+    """The ratio of two cells with its 95 % interval, paired by process: what slows a whole process slows both.
 
     Args:
-        above: A statistic of every block, by block.
+        above: A statistic of every process, by process.
         below: The same of the other cell.
 
     Returns:
-        None where the cells share no block.
+        None where the cells share no process.
 
     >>> paired_ratio({0: 2.0, 1: 4.0, 2: 6.0}, {0: 1.0, 1: 2.0, 2: 3.0})
     Estimate(value=2.0, low=2.0, high=2.0)
     """
     shared = sorted(above.keys() & below.keys())
-    return estimate([above[block] / below[block] for block in shared]) if shared else None
+    return estimate([above[process] / below[process] for process in shared]) if shared else None

@@ -116,13 +116,13 @@ def _load(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         topic="other load",
         found=f"{facts.others_share:.0%} of {cores} cores{who if busy else ''}",
-        advice="end it, or measure more blocks (--rigorous)" if busy else "",
+        advice="end it, or measure more processes (--rigorous)" if busy else "",
     )
     stolen = facts.steal_share > _STOLEN
     yield Finding(
         topic="steal",
         found=f"{facts.steal_share:.1%} of the cores' time went to other machines",
-        advice="rent a dedicated machine, or measure more blocks (--rigorous)" if stolen else "",
+        advice="rent a dedicated machine, or measure more processes (--rigorous)" if stolen else "",
     )
 
 

@@ -35,7 +35,12 @@ def document(subject: Subject) -> dict[str, Any]:
 def _of_comparison(comparison: Comparison, counts: dict[str, int]) -> dict[str, Any]:
     fields = asdict(comparison)
     cells = fields.pop("cells")
-    derived = {"failed": comparison.failed, "compared": comparison.compared, "idle": comparison.idle, "counts": counts}
+    derived = {
+        "failed": comparison.failed,
+        "compared": comparison.compared,
+        "not_measured": comparison.not_measured,
+        "counts": counts,
+    }
     known: dict[str, Any] = _finite({**derived, **fields, "cells": cells})
     return known
 

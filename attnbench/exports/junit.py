@@ -89,9 +89,16 @@ def _describe(suite: TestSuite, subject: Subject) -> None:
         comparison = subject.comparison
         properties |= {"base": comparison.base, "candidate": comparison.candidate, "method": comparison.method}
         properties |= {"fails_above": str(comparison.fail_above)}
-        properties |= {"detectable": str(comparison.detectable)} if comparison.detectable is not None else {}
+        properties |= (
+            {"min_detectable_ratio": str(comparison.min_detectable_ratio)}
+            if comparison.min_detectable_ratio is not None
+            else {}
+        )
         properties |= {"environment_changes": "; ".join(comparison.differences)}
-        properties |= {"unlike": "; ".join(comparison.unlike), "remarks": " ".join(comparison.remarks)}
+        properties |= {
+            "fingerprint_mismatch": "; ".join(comparison.fingerprint_mismatch),
+            "notes": " ".join(comparison.notes),
+        }
     for name, value in properties.items():
         if value:
             suite.add_property(name, legal(value))
@@ -137,7 +144,7 @@ def _judged(cell: CellVerdict) -> _Result:
         return _Result.ERROR
     if cell.verdict.fails:
         return _Result.FAILURE
-    uncompared = cell.verdict in (Verdict.NEW, Verdict.GONE, Verdict.INCONCLUSIVE) and cell.ratio is None
+    uncompared = cell.verdict in (Verdict.ADDED, Verdict.REMOVED, Verdict.INCONCLUSIVE) and cell.ratio is None
     return _Result.SKIPPED if uncompared or cell.candidate_ms is None else _Result.PASSED
 
 

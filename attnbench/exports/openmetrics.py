@@ -67,7 +67,7 @@ def _of_comparison(comparison: Comparison) -> Iterator[Metric]:
     verdicts: dict[tuple[str, ...], set[Verdict]] = {}
     for cell in comparison.cells:
         key = tuple(map(legal, (comparison.suite, cell.case, cell.backend)))
-        # A case of another problem than before is gone and new under one name.
+        # A case of another problem than before is removed and added under one name.
         verdicts.setdefault(key, set()).add(cell.verdict)
         if cell.ratio is not None:
             ratios.setdefault(key, cell.ratio)

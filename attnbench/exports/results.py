@@ -87,8 +87,8 @@ class Subject:
         if self.failed:
             bad = ", ".join(f"{self.counts[verdict]} {verdict}" for verdict in Verdict if verdict.fails)
             return f"{word}: {bad} {of_all}"
-        if self.comparison.obstacle or not self.comparison.compared:
-            return f"NOTHING COMPARED: {self.comparison.obstacle or f'{of_all} none was measured in both'}"
+        if self.comparison.not_compared_reason or not self.comparison.compared:
+            return f"NOTHING COMPARED: {self.comparison.not_compared_reason or f'{of_all} none was measured in both'}"
         unsure = self.counts[Verdict.INCONCLUSIVE] + self.counts[Verdict.SUSPECT]
         blind = f", {unsure} are not certain" if unsure else ""
         return f"{word}: {of_all} none broke or regressed{blind}"

@@ -45,13 +45,13 @@ def _comparison() -> Schema:
         "summary": _TEXT,
         "failed": _TRUTH,
         "compared": _COUNT,
-        "idle": _COUNT,
+        "not_measured": _COUNT,
         "counts": _object({verdict: _said(_COUNT, f"Cells that are {verdict}.") for verdict in Verdict}),
-        **dict.fromkeys(("suite", "device", "base", "candidate", "method", "obstacle"), _TEXT),
+        **dict.fromkeys(("suite", "device", "base", "candidate", "method", "not_compared_reason"), _TEXT),
         "cells": {"type": "array", "items": _verdict()},
         "fail_above": _NUMBER,
-        "detectable": _NO_NUMBER,
-        **dict.fromkeys(("differences", "unlike", "remarks"), _TEXTS),
+        "min_detectable_ratio": _NO_NUMBER,
+        **dict.fromkeys(("differences", "fingerprint_mismatch", "notes"), _TEXTS),
     }
     return _document(COMPARISON, "A verdict per cell.", _described(types, descriptions.COMPARISON))
 

@@ -62,7 +62,7 @@ def _of_comparison(subject: Subject) -> Sheet:
 
 
 def _unsaid(comparison: Comparison, said: tuple[str, ...]) -> Iterator[str]:
-    yield from (remark for remark in comparison.remarks if remark not in said)
+    yield from (note for note in comparison.notes if note not in said)
     if not comparison.differences:
         yield "What changed in the environment: nothing that is known."
 

@@ -19,7 +19,7 @@ def change(cell: CellVerdict) -> str:
     if cell.ratio is not None:
         value, low, high = cell.ratio.value, cell.ratio.low, cell.ratio.high
         sure = [f"95 % interval {interval(value, low, high)}"] if low is not None and high is not None else []
-        sure += [f"p {cell.chance:.1e}"] if cell.chance is not None else []
+        sure += [f"p {cell.p_value:.1e}"] if cell.p_value is not None else []
         said.append(
             f"ratio {known(value, cell.ratio.uncertainty)} ({', '.join(sure) or 'how sure is not known'}), "
             f"{_milliseconds(cell.base_ms)} -> {_milliseconds(cell.candidate_ms)} ms"
@@ -41,9 +41,9 @@ def facts(cell: CellVerdict, *, fail_above: float) -> str:
         "ratio": ratio and ratio.value,
         "ratio_low": ratio and ratio.low,
         "ratio_high": ratio and ratio.high,
-        "p": cell.chance,
+        "p": cell.p_value,
         "fails_above": fail_above,
-        "detectable": cell.detectable,
+        "min_detectable_ratio": cell.min_detectable_ratio,
         "base_status": cell.base_status,
         "candidate_status": cell.candidate_status,
         "base_ms": cell.base_ms,

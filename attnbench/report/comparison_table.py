@@ -41,17 +41,17 @@ def _heading(comparison: Comparison) -> str:
 def summary(comparison: Comparison) -> str:
     """One sentence: what was found, and the smallest change that could have been."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
-    idle = f"; {comparison.idle} more could be measured in neither" if comparison.idle else ""
-    cells = len(comparison.cells) - comparison.idle
-    return f"{cells} cell{'' if cells == 1 else 's'}: {counts}{idle}; {_sight(comparison)}."
+    not_measured = f"; {comparison.not_measured} more could be measured in neither" if comparison.not_measured else ""
+    cells = len(comparison.cells) - comparison.not_measured
+    return f"{cells} cell{'' if cells == 1 else 's'}: {counts}{not_measured}; {_sight(comparison)}."
 
 
 def _sight(comparison: Comparison) -> str:
     """What would have failed, and what could have been seen."""
-    if comparison.detectable is not None:
+    if comparison.min_detectable_ratio is not None:
         return (
             f"a slowdown fails from {100 * (comparison.fail_above - 1):.3g} % on, and in the median cell it could have "
-            f"seen one of {100 * (comparison.detectable - 1):.1f} %"
+            f"seen one of {100 * (comparison.min_detectable_ratio - 1):.1f} %"
         )
     if any(cell.ratio is not None for cell in comparison.cells):
         return "beside so few runs no slowdown is confirmed"
@@ -73,8 +73,8 @@ def _columns(cells: list[CellVerdict]) -> Iterator[Column]:
     yield column("95 % interval", 1, [_interval(cell) for cell in cells])
     yield column("base ms", 2, [_milliseconds(cell.base_ms) for cell in cells])
     yield column("candidate ms", 3, [_milliseconds(cell.candidate_ms) for cell in cells])
-    if any(cell.chance is not None for cell in cells):
-        yield column("p", 4, [NOTHING if cell.chance is None else f"{cell.chance:.1e}" for cell in cells])
+    if any(cell.p_value is not None for cell in cells):
+        yield column("p", 4, [NOTHING if cell.p_value is None else f"{cell.p_value:.1e}" for cell in cells])
     yield column("peak MiB", 5, [_memory(cell) for cell in cells])
     if any(cell.reason for cell in cells):
         reasons = column("why", 0, [cell.reason for cell in cells], numeric=False, wraps=True)
@@ -82,11 +82,11 @@ def _columns(cells: list[CellVerdict]) -> Iterator[Column]:
 
 
 def _notes(comparison: Comparison, *, hidden: int) -> list[str]:
-    said = [f"Judged {comparison.method}.", *comparison.remarks]
+    said = [f"Judged {comparison.method}.", *comparison.notes]
     if hidden:
         said.append(f"{hidden} stable cell{' is' if hidden == 1 else 's are'} not listed (--all).")
-    if comparison.unlike:
-        said.append(f"Compared anyway, though not measured alike: {'; '.join(comparison.unlike)}.")
+    if comparison.fingerprint_mismatch:
+        said.append(f"Compared anyway, though not measured alike: {'; '.join(comparison.fingerprint_mismatch)}.")
     changed = comparison.differences
     if changed:
         more = f" and {len(changed) - _MOST_DIFFERENCES} more" if len(changed) > _MOST_DIFFERENCES else ""

@@ -9,12 +9,12 @@ from attnbench.report.layout import Grid, Sheet
 
 def render(sheet: Sheet) -> str:
     """The sheet as Markdown, to be pasted into a design review."""
-    blocks = [f"**{escaped(sheet.heading)}**"]
-    blocks += [escaped(sheet.question)] if sheet.question else []
-    blocks += [_grid(grid) for grid in sheet.grids]
+    processes = [f"**{escaped(sheet.heading)}**"]
+    processes += [escaped(sheet.question)] if sheet.question else []
+    processes += [_grid(grid) for grid in sheet.grids]
     if sheet.notes:
-        blocks.append("\n".join(f"- {escaped(note)}" for note in sheet.notes))
-    return "\n\n".join(blocks) + "\n"
+        processes.append("\n".join(f"- {escaped(note)}" for note in sheet.notes))
+    return "\n\n".join(processes) + "\n"
 
 
 def _grid(grid: Grid) -> str:

@@ -15,11 +15,11 @@ from attnbench.results.store import StoredRun
 _MATH = "_scaled_dot_product_attention_math"
 _MOST_NAMED = 3
 _MEANING = {
-    Flag.UNSTABLE: "blocks (of one block: samples) differ so much that the value is known to no better than 10 %",
+    Flag.UNSTABLE: "processes (of one process: samples) differ so much that the value is known to no better than 10 %",
     Flag.LAUNCH_BOUND: "launching takes longer than running; batch more, or use CUDA graphs (measure.launch: graph)",
     Flag.THROTTLED: "the device lowered its clocks, or a quota stopped the process (attnbench doctor)",
     Flag.CONTENDED: "other programs or machines used the device, too (attnbench doctor)",
-    Flag.FEW_SAMPLES: "fewer than 20 samples, or less than 100 ms of them, in a block (raise measure.max_time_s)",
+    Flag.FEW_SAMPLES: "fewer than 20 samples, or less than 100 ms of them, in a process (raise measure.max_time_s)",
 }
 
 
@@ -37,7 +37,7 @@ def notes(run: StoredRun, *, baseline: str | None) -> list[str]:
 
 
 def completeness(run: StoredRun) -> list[str]:
-    """What the table cannot say: cells that were not reached, and blocks too few to tell how sure it is."""
+    """What the table cannot say: cells that were not reached, and processes too few to tell how sure it is."""
     if run.table.empty:
         return ["Nothing was measured: the run was cut short."]
     said = []
@@ -48,11 +48,11 @@ def completeness(run: StoredRun) -> list[str]:
         said.append(f"{threads} CPU threads on {cores} cores wait for one another (measure.threads).")
     if run.unfinished:
         said.append(
-            f"{run.unfinished} cells have fewer than the suite's {run.blocks} blocks: the run was cut short "
+            f"{run.unfinished} cells have fewer than the suite's {run.processes} processes: the run was cut short "
             "(go on with --resume)."
         )
-    if bool((run.table["blocks"] == 1).any()):
-        said.append("One block: small differences may be noise, and no interval says how large (measure.blocks).")
+    if bool((run.table["processes"] == 1).any()):
+        said.append("One process: small differences may be noise, and no interval says how large (measure.processes).")
     return said
 
 

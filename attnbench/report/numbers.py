@@ -81,7 +81,7 @@ def spelled(name: str, value: float, relative_error: float | None = None) -> str
         return f"{value:.1e}"
     if COLUMNS[name] == "Int64":
         return str(int(value))
-    if name == "ceiling_fraction":
+    if name == "roofline_fraction":
         return known(100 * value, None if relative_error is None else 100 * value * relative_error) + "%"
     return known(value, None if relative_error is None else value * relative_error)
 

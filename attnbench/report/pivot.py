@@ -33,7 +33,7 @@ _FIELDS = (
     "bias",
     "scope",
 )
-_AS_UNCERTAIN = ("latency_ms", "images_per_s", "tokens_per_s", "tflops", "gbytes_per_s", "ceiling_fraction")
+_AS_UNCERTAIN = ("latency_ms", "images_per_s", "tokens_per_s", "tflops", "gbytes_per_s", "roofline_fraction")
 """Metrics that are as uncertain as the latency."""
 _METRICS = tuple(name for name, kind in COLUMNS.items() if kind != "string" and name not in PROBLEM)
 

@@ -14,12 +14,12 @@ from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.notes import notes, pattern_of
 from attnbench.report.numbers import NOTHING, interval, known, missing, relative_error, significant, spelled
 from attnbench.results.store import StoredRun
-from attnbench.results.table import ADDED, PROBLEM, blocks_of
+from attnbench.results.table import ADDED, PROBLEM, processes_of
 
 Row = Mapping[Any, Any]
 """One row of a run's table, by column."""
 _NUMBERS = (
-    ("of ceiling", 4, "ceiling_fraction", True),
+    ("of ceiling", 4, "roofline_fraction", True),
     ("images/s", 6, "images_per_s", True),
     ("J/image", 7, "joules_per_image", False),
     ("GB/s", 8, "gbytes_per_s", True),
@@ -45,7 +45,7 @@ def sheet(run: StoredRun, *, baseline: str | None = None) -> Sheet:
     layout = _Layout.of(run, baseline)
     grids = tuple(_grid(str(case), cells, layout) for case, cells in frame.groupby("case", sort=False))
     unsure = any(text.startswith(_UNSURE) for grid in grids for column in grid.columns for text in column.cells)
-    legend = [f"{_UNSURE} before a speed-up: its 95 % interval, paired by block, holds 1x."] if unsure else []
+    legend = [f"{_UNSURE} before a speed-up: its 95 % interval, paired by process, holds 1x."] if unsure else []
     said = (*legend, *notes(run, baseline=baseline))
     return Sheet(heading=heading(run), question=run.question, grids=grids, notes=said)
 
@@ -73,7 +73,7 @@ class _Layout:
 
     baseline: str | None
     paired: bool
-    """Whether the latencies of blocks are known."""
+    """Whether the latencies of processes are known."""
     intervals: bool
     flags: bool
     giga: bool
@@ -86,19 +86,19 @@ class _Layout:
         fastest = frame["tflops"].max()
         return cls(
             baseline=baseline,
-            paired=bool((frame["block_latencies_ms"] != "").any()),
-            intervals=bool((frame["blocks"].fillna(0) > 1).any()),
+            paired=bool((frame["process_latencies_ms"] != "").any()),
+            intervals=bool((frame["processes"].fillna(0) > 1).any()),
             flags=bool((frame["flags"] != "").any()),
             giga=not missing(fastest) and float(fastest) < 1,
             numbers=tuple(number for number in _NUMBERS if number[2] not in ADDED or frame[number[2]].notna().any()),
         )
 
     def speed_up(self, row: Row, reference: Row | None) -> Estimate | None:
-        """How many times as fast as the baseline, paired by block where blocks are known."""
+        """How many times as fast as the baseline, paired by process where processes are known."""
         if reference is None or reference["backend"] == row["backend"]:
             return None
         plain = Estimate(value=reference["latency_ms"] / row["latency_ms"], low=None, high=None)
-        return paired_ratio(blocks_of(reference), blocks_of(row)) or plain
+        return paired_ratio(processes_of(reference), processes_of(row)) or plain
 
 
 def _grid(case: str, cells: pd.DataFrame, layout: _Layout) -> Grid:

@@ -1,4 +1,4 @@
-"""The journal: one line per finished (cell, block), on disk before the next cell starts."""
+"""The journal: one line per finished (cell, process), on disk before the next cell starts."""
 
 from __future__ import annotations
 

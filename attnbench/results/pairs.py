@@ -31,14 +31,14 @@ class Party:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
-    """Two runs whose blocks of the same number belong together."""
+    """Two runs whose processes of the same number belong together."""
 
     FILE: ClassVar[str] = "pairs.json"
 
     kind: str
     """``ab``, or ``noise``: both sides are the same."""
     pairs: int
-    """Pairs of the first stage; blocks from this number on are of the second."""
+    """Pairs of the first stage; processes from this number on are of the second."""
     started_at: str
     backends: tuple[tuple[str, str], ...]
     """The two sides' backends, place by place."""

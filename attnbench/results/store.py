@@ -45,9 +45,9 @@ class StoredRun:
         return str(self.environment.get("started_at", "")), int(numbers.sum())
 
     @property
-    def blocks(self) -> int:
-        """Blocks that the suite asked for."""
-        return int((self.suite.get("measure") or {}).get("blocks", Measure().blocks))
+    def processes(self) -> int:
+        """Processes that the suite asked for."""
+        return int((self.suite.get("measure") or {}).get("processes", Measure().processes))
 
     @property
     def unreached(self) -> int:
@@ -56,8 +56,8 @@ class StoredRun:
 
     @property
     def unfinished(self) -> int:
-        """Cells that were measured in fewer blocks than the suite asked for, because the run was cut short."""
-        return 0 if self.cells is None else int((self.table["blocks"] < self.blocks).sum())
+        """Cells that were measured in fewer processes than the suite asked for, because the run was cut short."""
+        return 0 if self.cells is None else int((self.table["processes"] < self.processes).sum())
 
     @property
     def cut_short(self) -> str:
@@ -66,7 +66,7 @@ class StoredRun:
         if self.unreached:
             lacks.append(f"it has {len(self.table)} of {self.cells} cells")
         if self.unfinished:
-            lacks.append(f"{self.unfinished} of its cells have fewer than {self.blocks} blocks")
+            lacks.append(f"{self.unfinished} of its cells have fewer than {self.processes} processes")
         return " and ".join(lacks)
 
     @property

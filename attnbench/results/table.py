@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from attnbench.core.cost import cost
-from attnbench.core.flags import block_flags, is_unstable
+from attnbench.core.flags import is_unstable, process_flags
 from attnbench.core.problem import Problem
 from attnbench.core.record import Ceilings, Flag, Record, Status
-from attnbench.core.stats import block_statistic, estimate, geometric_mean, percentile
+from attnbench.core.stats import estimate, geometric_mean, percentile, process_statistic
 
 _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
 COLUMNS: dict[str, str] = {
@@ -35,21 +35,21 @@ COLUMNS: dict[str, str] = {
             "tokens_per_s",
             "tflops",
             "gbytes_per_s",
-            "ceiling_fraction",
+            "roofline_fraction",
         ),
         _NUMBER,
     ),
     "peak_bytes": _COUNT,
     "max_error": _NUMBER,
     "kernel": _TEXT,
-    "blocks": _COUNT,
+    "processes": _COUNT,
     "samples": _COUNT,
     "prepare_s": _NUMBER,
     "joules_per_image": _NUMBER,
-    "block_latencies_ms": _TEXT,
+    "process_latencies_ms": _TEXT,
 }
 """Columns of a table and their pandas types; units stand in the names."""
-ADDED = ("joules_per_image", "block_latencies_ms")
+ADDED = ("joules_per_image", "process_latencies_ms")
 """Columns that older tables lack."""
 
 
@@ -57,14 +57,14 @@ PROBLEM = tuple(field.name for field in fields(Problem))
 """The columns that together are a problem."""
 
 
-def blocks_of(row: Mapping[Any, Any]) -> dict[int, float]:
-    """By block, what stands for it, in milliseconds; empty where a cell is not ok or the table does not tell.
+def processes_of(row: Mapping[Any, Any]) -> dict[int, float]:
+    """By process, what stands for it, in milliseconds; empty where a cell is not ok or the table does not tell.
 
-    >>> blocks_of({"block_latencies_ms": "0:3.25 1:3.5"})
+    >>> processes_of({"process_latencies_ms": "0:3.25 1:3.5"})
     {0: 3.25, 1: 3.5}
     """
-    pairs = (pair.split(":") for pair in row["block_latencies_ms"].split())
-    return {int(block): float(latency_ms) for block, latency_ms in pairs}
+    pairs = (pair.split(":") for pair in row["process_latencies_ms"].split())
+    return {int(process): float(latency_ms) for process, latency_ms in pairs}
 
 
 def anchor(ceilings: Ceilings) -> float:
@@ -81,7 +81,7 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
 def table(records: Iterable[Record], *, suite: str) -> pd.DataFrame:
     """One row per cell, in the order of the suite.
 
-    A cell is ok where every block was; otherwise the row tells the first failure.
+    A cell is ok where every process was; otherwise the row tells the first failure.
     """
     cells = Cells()
     for record in records:
@@ -90,7 +90,7 @@ def table(records: Iterable[Record], *, suite: str) -> pd.DataFrame:
 
 
 class Cells:
-    """What becomes of records as they are read: memory grows with blocks, not with samples."""
+    """What becomes of records as they are read: memory grows with processes, not with samples."""
 
     def __init__(self) -> None:
         self._cells: dict[tuple[str, str], _Cell] = {}
@@ -106,7 +106,7 @@ class Cells:
         self.expected = record.cells
 
     def anchors(self) -> dict[tuple[str, str], dict[int, float]]:
-        """By case and backend, then by block: the logarithm of what the device's own ceilings made of it.
+        """By case and backend, then by process: the logarithm of what the device's own ceilings made of it.
 
         Zero where they were not measured.
         """
@@ -124,7 +124,7 @@ class _Cell:
     def __init__(self, first: Record) -> None:
         self._first = first
         self._shown = first
-        self._blocks: dict[int, _Block] = {}
+        self._processes: dict[int, _Process] = {}
 
     @property
     def position(self) -> int:
@@ -133,13 +133,13 @@ class _Cell:
 
     @property
     def anchors(self) -> dict[int, float]:
-        """By block."""
-        return {number: block.anchor for number, block in self._blocks.items()}
+        """By process."""
+        return {number: process.anchor for number, process in self._processes.items()}
 
     def add(self, record: Record) -> None:
-        """Take in one more block. A block measured twice counts as it was measured last; a failure is final."""
+        """Take in one more process. A process measured twice counts as it was measured last; a failure is final."""
         if record.status is Status.OK:
-            self._blocks[record.block] = _Block.of(record)
+            self._processes[record.round] = _Process.of(record)
         elif self._shown.status is Status.OK:
             self._shown = record
 
@@ -160,45 +160,45 @@ class _Cell:
         return row
 
     def _measured(self) -> dict[str, Any]:
-        blocks, problem = list(self._blocks.values()), self._first.problem
-        latency = estimate([block.statistic_ms for block in blocks])
+        processes, problem = list(self._processes.values()), self._first.problem
+        latency = estimate([process.statistic_ms for process in processes])
         seconds, work = latency.value / 1e3, cost(problem)
-        errors = [block.max_error for block in blocks if block.max_error is not None]
-        peaks = [block.peak_bytes for block in blocks if block.peak_bytes is not None]
-        fractions = [block.ceiling_fraction for block in blocks if block.ceiling_fraction is not None]
-        hosts = [block.host_ms for block in blocks if block.host_ms is not None]
-        joules = [block.joules for block in blocks if block.joules is not None]
-        flags = set[Flag]().union(*(block.flags for block in blocks))
-        if is_unstable(latency, quartiles=blocks[0].quartiles_ms):
+        errors = [process.max_error for process in processes if process.max_error is not None]
+        peaks = [process.peak_bytes for process in processes if process.peak_bytes is not None]
+        fractions = [process.roofline_fraction for process in processes if process.roofline_fraction is not None]
+        hosts = [process.host_ms for process in processes if process.host_ms is not None]
+        joules = [process.joules for process in processes if process.joules is not None]
+        flags = set[Flag]().union(*(process.flags for process in processes))
+        if is_unstable(latency, quartiles=processes[0].quartiles_ms):
             flags.add(Flag.UNSTABLE)
         return {
             "flags": " ".join(flag for flag in Flag if flag in flags),
             "latency_ms": latency.value,
             "latency_low_ms": latency.low,
             "latency_high_ms": latency.high,
-            "latency_median_ms": percentile([block.median_ms for block in blocks], 50),
-            "latency_min_ms": min(block.min_ms for block in blocks),
+            "latency_median_ms": percentile([process.median_ms for process in processes], 50),
+            "latency_min_ms": min(process.min_ms for process in processes),
             "host_ms": percentile(hosts, 50) if hosts else None,
             "images_per_s": problem.batch / seconds,
             "tokens_per_s": problem.batch * problem.height * problem.width / seconds,
             "tflops": work.flops / seconds / 1e12,
             "gbytes_per_s": work.bytes / seconds / 1e9,
-            "ceiling_fraction": geometric_mean(fractions) if fractions else None,
+            "roofline_fraction": geometric_mean(fractions) if fractions else None,
             "peak_bytes": max(peaks, default=None),
             "max_error": max(errors, default=None),
             "kernel": self._first.kernel,
-            "blocks": len(blocks),
-            "samples": sum(block.samples for block in blocks),
-            "prepare_s": percentile([block.prepare_s for block in blocks], 50),
+            "processes": len(processes),
+            "samples": sum(process.samples for process in processes),
+            "prepare_s": percentile([process.prepare_s for process in processes], 50),
             "joules_per_image": percentile(joules, 50) / problem.batch if joules else None,
-            "block_latencies_ms": " ".join(
-                f"{number}:{block.statistic_ms!r}" for number, block in self._blocks.items()
+            "process_latencies_ms": " ".join(
+                f"{number}:{process.statistic_ms!r}" for number, process in self._processes.items()
             ),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Block:
+class _Process:
     statistic_ms: float
     median_ms: float
     min_ms: float
@@ -207,17 +207,17 @@ class _Block:
     max_error: float | None
     samples: int
     prepare_s: float
-    ceiling_fraction: float | None
+    roofline_fraction: float | None
     anchor: float
     joules: float | None
     quartiles_ms: tuple[float, float]
     flags: frozenset[Flag]
 
     @classmethod
-    def of(cls, record: Record) -> _Block:
-        """The statistics of one block."""
+    def of(cls, record: Record) -> _Process:
+        """The statistics of one process."""
         return cls(
-            statistic_ms=block_statistic(record.samples_ms, record.device_type),
+            statistic_ms=process_statistic(record.samples_ms, record.device_type),
             median_ms=percentile(record.samples_ms, 50),
             min_ms=min(record.samples_ms),
             host_ms=record.host_ms,
@@ -225,18 +225,18 @@ class _Block:
             max_error=record.max_error,
             samples=len(record.samples_ms),
             prepare_s=record.spent.prepare_s,
-            ceiling_fraction=_ceiling_fraction(record),
+            roofline_fraction=_roofline_fraction(record),
             anchor=anchor(record.ceilings) if record.ceilings else 0.0,
             joules=record.joules,
             quartiles_ms=(percentile(record.samples_ms, 25), percentile(record.samples_ms, 75)),
-            flags=frozenset(block_flags(record)),
+            flags=frozenset(process_flags(record)),
         )
 
 
-def _ceiling_fraction(record: Record) -> float | None:
-    """The time the ceilings of the block allow, over the time it took (Williams et al. 2009, section 3)."""
+def _roofline_fraction(record: Record) -> float | None:
+    """The time the ceilings of the process allow, over the time it took (Williams et al. 2009, section 3)."""
     if record.ceilings is None:
         return None
     work = cost(record.problem)
     allowed_s = max(work.bytes / record.ceilings.bytes_per_s, work.flops / record.ceilings.flops_per_s)
-    return 1e3 * allowed_s / block_statistic(record.samples_ms, record.device_type)
+    return 1e3 * allowed_s / process_statistic(record.samples_ms, record.device_type)

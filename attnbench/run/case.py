@@ -569,7 +569,7 @@ class CaseRun:
             device=self._case.device,
             problem=work.problem,
             position=work.cell.position,
-            block=work.cell.round,
+            round=work.cell.round,
             status=Status.ERROR,
             reason="nothing was measured",
             spent=Spent(**work.spent),

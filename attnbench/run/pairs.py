@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attnbench.core.errors import NotComparableError, SuiteError, UsageError
 from attnbench.core.protocol import Introduced
-from attnbench.core.record import Environment, unlike
+from attnbench.core.record import Environment, fingerprint_mismatch
 from attnbench.results.pairs import ATTEMPTS, BASE, CANDIDATE, Pairing, Party, read_pairing
 from attnbench.run import resume as resumption
 from attnbench.run.crew import Participant
@@ -24,12 +24,12 @@ def check_devices(environments: Mapping[str, Environment]) -> None:
         NotComparableError: They have not: with the fields that differ.
     """
     base, candidate = (environments[name] for name in (BASE, CANDIDATE))
-    fields = unlike(base.fingerprint, candidate.fingerprint)
+    fields = fingerprint_mismatch(base.fingerprint, candidate.fingerprint)
     if base.device != candidate.device:
         fields.insert(0, f"device {base.device} -> {candidate.device}")
     if fields:
         raise NotComparableError(
-            f"the two environments see unlike devices: {'; '.join(fields)}; name the device in the suite, "
+            f"the two environments see different devices: {'; '.join(fields)}; name the device in the suite, "
             "and see that both have a torch for it (attnbench doctor)"
         )
 

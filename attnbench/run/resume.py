@@ -22,11 +22,11 @@ class Progress:
     """What a run has so far."""
 
     done: set[tuple[int, int]] = field(default_factory=set)
-    """Position and block of every record."""
+    """Position and process of every record."""
     failed: set[int] = field(default_factory=set)
     """Positions of cells that failed: they are not tried again."""
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
-    """By dtype, the highest over blocks."""
+    """By dtype, the highest over processes."""
     timeouts: list[Record] = field(default_factory=list)
     """Records of cells that timed out."""
     attempts: int = 1
@@ -35,7 +35,7 @@ class Progress:
 
     def add(self, record: Record) -> None:
         """Take in one record."""
-        self.done.add((record.position, record.block))
+        self.done.add((record.position, record.round))
         if record.status is Status.TIMEOUT:
             self.timeouts.append(record)
         if record.status is not Status.OK:

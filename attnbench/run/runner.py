@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attnbench.backends import registry
 from attnbench.core.errors import BusyError, NotComparableError, SuiteError, WorkerError
 from attnbench.core.protocol import Introduced
-from attnbench.core.record import Environment, unlike
+from attnbench.core.record import Environment, fingerprint_mismatch
 from attnbench.results.journal import JOURNAL, Journal
 from attnbench.results.pairs import ATTEMPTS, BASE, Pairing
 from attnbench.run import pairs as two
@@ -124,7 +124,7 @@ def open_pairs(
 
     Raises:
         UsageError: A backend that neither side has, a device that is not there, a directory that cannot be used.
-        NotComparableError: The two see unlike devices, or what is resumed was measured otherwise.
+        NotComparableError: The two see different devices, or what is resumed was measured otherwise.
         BusyError: Another run has the device.
         LostOutputError: The disk is full or the directory gone; what was journalled stays.
         WorkerError: In one of them no process starts.
@@ -137,7 +137,7 @@ def open_pairs(
     with _opened(sides, holder=f"{kind} {suite.name}", wait=wait) as opened:
         environments = opened.environments
         two.check_devices(environments)
-        if like is not None and (fields := unlike(like, environments[BASE].fingerprint)):
+        if like is not None and (fields := fingerprint_mismatch(like, environments[BASE].fingerprint)):
             raise NotComparableError(f"the A/A measurement was not measured alike: {'; '.join(fields)}")
         introduced = two.checked_introductions(sides, opened.introduced)
         pairing = two.pairing_of(sides, environments, kind=kind, pairs=pairs)
@@ -193,7 +193,7 @@ def _opened(sides: Mapping[str, Side], *, holder: str, wait: bool) -> Iterator[_
         try:
             # They import torch at once, while the judge does.
             everybody = [one for side in sides.values() for one in side.participants if one.label not in side.missing]
-            crew.begin_round(everybody, rounds=first.measure.blocks)
+            crew.begin_round(everybody, rounds=first.measure.processes)
             described = describe_suite(crew, first)
             try:
                 stack.enter_context(device_lock(described.device_id, holder=holder))

@@ -277,7 +277,7 @@ class Session:
     @property
     def rounds(self) -> range:
         """As many as the suite asks for."""
-        return range(next(iter(self._tracks.values())).side.suite.measure.blocks)
+        return range(next(iter(self._tracks.values())).side.suite.measure.processes)
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
@@ -423,7 +423,7 @@ class Session:
             device=cell.case.device,
             problem=replace(problem, pattern=pattern or problem.pattern),
             position=cell.position,
-            block=cell.round,
+            round=cell.round,
             status=Status.UNAVAILABLE,
             reason=reason,
         )

@@ -173,8 +173,8 @@ _DEFAULT = Measure()
 class MeasureEntry(_Mapping):
     """How a suite is measured."""
 
-    blocks: int = Field(
-        _DEFAULT.blocks, ge=1, description="Sets of fresh processes, each of which measures every cell once."
+    processes: int = Field(
+        _DEFAULT.processes, ge=1, description="Sets of fresh processes, each of which measures every cell once."
     )
     timeout_s: float = Field(
         _DEFAULT.timeout_s, gt=0, allow_inf_nan=False, description="Deadline for checking and timing a cell."
@@ -198,7 +198,7 @@ class MeasureEntry(_Mapping):
         _DEFAULT.launch.value, description="graph: every call is captured in a CUDA graph before it is timed."
     )
     max_time_s: float = Field(
-        _DEFAULT.max_time_s, gt=0, allow_inf_nan=False, description="Time for the samples of a cell in a block."
+        _DEFAULT.max_time_s, gt=0, allow_inf_nan=False, description="Time for the samples of a cell in a process."
     )
 
     @model_validator(mode="after")

@@ -130,10 +130,10 @@ def _attend_images(qkv: Tensor, problem: Problem, bias: Tensor | None) -> Tensor
     # Two levels of split: the backward of a split is one concatenation, that of a slice a whole map of zeros.
     strips = qkv.split([group.total for group in row_groups], dim=1)
     for strip, rows in zip(strips, row_groups, strict=True):
-        blocks = strip.split([group.total for group in column_groups], dim=2)
+        processes = strip.split([group.total for group in column_groups], dim=2)
         out_columns = [
-            _attend_group(block, rows, columns, problem, bias)
-            for block, columns in zip(blocks, column_groups, strict=True)
+            _attend_group(process, rows, columns, problem, bias)
+            for process, columns in zip(processes, column_groups, strict=True)
             if rows.real and columns.real
         ]
         if out_columns:
@@ -166,10 +166,10 @@ def _groups(axis: Axis) -> list[_Group]:
     ]
 
 
-def _attend_group(block: Tensor, rows: _Group, columns: _Group, problem: Problem, bias: Tensor | None) -> Tensor:
+def _attend_group(process: Tensor, rows: _Group, columns: _Group, problem: Problem, bias: Tensor | None) -> Tensor:
     """Attention among ``[batch, rows, columns, 3, heads, head_dim]``; gives the map's own tokens."""
-    own = block[:, : rows.real, : columns.real]
-    seen = own if problem.padding is Padding.MASKED else block
+    own = process[:, : rows.real, : columns.real]
+    seen = own if problem.padding is Padding.MASKED else process
     query = own[:, :, :, 0].flatten(1, 2).transpose(1, 2)
     key, value = (seen[:, :, :, part].flatten(1, 2).transpose(1, 2) for part in (1, 2))
     scores = query @ key.transpose(-2, -1) / math.sqrt(problem.head_dim)

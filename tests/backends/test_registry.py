@@ -18,7 +18,7 @@ ROOT = TESTS.parent
 
 def test_every_backend_of_the_package_loads() -> None:
     for name in registry.names():
-        assert registry.load(name).__module__ == f"attnbench.backends.{name}"
+        assert registry.load(name).__module__.startswith("attnbench.backends.")
 
 
 def test_names_import_nothing() -> None:

@@ -3,7 +3,7 @@
 On a CPU ``torch.utils.benchmark.Timer`` runs as many calls a sample as we do, on one thread, with hot caches. On a GPU
 ``triton.testing.do_bench`` overwrites the L2 before every call with a buffer of its own, so our cold mode stands beside
 it. The two sample in turn and swap who goes first, both without Python's collector, so that whatever slows the machine
-meets both. The statistic is the one a block of ours has: the 10th percentile on a CPU, the median on a GPU.
+meets both. The statistic is the one a process of ours has: the 10th percentile on a CPU, the median on a GPU.
 
 A/A is half of our samples over the other half, taken at both places in a turn: what the machine alone makes differ,
 somewhat overstated because a half has fewer samples. On a machine that is slow now and then, the median of the ratios
@@ -30,7 +30,7 @@ from torch.utils.benchmark import Timer
 from attnbench.backends import registry
 from attnbench.core.problem import Problem
 from attnbench.core.record import Measure
-from attnbench.core.stats import block_statistic
+from attnbench.core.stats import process_statistic
 from attnbench.suite import load_suite
 from attnbench.worker.call import Call
 from attnbench.worker.environment import describe, resolve_device
@@ -96,9 +96,9 @@ def main() -> None:
             for turn in range(samples):
                 for index in (turn % 2, 1 - turn % 2):
                     found[index].append(theirs() if index else our_sample_ms(ours, x))
-        our_ms, their_ms = (block_statistic(times, device.type) for times in found)
+        our_ms, their_ms = (process_statistic(times, device.type) for times in found)
         halves = [[ms for turn, ms in enumerate(found[0]) if turn // 2 % 2 == half] for half in (0, 1)]
-        first_ms, second_ms = (block_statistic(half, device.type) for half in halves)
+        first_ms, second_ms = (process_statistic(half, device.type) for half in halves)
         paired = statistics.median(ours_ms / theirs_ms for ours_ms, theirs_ms in zip(*found, strict=True))
         print(
             f"{name:26} {ours.calls:5} {our_ms:9.4f} {their_ms:9.4f} {our_ms / their_ms:11.3f} "

@@ -4,12 +4,12 @@ Part a runs ``quick`` and a suite of about five minutes and splits their wall ti
 of another revision, it runs ``quick`` there and here instead, as whole commands, in turn (A B B A), and compares pair
 by pair. Part b measures the same 24 cells twice: as a suite, and with ``torch.utils.benchmark.Timer.blocked_autorange``
 in a fresh process for every cell and replicate, which imports torch, makes the inputs and times the same ``Call`` on
-one thread. Both get the same timed seconds for a cell and replicate, and as many replicates as the suite has blocks.
+one thread. Both get the same timed seconds for a cell and replicate, and as many replicates as the suite has processes.
 One replicate of theirs comes before our run and the others after it, so that the machine's moods meet both. Our time
 includes checking every output against a float64 reference; theirs checks nothing.
 
 Methods compare at equal certainty: the half-width of a cell's 95 % interval by t over replicates, on the log scale, of
-what each reports (a block's statistic; the median, as Timer's users do), in the median cell. Were t's quantile the
+what each reports (a process's statistic; the median, as Timer's users do), in the median cell. Were t's quantile the
 same, replicates would be needed as the square of the widths; that flatters the narrower method, because with few
 replicates t itself makes intervals wide. So the whole number of replicates that t asks for stands beside it.
 """
@@ -33,7 +33,7 @@ from scipy.special import stdtrit
 
 from attnbench.backends import registry
 from attnbench.core.stats import estimate
-from attnbench.results.table import blocks_of
+from attnbench.results.table import processes_of
 from attnbench.run.runner import open_run
 from attnbench.run.session import Outcome
 from attnbench.suite import Suite, load_suite
@@ -159,29 +159,31 @@ def replicates_for(width: float, *, had: int, had_width: float) -> int:
 
 def print_comparison(suite: Suite, seconds: float) -> None:
     """Part b."""
-    blocks = suite.measure.blocks
+    processes = suite.measure.processes
     began = time.monotonic()
     theirs = [their_replicate(suite, seconds)]
     their_s = time.monotonic() - began
     outcome = run(suite)
     began = time.monotonic()
-    theirs += [their_replicate(suite, seconds) for _ in range(blocks - 1)]
+    theirs += [their_replicate(suite, seconds) for _ in range(processes - 1)]
     their_s += time.monotonic() - began
 
     assert outcome.stored is not None
-    cells = {(row["case"], row["backend"]): blocks_of(row) for row in outcome.stored.table.to_dict("records")}
+    cells = {(row["case"], row["backend"]): processes_of(row) for row in outcome.stored.table.to_dict("records")}
     blocks_by_cell = {cell: found for cell, found in cells.items() if found}
     widths = [half_width(list(found.values())) for found in blocks_by_cell.values()]
     their_widths = [half_width([replicate[cell] for replicate in theirs]) for cell in blocks_by_cell]
     width, their_width = statistics.median(widths), statistics.median(their_widths)
-    needed = replicates_for(width, had=blocks, had_width=their_width)
+    needed = replicates_for(width, had=processes, had_width=their_width)
     rows = {
         "wall time": (outcome.elapsed_s, their_s, "s"),
         "half-width, median cell": (100 * width, 100 * their_width, "%"),
         "for our width, by squares": (outcome.elapsed_s, their_s * (their_width / width) ** 2, "s"),
-        f"for our width, {needed} replicates": (outcome.elapsed_s, their_s * needed / blocks, "s"),
+        f"for our width, {needed} replicates": (outcome.elapsed_s, their_s * needed / processes, "s"),
     }
-    print(f"{f'{len(widths)} cells, {blocks} x {seconds:g} s':32} {'attnbench':>10} {'Timer':>10} {'ours/theirs':>14}")
+    print(
+        f"{f'{len(widths)} cells, {processes} x {seconds:g} s':32} {'attnbench':>10} {'Timer':>10} {'ours/theirs':>14}"
+    )
     for title, (ours, other, unit) in rows.items():
         print(f"{title:32} {ours:8.1f} {unit} {other:8.1f} {unit} {ours / other:14.3f}")
     print("0.5 or less in the last two rows: the same certainty in at most half the wall time.")
@@ -202,7 +204,7 @@ def main() -> None:
         cells = Path(name) / "cells.yaml"
         cells.write_text(CELLS)
         five_minutes = load(cells, "measure.max_time_s=3.5")
-        both = load(cells, f"measure.max_time_s={seconds}", f"measure.blocks={arguments.replicates}")
+        both = load(cells, f"measure.max_time_s={seconds}", f"measure.processes={arguments.replicates}")
     if arguments.part != "b" and arguments.before:
         print_before_and_now(arguments.before, arguments.pairs)
     elif arguments.part != "b":

@@ -184,7 +184,7 @@ def _in_pairs(pairs: Numbers) -> list[Verdict]:
 
 
 def ours_beside_history(
-    anchored: Numbers, tables: int, generator: np.random.Generator, *, blocks: int, confirmed: bool = True
+    anchored: Numbers, tables: int, generator: np.random.Generator, *, processes: int, confirmed: bool = True
 ) -> Tally:
     """Neighbouring runs of some processes each: the fewest that make a history, and the candidate after them.
 
@@ -192,10 +192,10 @@ def ours_beside_history(
     of them agrees is worth.
     """
     tally = Tally()
-    needed = blocks * (FEWEST_RUNS + 1)
+    needed = processes * (FEWEST_RUNS + 1)
     for _ in range(tables):
         first = int(generator.integers(0, len(anchored) - needed + 1))
-        runs = anchored[first : first + needed].reshape(FEWEST_RUNS + 1, blocks, -1)
+        runs = anchored[first : first + needed].reshape(FEWEST_RUNS + 1, processes, -1)
         cells = range(runs.shape[2])
         base = {cell: runs[:-1, :, cell].mean(axis=1).tolist() for cell in cells}
         now = {cell: runs[-1, :, cell] for cell in cells}
@@ -217,20 +217,20 @@ def ours_beside_one(anchored: Numbers, tables: int, generator: np.random.Generat
 
     Nothing is called slower by this rule; what is counted is what it calls ``suspect``.
     """
-    tally, blocks, pairs = Tally(), 3, 10
+    tally, processes, pairs = Tally(), 3, 10
     while tally.tables < tables:
         start = int(generator.integers(0, len(anchored) - 2 * pairs + 1))
         elsewhere = anchored[start : start + 2 * pairs]
-        base, now = generator.choice(len(anchored) - blocks + 1, size=2, replace=False)
-        inside = [place for place in (base, now) if start - blocks < place < start + 2 * pairs]
-        if inside or abs(base - now) < blocks:
+        base, now = generator.choice(len(anchored) - processes + 1, size=2, replace=False)
+        inside = [place for place in (base, now) if start - processes < place < start + 2 * pairs]
+        if inside or abs(base - now) < processes:
             continue
         cells = range(anchored.shape[1])
         spreads = {
-            cell: (math.sqrt(variance * 2 / blocks), degrees)
+            cell: (math.sqrt(variance * 2 / processes), degrees)
             for cell, (variance, degrees) in spread_of({cell: elsewhere[:, cell].tolist() for cell in cells}).items()
         }
-        ratios = anchored[now : now + blocks].mean(0) - anchored[base : base + blocks].mean(0)
+        ratios = anchored[now : now + processes].mean(0) - anchored[base : base + processes].mean(0)
         cell = int(generator.integers(0, anchored.shape[1]))
         tally.tables += 1
         tally.false += _suspects(ratios, spreads) > 0 or _suspects(-ratios, spreads) > 0
@@ -248,7 +248,7 @@ def _suspects(ratios: Numbers, spreads: dict[int, tuple[float, float]]) -> int:
 def _is_suspect(ratios: dict[int, float], spreads: dict[int, tuple[float, float]], cell: int) -> bool:
     judged = judge_single(ratios, spreads=spreads)[cell]
     assert judged.verdict not in (Verdict.REGRESSED, Verdict.IMPROVED)
-    beyond = judged.chance is not None and judged.chance < 0.01 and judged.ratio.value >= 1 + HISTORY_MARGIN
+    beyond = judged.p_value is not None and judged.p_value < 0.01 and judged.ratio.value >= 1 + HISTORY_MARGIN
     return judged.verdict is Verdict.SUSPECT and beyond
 
 
@@ -269,8 +269,8 @@ def ours(tables: int) -> dict[str, Tally]:
     """Every rule of ours."""
     _, values, anchored = recorded()
 
-    def history(blocks: int, *, confirmed: bool = True) -> Tally:
-        return ours_beside_history(anchored, tables, np.random.default_rng(0), blocks=blocks, confirmed=confirmed)
+    def history(processes: int, *, confirmed: bool = True) -> Tally:
+        return ours_beside_history(anchored, tables, np.random.default_rng(0), processes=processes, confirmed=confirmed)
 
     return {
         "ours, 5 + 10 alternated pairs": ours_in_pairs(values, tables, np.random.default_rng(0)),

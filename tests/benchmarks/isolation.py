@@ -28,7 +28,7 @@ from scipy import stats
 from attnbench.core.problem import Problem
 from attnbench.core.protocol import Expect, Expected, Outcome, Prepare, memory_file
 from attnbench.core.record import BackendChoice, Case, Measure
-from attnbench.core.stats import block_statistic, percentile
+from attnbench.core.stats import percentile, process_statistic
 from attnbench.run.case import CaseRun
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
@@ -80,7 +80,7 @@ class Company:
             self.run._take_turn(work)
         samples = [sample for turn in work.turns[before:] for sample in turn.samples_ms]
         cpu_ms = 1e3 * (work.cpu_s - cpu_s) / (len(samples) * work.calls_per_sample)
-        return block_statistic(samples, "cpu"), cpu_ms
+        return process_statistic(samples, "cpu"), cpu_ms
 
     def cpu_s(self, works: Sequence[Work]) -> float:
         """CPU time that some have taken so far."""

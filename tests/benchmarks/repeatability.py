@@ -1,13 +1,13 @@
-"""A suite against itself, and how far blocks scatter under three statistics: run as a script.
+"""A suite against itself, and how far processes scatter under three statistics: run as a script.
 
 A/A: the same suite twice, one run after the other, nothing changed between them. Every ratio would be 1 on a machine
 that does the same thing every time, and nearly every pair of 95 % intervals should overlap. The scatter of a cell is
-the standard deviation, over blocks, of the logarithm of what stands for a block: the 10th percentile, the median and
-the mean of the very same samples, so that nothing but the statistic differs. Cells of all runs are pooled as the root
+the standard deviation, over processes, of the logarithm of what stands for a process: the 10th percentile, the median
+and the mean of the very same samples, so that nothing but the statistic differs. Cells of all runs are pooled as the root
 of the mean variance, which the worst cells decide, and as the median cell, which they do not.
 
 ``--recorded`` shows the same of 80 recorded processes: every five that follow one another are taken for a run of five
-blocks, and every run is compared with the next.
+processes, and every run is compared with the next.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pandas as pd
 
 import attnbench
 from attnbench.core.record import Status
-from attnbench.core.stats import Estimate, block_statistic, estimate, percentile
+from attnbench.core.stats import Estimate, estimate, percentile, process_statistic
 from attnbench.results.journal import read_journal
 
 SUITE = """\
@@ -35,7 +35,7 @@ cases:
   - {name: svt_s stage 3, batch: {cpu: 2, cuda: 64}, resolution: 14, window: 7, heads: 8}
   - {name: shifted, batch: {cpu: 2, cuda: 64}, resolution: 56, window: 7, heads: 3, pattern: shifted, bias: relative}
 backends: [naive, sdpa]
-measure: {blocks: 5, max_time_s: 0.3}
+measure: {processes: 5, max_time_s: 0.3}
 """
 RECORDED_BLOCKS = 5
 STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
@@ -44,7 +44,7 @@ STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
     "mean": statistics.fmean,
 }
 Run = dict[str, list[Sequence[float]]]
-"""By cell, the samples of every block."""
+"""By cell, the samples of every process."""
 
 
 def measured(suite: Path, directory: Path) -> tuple[Run, str]:
@@ -76,14 +76,14 @@ def compare(first: Run, second: Run, device_type: str) -> dict[str, tuple[float,
     """By cell, the ratio of the second run's latency to the first's, and whether their intervals overlap."""
     compared: dict[str, tuple[float, bool]] = {}
     for cell in first.keys() & second.keys():
-        a, b = (estimate([block_statistic(block, device_type) for block in run[cell]]) for run in (first, second))
+        a, b = (estimate([process_statistic(process, device_type) for process in run[cell]]) for run in (first, second))
         compared[cell] = b.value / a.value, _overlap(a, b)
     return compared
 
 
 def _overlap(a: Estimate, b: Estimate) -> bool:
     if a.low is None or a.high is None or b.low is None or b.high is None:
-        return True  # of one block, an interval excludes nothing
+        return True  # of one process, an interval excludes nothing
     return max(a.low, b.low) <= min(a.high, b.high)
 
 
@@ -97,18 +97,22 @@ def summary(compared: Sequence[tuple[float, bool]], title: str) -> str:
 
 
 def print_scatter(runs: Sequence[Run], title: str, device_type: str) -> None:
-    print(f"\n{title + ', scatter between blocks':44} {'pooled':>8} {'median cell':>12}")
-    cells = [blocks for run in runs for blocks in run.values() if len(blocks) > 1]
+    print(f"\n{title + ', scatter between processes':44} {'pooled':>8} {'median cell':>12}")
+    cells = [processes for run in runs for processes in run.values() if len(processes) > 1]
     for name, statistic in STATISTICS.items():
-        variances = [statistics.variance(math.log(statistic(block)) for block in blocks) for blocks in cells]
+        variances = [statistics.variance(math.log(statistic(process)) for process in processes) for processes in cells]
         pooled, middle = math.sqrt(statistics.fmean(variances)), math.sqrt(statistics.median(variances))
-        ours = all(statistic(block) == block_statistic(block, device_type) for blocks in cells for block in blocks)
+        ours = all(
+            statistic(process) == process_statistic(process, device_type)
+            for processes in cells
+            for process in processes
+        )
         print(f"{name + (' (ours)' if ours else ''):44} {100 * pooled:7.1f}% {100 * middle:11.1f}%")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", type=Path, help="of at least two blocks, instead of the small one here")
+    parser.add_argument("--suite", type=Path, help="of at least two processes, instead of the small one here")
     parser.add_argument("--recorded", type=Path, metavar="PATH", help="also show aa_two_threads.parquet")
     arguments = parser.parse_args()
 
@@ -130,7 +134,7 @@ def main() -> None:
         print_scatter(runs, "recorded", "cpu")
     print(
         "\nNothing changed between runs: what makes a ratio differ from 1 is the machine and the harness. The less "
-        "blocks scatter,\nthe smaller the slowdown that as many of them can show."
+        "processes scatter,\nthe smaller the slowdown that as many of them can show."
     )
 
 

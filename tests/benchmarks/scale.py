@@ -39,7 +39,7 @@ with tempfile.TemporaryDirectory() as name:
     write_tables(Path(name))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
-# Writes a run of 10,000 cells x 5 blocks x 50 samples.
+# Writes a run of 10,000 cells x 5 processes x 50 samples.
 RUN = """
 import json, random, sys
 from dataclasses import replace
@@ -51,11 +51,11 @@ directory, scatter = Path(sys.argv[1]), random.Random(sys.argv[1])
 directory.mkdir()
 problem = Problem(batch=1, height=14, width=14, window_height=7, window_width=7, heads=1)
 with (directory / "journal.jsonl").open("w") as journal:
-    for block in range(5):
+    for process in range(5):
         for cell in range(10_000):
             samples = tuple(scatter.gauss(2, 0.02) for _ in range(50))
             one = Record(case=str(cell), backend="naive", device="cpu", problem=problem, status=Status.OK,
-                         samples_ms=samples, position=cell, block=block, cells=10_000)
+                         samples_ms=samples, position=cell, round=process, cells=10_000)
             journal.write(json.dumps(one.to_json(), separators=(",", ":")) + chr(10))
 write_tables(directory)
 """
@@ -66,7 +66,7 @@ began = time.perf_counter()
 command = [sys.executable, "-m", "attnbench", "compare", "a", "b", "--format", "csv"]
 subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
-print(f"comparing two runs of 10,000 cells x 5 blocks x 50 samples, a whole process: {seconds:.2f} s, {peak} MiB")
+print(f"comparing two runs of 10,000 cells x 5 processes x 50 samples, a whole process: {seconds:.2f} s, {peak} MiB")
 from attnbench.comparison.runs import compare
 from attnbench.report import markdown, terminal
 from attnbench.report.comparison_table import verdicts

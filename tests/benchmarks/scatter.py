@@ -36,7 +36,7 @@ from pathlib import Path
 
 from attnbench.core.problem import Problem
 from attnbench.core.record import Allocator, BackendChoice, Case, Measure, Record, Status
-from attnbench.core.stats import block_statistic, percentile
+from attnbench.core.stats import percentile, process_statistic
 from attnbench.run.case import CaseRun
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
@@ -182,7 +182,7 @@ def part(record: Record, half: int) -> Record:
 
 def ours(record: Record) -> float:
     """What ``attnbench run`` takes for a process."""
-    return math.log(block_statistic(record.samples_ms, "cpu"))
+    return math.log(process_statistic(record.samples_ms, "cpu"))
 
 
 def halves(record: Record) -> float:
@@ -224,7 +224,7 @@ class Found:
             (case, cell): spread
             for case, cells in self.cases.items()
             for cell, spread in spreads(
-                {cell: {one.block: value(one) for one in some} for cell, some in cells.items() if len(some) > 1}
+                {cell: {one.round: value(one) for one in some} for cell, some in cells.items() if len(some) > 1}
             ).items()
         }
 

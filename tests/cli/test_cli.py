@@ -137,7 +137,7 @@ def test_a_dry_run_prints_the_cases_and_measures_nothing(cli_here: Cli, suite: S
     assert done.stdout.splitlines()[0] == "b4 28x28 w7 h2 float32"
     assert done.stdout.splitlines()[-1] == "training/forward_backward: b1 14x14 w7 h8 float32 forward_backward"
     assert len(done.stdout.splitlines()) == 14
-    assert "cases: 14, backends: 2, cells: 28, blocks: 2, device: auto" in done.stderr
+    assert "cases: 14, backends: 2, cells: 28, processes: 2, device: auto" in done.stderr
     assert not (tmp_path / "results").exists()
 
 

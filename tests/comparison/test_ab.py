@@ -80,8 +80,8 @@ def verdicts(tmp_path: Path) -> dict[tuple[str, str], Verdict]:
     return {(cell.case, cell.backend): cell.verdict for cell in judge(read_pairs(tmp_path / "out")).cells}
 
 
-def blocks(tmp_path: Path, side: str) -> Counter[int]:
-    return Counter(record.block for record in read_journal(tmp_path / "out" / side))
+def processes(tmp_path: Path, side: str) -> Counter[int]:
+    return Counter(record.round for record in read_journal(tmp_path / "out" / side))
 
 
 def test_where_nothing_changed_five_rounds_are_enough(ab: Alternate, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_where_nothing_changed_five_rounds_are_enough(ab: Alternate, tmp_path: P
     assert set(verdicts(tmp_path).values()) == {Verdict.STABLE}
     assert "stage 1 of 2 at most: 5 rounds of fresh processes, both sides in turn\n" in done.stderr
     assert "no latency looks changed: stage 2 is not needed\n" in done.stderr
-    assert blocks(tmp_path, "base") == blocks(tmp_path, "candidate") == dict.fromkeys(range(5), 6)
+    assert processes(tmp_path, "base") == processes(tmp_path, "candidate") == dict.fromkeys(range(5), 6)
 
 
 def test_both_sides_of_a_cell_are_prepared_one_after_the_other_and_each_is_first_in_every_other_round(
@@ -138,7 +138,7 @@ def test_a_slower_cell_is_confirmed_by_fresh_pairs_and_named(ab: Alternate, tmp_
         (CASES[1], "naive"), (CASES[1], "sdpa"),
     }  # fmt: skip
     assert "stage 2: 10 fresh rounds for what looks changed (2 cells)" in done.stderr
-    assert blocks(tmp_path, "candidate") == {**dict.fromkeys(range(5), 6), **dict.fromkeys(range(5, 15), 2)}
+    assert processes(tmp_path, "candidate") == {**dict.fromkeys(range(5), 6), **dict.fromkeys(range(5, 15), 2)}
     assert done.stdout.splitlines()[0] == "candidate against base (s, Test Machine)"
     assert "6 cells: 2 regressed, 4 stable" in done.stdout
     assert CASES[1] in done.stdout
@@ -163,7 +163,7 @@ def test_what_fails_is_tried_again_in_the_next_process_and_broken_by_then(ab: Al
     assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.STABLE: 4}
     assert "crashed: the stand-in was told to" in done.stdout
     for side in ("base", "candidate"):
-        tried = [one.block for one in read_journal(tmp_path / "out" / side) if one.case == CASES[0]]
+        tried = [one.round for one in read_journal(tmp_path / "out" / side) if one.case == CASES[0]]
         assert sorted(tried) == [0, 0, 1, 1], "both sides were alive in both rounds"
 
 
@@ -232,7 +232,7 @@ def test_two_functions_are_never_compared(ab: Alternate, tmp_path: Path) -> None
 
 def test_where_nothing_was_compared_the_exports_say_so(ab: Alternate, tmp_path: Path) -> None:
     ab("--export", "json=v.json", "--export", "junit=j.xml", check=4, pattern={"naive": "shifted", "sdpa": "shifted"})
-    assert json.loads((tmp_path / "v.json").read_text())["obstacle"].startswith("nothing can be compared")
+    assert json.loads((tmp_path / "v.json").read_text())["not_compared_reason"].startswith("nothing can be compared")
     assert (tmp_path / "j.xml").read_text().count("<skipped") == 6
 
 
@@ -242,9 +242,11 @@ def test_why_nothing_was_judged_stands_in_the_summary_of_the_job(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     stderr = ab("--export", "github", check=4, environment={"cores": 64}).stderr
-    assert stderr.splitlines()[0].startswith("::error title=attnbench%3A not judged::the two environments see unlike")
+    assert stderr.splitlines()[0].startswith(
+        "::error title=attnbench%3A not judged::the two environments see fingerprint_mismatch"
+    )
     summary = (tmp_path / "summary.md").read_text()
-    assert summary.startswith("\n**NOT JUDGED: the two environments see unlike devices: cores 2 -> 64")
+    assert summary.startswith("\n**NOT JUDGED: the two environments see different devices: cores 2 -> 64")
 
 
 def test_an_export_that_is_lost_hides_no_regression(
@@ -317,7 +319,8 @@ def test_memory_and_kernels_are_judged_beside_latency(ab: Alternate, tmp_path: P
 def test_environments_that_see_unlike_devices_are_refused_by_field(ab: Alternate) -> None:
     said = ab(check=4, environment={"device": "cuda:0", "device_name": "Test GPU"}).stderr
     assert said.startswith(
-        "attnbench: the two environments see unlike devices: device cpu -> cuda:0; device_name Test Machine -> Test GPU"
+        "attnbench: the two environments see different devices: device cpu -> cuda:0; "
+        "device_name Test Machine -> Test GPU"
     )
     assert said.count("\n") == 1
 
@@ -431,7 +434,7 @@ def test_an_environment_that_cannot_serve_is_named(cli_here: Cli, tmp_path: Path
         (("s.yaml", "--base-path", ".", "--noise", "nowhere"), 2, "nowhere cannot be read: No such file or directory"),
         (("s.yaml", "--base-path", ".", "--resume", "nowhere"), 2, "nowhere holds no pairs.json"),
         (("missing.yaml", "--base-path", "."), 2, "missing.yaml does not exist"),
-        (("s.yaml", "--base-path", ".", "--set", "measure.blocks=2"), 2, "--set measure.blocks: how many processes"),
+        (("s.yaml", "--base-path", ".", "--set", "measure.processes=2"), 2, "--set measure.processes: how many"),
         (
             ("s.yaml", "--base-backend", "naive", "--candidate-backend", "nothing:Mine", "--output", "out"),
             2,

@@ -67,7 +67,7 @@ def test_two_that_are_the_same_end_with_0(cli: Cli, tmp_path: Path) -> None:
     kernels(tmp_path / "new", "1.0")
     done = cli("ab", "s.yaml", "--base-path", "old", "--candidate-path", "new", "--output", "out")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert read_run(tmp_path / "out" / "base").table["blocks"].min() >= 5
+    assert read_run(tmp_path / "out" / "base").table["processes"].min() >= 5
 
 
 def test_a_backend_that_is_slower_by_a_quarter_ends_with_1_and_is_named(cli: Cli, tmp_path: Path) -> None:

@@ -92,15 +92,15 @@ def test_in_300_tables_of_recorded_processes_nothing_is_called_and_five_percent_
     pairs = ours_in_pairs(values, 300, np.random.default_rng(0))
     assert pairs.false == 0
     assert pairs.seen[1.05] >= 0.95 * 300
-    nights = ours_beside_history(anchored, 300, np.random.default_rng(0), blocks=3)
+    nights = ours_beside_history(anchored, 300, np.random.default_rng(0), processes=3)
     assert nights.false == 0
     assert nights.seen[1.10] >= 0.95 * 300
 
 
 def test_of_a_history_of_single_processes_nothing_is_called_and_more_would_be_wrong() -> None:
     _, _, anchored = recorded()
-    assert ours_beside_history(anchored, 100, np.random.default_rng(0), blocks=1).false == 0
-    assert ours_beside_history(anchored, 300, np.random.default_rng(0), blocks=1, confirmed=False).false > 3
+    assert ours_beside_history(anchored, 100, np.random.default_rng(0), processes=1).false == 0
+    assert ours_beside_history(anchored, 300, np.random.default_rng(0), processes=1, confirmed=False).false > 3
 
 
 values = st.lists(st.floats(-0.2, 0.2), min_size=SCREEN_PAIRS, max_size=SCREEN_PAIRS)
@@ -175,7 +175,9 @@ def test_beside_a_single_base_an_a_a_measurement_tells_what_is_calm_and_what_is_
         "wild": Verdict.INCONCLUSIVE,
         "unknown": Verdict.INCONCLUSIVE,
     }
-    assert {judgment.detectable for judgment in judged.values()} == {None}, "what is never confirmed cannot be seen"
+    assert {judgment.min_detectable_ratio for judgment in judged.values()} == {None}, (
+        "what is never confirmed cannot be seen"
+    )
 
 
 @pytest.mark.parametrize(("first", "second"), [(0.02, 0.1), (0.1, 0.02), (0.05, 0.05)])
@@ -216,7 +218,7 @@ def test_a_history_confirms_what_every_process_of_the_candidate_shows_and_nothin
     for name, (processes, verdict) in slow.items():
         judged = judge_history(_past(), {**calm, 0: processes})
         assert judged[0].verdict is verdict, name
-        assert (judged[0].detectable is None) == (len(processes) < 3), name
+        assert (judged[0].min_detectable_ratio is None) == (len(processes) < 3), name
 
 
 def test_a_slowdown_inside_the_margin_is_stable_however_certain() -> None:
@@ -246,7 +248,7 @@ def test_what_could_have_been_seen_grows_with_the_scatter() -> None:
         logs = {cell: (spread * noise[cell]).tolist() for cell in range(CELLS)}
         in_pairs.append(float(np.median(list(detectable_in_pairs(logs).values()))))
         judged = judge_history(logs, {cell: [0.0, 0.0, 0.0] for cell in logs})
-        in_history.append(float(np.median([judgment.detectable or 0 for judgment in judged.values()])))
+        in_history.append(float(np.median([judgment.min_detectable_ratio or 0 for judgment in judged.values()])))
     assert in_pairs == sorted(in_pairs)
     assert in_history == sorted(in_history)
     assert in_pairs[0] == pytest.approx(1.03)

@@ -63,11 +63,13 @@ def history(tmp_path: Path, runs: int = 8) -> list[Path]:
     ]
 
 
-def candidate(tmp_path: Path, *, slower: float = 1.0, name: str = "candidate", blocks: int = 3, **fields: Any) -> Path:
+def candidate(
+    tmp_path: Path, *, slower: float = 1.0, name: str = "candidate", processes: int = 3, **fields: Any
+) -> Path:
     cells = [
-        record("sdpa", f"case {cell}", latency_ms=2.0 * (slower if cell == 3 else 1.0), kernel=FUSED, block=block)
+        record("sdpa", f"case {cell}", latency_ms=2.0 * (slower if cell == 3 else 1.0), kernel=FUSED, round=process)
         for cell in range(12)
-        for block in range(blocks)
+        for process in range(processes)
     ]
     return store(tmp_path / name, cells, **fields)
 
@@ -114,7 +116,7 @@ def test_cells_that_are_in_one_run_alone_never_pass(tmp_path: Path) -> None:
     same = record("other")
     found = compared([store(tmp_path / "a", [same, record("naive")])], store(tmp_path / "b", [same, record("sdpa")]))
     assert {cell.backend: cell.verdict for cell in found.cells} == {
-        "naive": Verdict.GONE, "sdpa": Verdict.NEW, "other": Verdict.INCONCLUSIVE,
+        "naive": Verdict.REMOVED, "sdpa": Verdict.ADDED, "other": Verdict.INCONCLUSIVE,
     }  # fmt: skip
     assert found.compared == 1
 
@@ -122,7 +124,11 @@ def test_cells_that_are_in_one_run_alone_never_pass(tmp_path: Path) -> None:
 def test_another_problem_of_the_same_name_is_another_cell(tmp_path: Path) -> None:
     base = store(tmp_path / "a", [record(), record("other")])
     now = store(tmp_path / "b", [record(problem=problem(heads=4)), record("other")])
-    assert {cell.verdict for cell in compared([base], now).cells} == {Verdict.GONE, Verdict.NEW, Verdict.INCONCLUSIVE}
+    assert {cell.verdict for cell in compared([base], now).cells} == {
+        Verdict.REMOVED,
+        Verdict.ADDED,
+        Verdict.INCONCLUSIVE,
+    }
 
 
 def test_beside_a_history_a_slow_cell_is_named_and_the_others_are_stable(tmp_path: Path) -> None:
@@ -131,16 +137,16 @@ def test_beside_a_history_a_slow_cell_is_named_and_the_others_are_stable(tmp_pat
     assert {cell.verdict for cell in found.cells[1:]} <= {Verdict.STABLE, Verdict.INCONCLUSIVE}
     assert found.cells[0].ratio is not None
     assert found.cells[0].ratio.value == pytest.approx(1.2, rel=0.05)
-    assert found.detectable is not None
-    assert 1.05 <= found.detectable < 1.12
+    assert found.min_detectable_ratio is not None
+    assert 1.05 <= found.min_detectable_ratio < 1.12
 
 
 def test_a_machine_that_is_slower_as_a_whole_is_no_regression(tmp_path: Path) -> None:
     runs = history(tmp_path)
     cells = [
-        record("sdpa", f"case {cell}", latency_ms=4.0, kernel=FUSED, block=block)
+        record("sdpa", f"case {cell}", latency_ms=4.0, kernel=FUSED, round=process)
         for cell in range(12)
-        for block in range(3)
+        for process in range(3)
     ]
     assert not compared(runs, store(tmp_path / "slow", cells, speed=0.5)).failed
     assert compared(runs, store(tmp_path / "slower", cells)).failed
@@ -157,7 +163,7 @@ def test_runs_of_unlike_machines_are_refused_by_field(tmp_path: Path) -> None:
     with pytest.raises(NotComparableError, match="not measured alike: cores 2 -> 64; measure both on one machine"):
         compared([base], now)
     found = compared([base], now, anyway=True)
-    assert found.unlike == ("cores 2 -> 64",)
+    assert found.fingerprint_mismatch == ("cores 2 -> 64",)
     assert "though not measured alike: cores 2 -> 64" in terminal.render(verdicts(found), width=200)
 
 
@@ -178,7 +184,7 @@ def test_a_run_beside_itself_says_nothing(tmp_path: Path) -> None:
 
 def test_disjoint_runs_are_never_fine(tmp_path: Path) -> None:
     found = compared([store(tmp_path / "a", [record("naive")])], store(tmp_path / "b", [record("sdpa")]))
-    assert "have no cell in common" in found.obstacle
+    assert "have no cell in common" in found.not_compared_reason
 
 
 def test_a_directory_of_runs_is_its_runs_oldest_first_but_the_candidate(tmp_path: Path) -> None:
@@ -198,8 +204,8 @@ def test_of_a_directory_of_runs_those_that_may_be_compared_are_taken(tmp_path: P
     now = read_run(candidate(tmp_path))
     gathered = gather([tmp_path / "base"], now)
     assert len(gathered.runs) == 6
-    assert gathered.remarks == (f"2 runs of {tmp_path / 'base'} are of other suites or machines and were left out.",)
-    assert "left out" in terminal.render(verdicts(compare(gathered.runs, now, remarks=gathered.remarks)), width=200)
+    assert gathered.notes == (f"2 runs of {tmp_path / 'base'} are of other suites or machines and were left out.",)
+    assert "left out" in terminal.render(verdicts(compare(gathered.runs, now, notes=gathered.notes)), width=200)
 
 
 @pytest.mark.parametrize(
@@ -222,9 +228,9 @@ def test_a_candidate_that_was_cut_short_is_refused_and_never_passes(tmp_path: Pa
     with pytest.raises(NotComparableError, match=r"cut short: it has 1 of 2 cells and .*; go on with .* --resume"):
         compared([base], now)
     found = compared([base], now, anyway=True)
-    lacks = "it has 1 of 2 cells and 1 of its cells have fewer than 3 blocks"
-    assert found.remarks == (f"{now} was cut short: {lacks}.",)
-    assert Verdict.GONE in found.counts
+    lacks = "it has 1 of 2 cells and 1 of its cells have fewer than 3 processes"
+    assert found.notes == (f"{now} was cut short: {lacks}.",)
+    assert Verdict.REMOVED in found.counts
 
 
 def test_a_base_that_was_cut_short_is_refused_too_and_left_out_of_a_directory(tmp_path: Path) -> None:
@@ -235,7 +241,7 @@ def test_a_base_that_was_cut_short_is_refused_too_and_left_out_of_a_directory(tm
         compared([short], now)
     gathered = gather([tmp_path / "base"], read_run(now))
     assert [run.path for run in gathered.runs] == runs
-    assert gathered.remarks == (f"1 runs of {tmp_path / 'base'} were cut short and were left out.",)
+    assert gathered.notes == (f"1 runs of {tmp_path / 'base'} were cut short and were left out.",)
 
 
 def test_anchors_count_where_every_run_has_them(tmp_path: Path) -> None:
@@ -246,7 +252,7 @@ def test_anchors_count_where_every_run_has_them(tmp_path: Path) -> None:
     found = compared([*runs, killed], now)
     assert found.counts.keys() <= {Verdict.SUSPECT, Verdict.REGRESSED, Verdict.INCONCLUSIVE, Verdict.STABLE}
     assert all(cell.ratio is not None and 0.5 < cell.ratio.value < 2 for cell in found.cells)
-    assert "Some runs lack their copy and matmul anchors" in found.remarks[0]
+    assert "Some runs lack their copy and matmul anchors" in found.notes[0]
 
 
 def test_a_copy_of_a_run_is_that_run(tmp_path: Path) -> None:
@@ -263,7 +269,7 @@ def test_what_older_runs_alone_had_is_no_longer_asked_for(tmp_path: Path) -> Non
     runs = history(tmp_path, runs=6)
     old = store(tmp_path / "old", [record("sdpa", "removed")], started_at="2025-01-01")
     found = compared([*runs, old], candidate(tmp_path))
-    assert Verdict.GONE not in found.counts
+    assert Verdict.REMOVED not in found.counts
     assert len(found.cells) == 12
 
 
@@ -277,9 +283,9 @@ def test_the_run_that_differs_is_named(tmp_path: Path) -> None:
 def test_where_every_cell_fails_on_both_sides_nothing_was_compared(tmp_path: Path) -> None:
     one = failed("naive", Status.UNAVAILABLE, "no kernels")
     nothing = compared([store(tmp_path / "a", [one], **day(1))], store(tmp_path / "b", [one], **day(2)))
-    assert "were measured in neither or in one alone" in nothing.obstacle
+    assert "were measured in neither or in one alone" in nothing.not_compared_reason
     found = compared([store(tmp_path / "c", [one, record("sdpa")])], store(tmp_path / "d", [one, record("sdpa")]))
-    assert (found.idle, found.counts) == (1, {Verdict.INCONCLUSIVE: 1})
+    assert (found.not_measured, found.counts) == (1, {Verdict.INCONCLUSIVE: 1})
 
 
 def test_a_cell_that_only_some_base_runs_have_is_judged_by_those(tmp_path: Path) -> None:
@@ -306,7 +312,7 @@ def test_beside_one_run_the_noise_of_the_machine_tells_calm_from_suspect(tmp_pat
     )  # fmt: skip
     found = compared([base], now, noise=noise)
     assert found.counts == {Verdict.SUSPECT: 1, Verdict.STABLE: 11}
-    assert found.detectable is None
+    assert found.min_detectable_ratio is None
     assert "by how far processes scatter in the A/A measurement noise" in found.method
     assert not found.failed
 
@@ -349,7 +355,7 @@ def test_verdicts_as_csv_and_json(tmp_path: Path, cli: Cli) -> None:
         (("empty", "only"), 2, "empty holds no run"),
         (("cut", "only"), 2, "holds nothing"),
         (("only", "other"), 4, "have no cell in common"),
-        (("only", "unlike"), 4, "cores 2 -> 64"),
+        (("only", "fingerprint_mismatch"), 4, "cores 2 -> 64"),
         (("only", "microseconds"), 2, "table.csv: not a run's table: there is no column latency_ms"),
         (("only", "truncated"), 2, "table.csv"),
         (("only", "later"), 2, "written by a newer attnbench (schema 99"),
@@ -360,7 +366,7 @@ def test_verdicts_as_csv_and_json(tmp_path: Path, cli: Cli) -> None:
 def test_mistakes_get_one_sentence(tmp_path: Path, cli: Cli, arguments: tuple[str, ...], code: int, said: str) -> None:
     store(tmp_path / "only", [record()])
     store(tmp_path / "other", [record("other")])
-    store(tmp_path / "unlike", [record()], cores=64)
+    store(tmp_path / "fingerprint_mismatch", [record()], cores=64)
     store(tmp_path / "cut", [])
     (tmp_path / "empty").mkdir()
     text = read_run(tmp_path / "only").table.to_csv(index=False)

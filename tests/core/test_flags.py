@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from attnbench.core.conditions import Glance
-from attnbench.core.flags import block_flags, is_unstable
+from attnbench.core.flags import is_unstable, process_flags
 from attnbench.core.record import Flag
 from attnbench.core.stats import estimate
 from attnbench.results.table import table
@@ -15,8 +15,8 @@ from tests.samples import conditions, record
 
 
 def test_a_quiet_machine_sets_no_flag() -> None:
-    assert block_flags(record()) == set()
-    assert block_flags(record(conditions=None)) == set(), "journals of version 1 know no conditions"
+    assert process_flags(record()) == set()
+    assert process_flags(record(conditions=None)) == set(), "journals of version 1 know no conditions"
 
 
 CAPPED = (Glance(throttle_reasons=("sw_power_cap",)),)
@@ -42,7 +42,7 @@ SHARED = (Glance(), Glance(foreign_processes=1))
     ],
 )  # fmt: skip
 def test_each_condition_sets_its_flag(fields: dict[str, Any], flag: Flag) -> None:
-    assert block_flags(record(**fields)) == {flag}
+    assert process_flags(record(**fields)) == {flag}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_each_condition_sets_its_flag(fields: dict[str, Any], flag: Flag) -> Non
     ],
 )
 def test_what_does_no_harm_sets_no_flag(fields: dict[str, Any]) -> None:
-    assert block_flags(record(**fields)) == set()
+    assert process_flags(record(**fields)) == set()
 
 
 def test_a_cell_is_unstable_where_its_interval_is_wide_or_its_only_block_is_scattered() -> None:
@@ -71,10 +71,10 @@ def test_a_cell_is_unstable_where_its_interval_is_wide_or_its_only_block_is_scat
 
 
 def test_a_row_has_the_flags_of_all_its_blocks_and_still_its_latency() -> None:
-    blocks = [
-        record(block=0, latency_ms=2.0, conditions=conditions(steal_s=1.0)),
-        record(block=1, latency_ms=3.0, conditions=conditions(quota_s=1.0)),
+    processes = [
+        record(round=0, latency_ms=2.0, conditions=conditions(steal_s=1.0)),
+        record(round=1, latency_ms=3.0, conditions=conditions(quota_s=1.0)),
     ]
-    (row,) = table(blocks, suite="s").to_dict("records")
+    (row,) = table(processes, suite="s").to_dict("records")
     assert row["flags"] == "unstable throttled contended"
     assert row["latency_ms"] > 2.0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnbench.core.stats import block_statistic, estimate, geometric_mean, percentile
+from attnbench.core.stats import estimate, geometric_mean, percentile, process_statistic
 
 latencies = st.floats(1e-3, 1e3)
 
@@ -18,15 +18,15 @@ def test_percentiles_are_numpys(samples: list[float], percent: float) -> None:
 
 
 @given(st.lists(latencies, min_size=2, max_size=10), st.floats(0.1, 10))
-def test_scaling_all_blocks_scales_the_estimate(blocks: list[float], factor: float) -> None:
-    plain, scaled = estimate(blocks), estimate([factor * block for block in blocks])
+def test_scaling_all_blocks_scales_the_estimate(processes: list[float], factor: float) -> None:
+    plain, scaled = estimate(processes), estimate([factor * process for process in processes])
     for name in ("value", "low", "high"):
         assert getattr(scaled, name) == pytest.approx(factor * getattr(plain, name), rel=1e-9)
 
 
 @given(st.lists(latencies, min_size=2, max_size=10))
-def test_the_interval_holds_the_value(blocks: list[float]) -> None:
-    found = estimate(blocks)
+def test_the_interval_holds_the_value(processes: list[float]) -> None:
+    found = estimate(processes)
     assert found.low is not None
     assert found.high is not None
     assert found.low <= found.value * (1 + 1e-12)
@@ -42,16 +42,16 @@ def test_one_block_has_no_interval() -> None:
 
 def test_the_gpu_takes_the_median_and_the_cpu_the_tenth_percentile() -> None:
     samples = [float(value) for value in range(1, 12)]
-    assert block_statistic(samples, "cuda") == 6.0
-    assert block_statistic(samples, "cpu") == 2.0
+    assert process_statistic(samples, "cuda") == 6.0
+    assert process_statistic(samples, "cpu") == 2.0
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     generator = np.random.default_rng(0)
     draws = np.exp(generator.normal(0.0, 0.05, size=(4000, 5)))
     covered = 0
-    for blocks in draws.tolist():
-        found = estimate(blocks)
+    for processes in draws.tolist():
+        found = estimate(processes)
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= 1.0 <= found.high

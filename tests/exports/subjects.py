@@ -39,11 +39,11 @@ def run_of(records: Sequence[Record], *, cells: int | None = None) -> StoredRun:
 
 
 def run_of_every_status() -> StoredRun:
-    """Two blocks of an ok cell of every name, and a failure of every kind."""
+    """Two processes of an ok cell of every name, and a failure of every kind."""
     records = [
-        record("sdpa", name, latency_ms=2.0 + block / 10, position=position, block=block)
+        record("sdpa", name, latency_ms=2.0 + process / 10, position=position, round=process)
         for position, name in enumerate(("stage 1", NASTY, BROKEN_LINE))
-        for block in range(2)
+        for process in range(2)
     ]
     records += [
         failed(status, status, f"{status} it was, {COLORED}", case="stage 1", position=10 + position)
@@ -55,17 +55,17 @@ def run_of_every_status() -> StoredRun:
 def cell(verdict: Verdict, case: str = "stage 1", backend: str = "sdpa", **fields: Any) -> CellVerdict:
     """A cell as its verdict has it; give what matters."""
     known: dict[str, Any] = {"base_status": Status.OK, "candidate_status": Status.OK, "base_ms": 2.0}
-    known |= {"candidate_ms": 2.5, "ratio": Estimate(value=1.25, low=1.2, high=1.302), "chance": 3e-5}
-    known |= {"base_peak_bytes": 2**20, "candidate_peak_bytes": 2**20, "detectable": 1.034}
-    nothing = {"ratio": None, "chance": None, "detectable": None}
+    known |= {"candidate_ms": 2.5, "ratio": Estimate(value=1.25, low=1.2, high=1.302), "p_value": 3e-5}
+    known |= {"base_peak_bytes": 2**20, "candidate_peak_bytes": 2**20, "min_detectable_ratio": 1.034}
+    nothing = {"ratio": None, "p_value": None, "min_detectable_ratio": None}
     match verdict:
         case Verdict.BROKEN:
             known |= {**nothing, "candidate_status": Status.CRASHED, "candidate_ms": None, "reason": "crashed: signal"}
             known |= {"candidate_peak_bytes": None}
-        case Verdict.GONE:
+        case Verdict.REMOVED:
             known |= {**nothing, "candidate_status": None, "candidate_ms": None, "candidate_peak_bytes": None}
             known |= {"reason": "not in the candidate"}
-        case Verdict.NEW:
+        case Verdict.ADDED:
             known |= {**nothing, "base_status": None, "base_ms": None, "base_peak_bytes": None}
             known |= {"reason": "not in the base"}
         case Verdict.FIXED:
@@ -73,14 +73,16 @@ def cell(verdict: Verdict, case: str = "stage 1", backend: str = "sdpa", **field
         case Verdict.IMPROVED:
             known |= {"candidate_ms": 1.0, "ratio": Estimate(value=0.5, low=0.48, high=0.52)}
         case Verdict.STABLE | Verdict.INCONCLUSIVE | Verdict.KERNEL_CHANGED:
-            known |= {"candidate_ms": 2.0, "ratio": Estimate(value=1.0, low=0.99, high=1.01), "chance": None}
+            known |= {"candidate_ms": 2.0, "ratio": Estimate(value=1.0, low=0.99, high=1.01), "p_value": None}
     return CellVerdict(case=case, backend=backend, verdict=verdict, **{**known, **fields})
 
 
 def idle_cell(case: str = "stage 1", backend: str = "flash_attn") -> CellVerdict:
     """A cell that could be measured in neither."""
     status = {"base_status": Status.UNAVAILABLE, "candidate_status": Status.UNAVAILABLE}
-    numbers = dict.fromkeys(("base_ms", "candidate_ms", "base_peak_bytes", "candidate_peak_bytes", "detectable"))
+    numbers = dict.fromkeys(
+        ("base_ms", "candidate_ms", "base_peak_bytes", "candidate_peak_bytes", "min_detectable_ratio")
+    )
     why = f"unavailable: {COLORED}"
     return cell(Verdict.STABLE, case, backend, ratio=None, reason=why, **status, **numbers)
 
@@ -94,7 +96,7 @@ def comparison_of(cells: Sequence[CellVerdict], **fields: Any) -> Comparison:
         "candidate": "results/candidate",
         "method": "beside 6 runs",
         "fail_above": 1.05,
-        "detectable": 1.034,
+        "min_detectable_ratio": 1.034,
         "differences": ("torch 2.12.0 -> 2.13.0",),
         **fields,
     }

@@ -48,7 +48,9 @@ def test_both_files_are_of_the_documented_form(name: str) -> None:
 
 
 def test_latencies_are_milliseconds_and_rates_images_per_second() -> None:
-    subject = Subject(run=run_of([record(latency_ms=latency, block=block) for block, latency in enumerate((2.0, 2.2))]))
+    subject = Subject(
+        run=run_of([record(latency_ms=latency, round=process) for process, latency in enumerate((2.0, 2.2))])
+    )
     (latency,) = read(action_benchmark.latencies(subject))
     (rate,) = read(action_benchmark.rates(subject))
     assert (latency["name"], latency["unit"]) == ("sample/stage 1/naive", "ms")
@@ -58,7 +60,7 @@ def test_latencies_are_milliseconds_and_rates_images_per_second() -> None:
 
 
 def test_a_range_is_one_number_as_theirs_are_and_the_interval_stands_in_the_extra() -> None:
-    one, two = (record(latency_ms=latency, block=block) for block, latency in enumerate((2.0, 2.02)))
+    one, two = (record(latency_ms=latency, round=process) for process, latency in enumerate((2.0, 2.02)))
     (entry,) = read(action_benchmark.latencies(Subject(run=run_of([one, two]))))
     found = re.fullmatch(r"(\+-|±)\s*(\d.+)", entry["range"])
     assert found
@@ -82,6 +84,11 @@ def test_unusual_names_survive_on_one_line() -> None:
 
 
 def test_of_a_comparison_alone_the_candidate_is_shown() -> None:
-    cells = [cell(Verdict.REGRESSED, "a"), cell(Verdict.NEW, "b"), cell(Verdict.GONE, "c"), cell(Verdict.BROKEN, "d")]
+    cells = [
+        cell(Verdict.REGRESSED, "a"),
+        cell(Verdict.ADDED, "b"),
+        cell(Verdict.REMOVED, "c"),
+        cell(Verdict.BROKEN, "d"),
+    ]
     entries = read(action_benchmark.latencies(Subject(comparison=comparison_of(cells))))
     assert {entry["name"]: entry["value"] for entry in entries} == {"sample/a/sdpa": 2.5, "sample/b/sdpa": 2.5}

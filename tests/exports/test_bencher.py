@@ -54,7 +54,7 @@ def test_latency_is_nanoseconds_throughput_images_per_second_and_memory_bytes() 
 
 
 def test_bounds_hold_the_value_and_those_of_the_rate_are_those_of_the_latency_turned_round() -> None:
-    records = [record(latency_ms=latency, block=block) for block, latency in enumerate((2.0, 2.1))]
+    records = [record(latency_ms=latency, round=process) for process, latency in enumerate((2.0, 2.1))]
     (measures,) = read(Subject(run=run_of(records))).values()
     latency, rate = measures["latency"], measures["throughput"]
     for metric in (latency, rate):
@@ -65,7 +65,7 @@ def test_bounds_hold_the_value_and_those_of_the_rate_are_those_of_the_latency_tu
 
 
 def test_bounds_without_an_end_are_left_out() -> None:
-    run = run_of([record(latency_ms=2.0, block=0), record(latency_ms=2.1, block=1)])
+    run = run_of([record(latency_ms=2.0, round=0), record(latency_ms=2.1, round=1)])
     run.table["latency_high_ms"] = float("inf")
     (measures,) = read(Subject(run=run)).values()
     assert list(measures["latency"]) == ["value"]

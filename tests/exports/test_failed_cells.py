@@ -24,7 +24,7 @@ from tests.samples import failed, record
 
 Numbers = dict[str, list[float]]
 """By case, the numbers that a format gives of it."""
-TABLE_NUMBERS = ("latency_ms", "latency_low_ms", "images_per_s", "peak_bytes", "max_error", "blocks", "samples")
+TABLE_NUMBERS = ("latency_ms", "latency_low_ms", "images_per_s", "peak_bytes", "max_error", "processes", "samples")
 
 
 @st.composite
@@ -115,7 +115,7 @@ def test_what_could_not_be_compared_neither_passes_nor_has_a_ratio(cells: list[C
     root = ET.fromstring(junit.render(subject))
     for one, case in zip(subject.comparison.cells, root.iter("testcase"), strict=True):
         passed = not {child.tag for child in case} & {"failure", "error", "skipped"}
-        comparable = one.candidate_ms is not None and one.verdict is not Verdict.NEW
+        comparable = one.candidate_ms is not None and one.verdict is not Verdict.ADDED
         assert passed == (comparable and not one.verdict.fails)
         assert bool(float(case.get("time", 0))) == (one.candidate_ms is not None)
     ratios = [row["ratio"] for row in csv.DictReader(io.StringIO(tables.csv(subject)))]

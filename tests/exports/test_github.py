@@ -134,7 +134,7 @@ def test_outputs_count_every_verdict() -> None:
     assert found.pop("summary").startswith("FAIL: 0 broken, 2 regressed of 4 cells (sample, Test Machine): 3 cells: ")
     assert found == {
         "failed": "true", "broken": "0", "regressed": "2", "suspect": "0", "kernel_changed": "0", "inconclusive": "0",
-        "gone": "0", "new": "0", "fixed": "0", "improved": "1", "stable": "0", "compared": "3", "cells": "4",
+        "removed": "0", "added": "0", "fixed": "0", "improved": "1", "stable": "0", "compared": "3", "cells": "4",
     }  # fmt: skip
     assert outputs(Subject(comparison=comparison_of([cell(Verdict.SUSPECT)])))["failed"] == "false"
 
@@ -154,7 +154,7 @@ def test_every_output_is_one_line_of_key_and_value(name: str) -> None:
     subject = EVERY_SUBJECT[name]
     for key in outputs(subject):
         assert re.fullmatch(r"[a-z_]+", key)
-    broken = Subject(comparison=comparison_of([cell(Verdict.NEW)], suite="a\nfailed=false", device="x\r\ny"))
+    broken = Subject(comparison=comparison_of([cell(Verdict.ADDED)], suite="a\nfailed=false", device="x\r\ny"))
     assert outputs(broken)["failed"] == "false"
     assert r"a\nfailed=false" in outputs(broken)["summary"]
     assert list(outputs(broken)).count("failed") == 1

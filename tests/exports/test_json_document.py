@@ -103,14 +103,14 @@ def test_the_schema_misses_no_field_that_is_lacking_and_none_too_many(name: str)
 
 
 def test_a_comparison_holds_all_that_is_known_of_it() -> None:
-    cells = [cell(Verdict.REGRESSED, chance=0.001), cell(Verdict.GONE, "stage 2"), idle_cell()]
-    comparison = comparison_of(cells, remarks=("Old.",), unlike=("cores 2 -> 4",))
+    cells = [cell(Verdict.REGRESSED, p_value=0.001), cell(Verdict.REMOVED, "stage 2"), idle_cell()]
+    comparison = comparison_of(cells, notes=("Old.",), fingerprint_mismatch=("cores 2 -> 4",))
     found = read(Subject(comparison=comparison))
     for name, value in json.loads(json.dumps(asdict(comparison))).items():
         assert found[name] == value
-    assert found["counts"] == {verdict: int(verdict in (Verdict.REGRESSED, Verdict.GONE)) for verdict in Verdict}
-    assert (found["compared"], found["idle"], found["failed"]) == (1, 1, True)
-    assert found["summary"].startswith("2 cells: 1 regressed, 1 gone; 1 more could be measured in neither")
+    assert found["counts"] == {verdict: int(verdict in (Verdict.REGRESSED, Verdict.REMOVED)) for verdict in Verdict}
+    assert (found["compared"], found["not_measured"], found["failed"]) == (1, 1, True)
+    assert found["summary"].startswith("2 cells: 1 regressed, 1 removed; 1 more could be measured in neither")
     assert found["cells"][0]["ratio"] == {"value": 1.25, "low": 1.2, "high": 1.302}
 
 
@@ -132,7 +132,7 @@ def test_a_run_kept_without_its_environment_has_null_there() -> None:
 
 def test_a_failed_cell_with_a_number_is_no_document() -> None:
     found = read(Subject(run=run_of([failed("b", Status.OOM, "too much")])))
-    for name in ("latency_ms", "latency_low_ms", "images_per_s", "peak_bytes", "blocks", "max_error"):
+    for name in ("latency_ms", "latency_low_ms", "images_per_s", "peak_bytes", "processes", "max_error"):
         assert found["cells"][0][name] is None
         wrong = copy.deepcopy(found)
         wrong["cells"][0][name] = 0
@@ -146,14 +146,16 @@ def test_an_ok_cell_without_a_latency_is_no_document() -> None:
 
 
 def test_an_end_that_there_is_not_is_null() -> None:
-    endless = cell(Verdict.INCONCLUSIVE, ratio=Estimate(value=1.0, low=0.0, high=float("inf")), detectable=float("inf"))
-    found = read(Subject(comparison=comparison_of([endless], detectable=float("nan"))))
+    endless = cell(
+        Verdict.INCONCLUSIVE, ratio=Estimate(value=1.0, low=0.0, high=float("inf")), min_detectable_ratio=float("inf")
+    )
+    found = read(Subject(comparison=comparison_of([endless], min_detectable_ratio=float("nan"))))
     assert found["cells"][0]["ratio"] == {"value": 1.0, "low": 0.0, "high": None}
-    assert found["detectable"] is found["cells"][0]["detectable"] is None
+    assert found["min_detectable_ratio"] is found["cells"][0]["min_detectable_ratio"] is None
 
 
 def test_unusual_names_survive() -> None:
     (row,) = read(Subject(run=run_of([record(NASTY, BROKEN_LINE)])))["cells"]
     assert (row["case"], row["backend"]) == (BROKEN_LINE, NASTY)
-    (verdict,) = read(Subject(comparison=comparison_of([cell(Verdict.NEW, BROKEN_LINE, NASTY)])))["cells"]
+    (verdict,) = read(Subject(comparison=comparison_of([cell(Verdict.ADDED, BROKEN_LINE, NASTY)])))["cells"]
     assert (verdict["case"], verdict["backend"]) == (BROKEN_LINE, NASTY)

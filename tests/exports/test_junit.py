@@ -73,8 +73,8 @@ def test_there_is_a_case_per_cell_and_the_totals_are_theirs(name: str) -> None:
     ("verdict", "expected"),
     [
         (Verdict.REGRESSED, "failure"),
-        (Verdict.GONE, "skipped"),
-        (Verdict.NEW, "skipped"),
+        (Verdict.REMOVED, "skipped"),
+        (Verdict.ADDED, "skipped"),
         *((verdict, "passed") for verdict in (Verdict.SUSPECT, Verdict.KERNEL_CHANGED, Verdict.INCONCLUSIVE)),
         *((verdict, "passed") for verdict in (Verdict.FIXED, Verdict.IMPROVED, Verdict.STABLE)),
     ],
@@ -131,7 +131,7 @@ def test_a_failure_says_how_much_how_sure_and_why() -> None:
     assert case.result[0].message == (
         "regressed: ratio 1.25 (95 % interval 1.20 to 1.30, p 3.0e-05), 2.00 -> 2.50 ms; peak memory 1.0 -> 5.0 MiB"
     )
-    unsure = cell(Verdict.REGRESSED, ratio=replace(grown.ratio, low=None, high=None), chance=None)  # type: ignore[type-var]
+    unsure = cell(Verdict.REGRESSED, ratio=replace(grown.ratio, low=None, high=None), p_value=None)  # type: ignore[type-var]
     (case,) = read(Subject(comparison=comparison_of([unsure])))
     assert "ratio 1.25 (how sure is not known)" in str(case.result[0].message)
 
@@ -148,11 +148,11 @@ def test_the_machine_and_the_method_stand_beside_the_cases() -> None:
     properties = {one.name: one.value for one in suite.properties()}  # type: ignore[no-untyped-call]
     assert properties["environment_changes"] == "torch 2.12.0 -> 2.13.0"
     assert (properties["method"], properties["fails_above"]) == ("beside 6 runs", "1.05")
-    assert properties["detectable"] == "1.034"
+    assert properties["min_detectable_ratio"] == "1.034"
     assert (suite.hostname, suite.timestamp) == ("test-machine", "2026-01-02T03:04:05")
 
 
 def test_what_is_not_known_is_no_property() -> None:
-    subject = Subject(comparison=comparison_of([cell(Verdict.NEW)], detectable=None, differences=()))
+    subject = Subject(comparison=comparison_of([cell(Verdict.ADDED)], min_detectable_ratio=None, differences=()))
     assert "None" not in junit.render(subject)
     assert "environment_changes" not in junit.render(subject)

@@ -58,7 +58,7 @@ def test_labels_say_which_cell_it_is() -> None:
 
 
 def test_the_interval_has_gauges_of_its_own_where_there_is_one() -> None:
-    records = [record(latency_ms=latency, block=block) for block, latency in enumerate((2.0, 2.1))]
+    records = [record(latency_ms=latency, round=process) for process, latency in enumerate((2.0, 2.1))]
     families = read(Subject(run=run_of(records)))
     low, value, high = (families[f"attnbench_latency{end}_seconds"][0].value for end in ("_low", "", "_high"))
     assert low < value < high
@@ -90,8 +90,8 @@ def test_a_comparison_adds_ratios_and_a_state_per_verdict() -> None:
     assert families["attnbench_latency_seconds"]
 
 
-def test_a_case_of_another_problem_than_before_is_both_gone_and_new() -> None:
-    families = read(Subject(comparison=comparison_of([cell(Verdict.GONE), cell(Verdict.NEW)])))
+def test_a_case_of_another_problem_than_before_is_both_removed_and_added() -> None:
+    families = read(Subject(comparison=comparison_of([cell(Verdict.REMOVED), cell(Verdict.ADDED)])))
     on = {sample.labels["attnbench_verdict"] for sample in families["attnbench_verdict"] if sample.value}
-    assert on == {"gone", "new"}
+    assert on == {"removed", "added"}
     assert "attnbench_ratio" not in families

@@ -46,7 +46,7 @@ def test_numbers_are_those_of_the_run_where_there_is_one() -> None:
     run = run_of([record(latency_ms=7.0), failed("b", Status.CRASHED, "no")])
     (one,) = Subject(run=run, comparison=comparison_of([cell(Verdict.STABLE)])).measured()
     assert one.latency_ms.value == pytest.approx(7.0, rel=0.01)
-    (other,) = Subject(comparison=comparison_of([cell(Verdict.STABLE), cell(Verdict.GONE, "gone")])).measured()
+    (other,) = Subject(comparison=comparison_of([cell(Verdict.STABLE), cell(Verdict.REMOVED, "gone")])).measured()
     assert (other.latency_ms, other.peak_bytes) == (Estimate(value=2.0, low=None, high=None), 2**20)
 
 

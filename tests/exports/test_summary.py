@@ -50,7 +50,7 @@ def wide(count: int, verdict: Verdict = Verdict.REGRESSED) -> Comparison:
 
 def test_a_red_build_is_understood_from_it_alone() -> None:
     cells = [cell(Verdict.REGRESSED), cell(Verdict.BROKEN, "stage 2"), cell(Verdict.STABLE, "stage 3"), idle_cell()]
-    text = summary.render(Subject(comparison=comparison_of(cells, remarks=("The base is old.",))))
+    text = summary.render(Subject(comparison=comparison_of(cells, notes=("The base is old.",))))
     assert text.splitlines()[0] == "**FAIL: 1 broken, 1 regressed of 4 cells (sample, Test Machine)**"
     (table,) = tables(text)
     broken, regressed = (dict(zip(table[0], row, strict=True)) for row in table[1:])

@@ -53,7 +53,7 @@ def test_markdown_of_a_comparison_lists_every_cell() -> None:
 
 
 def test_names_survive_in_their_own_cell_of_markdown() -> None:
-    (table,) = tables_of(tables.markdown(Subject(comparison=comparison_of([cell(Verdict.NEW, BROKEN_LINE, NASTY)]))))
+    (table,) = tables_of(tables.markdown(Subject(comparison=comparison_of([cell(Verdict.ADDED, BROKEN_LINE, NASTY)]))))
     shown = [html.unescape(text) for text in table[1]]
     assert shown[1:3] == [html.unescape(BROKEN_LINE).replace("\n", r"\n"), html.unescape(NASTY)]
     of_run = tables_of(tables.markdown(Subject(run=run_of([record(NASTY, BROKEN_LINE)]))))

@@ -113,7 +113,7 @@ def test_an_empty_run_renders(store_run: Store) -> None:
 
 
 def test_intervals_appear_with_several_blocks(store_run: Store) -> None:
-    run = read_run(store_run([record(latency_ms=latency, block=index) for index, latency in enumerate((2.0, 2.1))]))
+    run = read_run(store_run([record(latency_ms=latency, round=index) for index, latency in enumerate((2.0, 2.1))]))
     assert "95 % interval" in [column.header for column in sheet(run).grids[0].columns]
 
 
@@ -233,22 +233,22 @@ def test_sample_records_cover_every_kind_of_row() -> None:
 
 
 def test_speed_ups_are_paired_by_block_and_unsure_ones_marked(store_run: Store) -> None:
-    # A whole block twice as slow says nothing about the ratio; noise of single cells does.
+    # A whole process twice as slow says nothing about the ratio; noise of single cells does.
     slowness = (1.0, 2.0, 1.1)
     records = [
         one
-        for block, factor in enumerate(slowness)
+        for process, factor in enumerate(slowness)
         for one in (
-            record("naive", latency_ms=2.0 * factor, position=0, block=block),
-            record("sdpa", latency_ms=1.0 * factor, position=1, block=block),
-            record("sdpa_5d", latency_ms=(1.5, 2.5, 2.0)[block] * factor, position=2, block=block),
+            record("naive", latency_ms=2.0 * factor, position=0, round=process),
+            record("sdpa", latency_ms=1.0 * factor, position=1, round=process),
+            record("sdpa_5d", latency_ms=(1.5, 2.5, 2.0)[process] * factor, position=2, round=process),
         )
     ]
     text = terminal.render(sheet(read_run(store_run(records))), width=200)
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.startswith(("naive", "sdpa"))}
     assert [rows[name][2] for name in ("naive", "sdpa", "sdpa_5d")] == ["1x", "2.000x", "~1.0x"]
     assert " ".join(rows["sdpa"]).count("2.000 to 2.000") == 1
-    assert "~ before a speed-up: its 95 % interval, paired by block, holds 1x." in text
+    assert "~ before a speed-up: its 95 % interval, paired by process, holds 1x." in text
 
 
 def test_without_a_journal_speed_ups_are_ratios_of_the_table(stored: Path) -> None:

@@ -32,7 +32,7 @@ def started(day: int) -> dict[str, Any]:
 
 
 def test_what_is_saved_reads_as_the_run_it_was(tmp_path: Path) -> None:
-    run = store(tmp_path / "run", [record(), record("sdpa", latency_ms=1.0, block=0)], **started(1))
+    run = store(tmp_path / "run", [record(), record("sdpa", latency_ms=1.0, round=0)], **started(1))
     entry = saved(tmp_path, run)
     assert entry.relative_to(tmp_path / "kept").parts[0] == "main"
     assert entry.relative_to(tmp_path / "kept").parts[1].startswith("test-machine-")
@@ -82,9 +82,9 @@ def test_a_history_is_of_machines_like_the_candidates_and_never_of_itself(tmp_pa
     assert days == ["2026-01-01", "2026-01-02", "2026-01-03"]
     saved(tmp_path, now)
     assert len(found(tmp_path, now)) == 3
-    unlike = store(tmp_path / "unlike", [record()], threads=2)
+    fingerprint_mismatch = store(tmp_path / "fingerprint_mismatch", [record()], threads=2)
     with pytest.raises(NotComparableError, match=r"the newest was not measured alike: .*threads 1 -> 2"):
-        found(tmp_path, unlike)
+        found(tmp_path, fingerprint_mismatch)
     other = store(tmp_path / "other", [record()])
     (other / "suite.yaml").write_text("name: other\n")
     with pytest.raises(NotComparableError, match="the newest is of suite sample, not suite other"):
@@ -184,14 +184,14 @@ def test_save_list_and_check_as_commands(tmp_path: Path, cli_here: Cli) -> None:
         (("list", "--directory", "nowhere"), 2, "nowhere is not a directory that exists"),
         (("check", "only", "--name", "none"), 4, "there is no baseline none in baselines (there: main)"),
         (("check", "only"), 4, "baseline main in baselines holds no run that only can be compared with: it has itself"),
-        (("check", "unlike"), 4, "cores 2 -> 64"),
+        (("check", "fingerprint_mismatch"), 4, "cores 2 -> 64"),
     ],
 )
 def test_mistakes_get_one_sentence(
     tmp_path: Path, cli_here: Cli, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     store(tmp_path / "only", [record()])
-    store(tmp_path / "unlike", [record()], cores=64)
+    store(tmp_path / "fingerprint_mismatch", [record()], cores=64)
     cli_here("baseline", "save", "only", check=0)
     stderr = cli_here("baseline", *arguments, check=code).stderr
     assert said in stderr

@@ -45,7 +45,7 @@ def test_rates_follow_from_latency_and_problem() -> None:
 def test_the_ceiling_that_is_met_first_counts() -> None:
     def fraction(**ceilings: float) -> float:
         one = record(samples_ms=(2.0,), ceilings=Ceilings(**ceilings))
-        return float(table([one], suite="s").iloc[0]["ceiling_fraction"])
+        return float(table([one], suite="s").iloc[0]["roofline_fraction"])
 
     megabytes, megaflops = 4 * 2 * 196 * 64 * 4 / 1e6, 4 * 2 * 4 * 49 * 49 * 64 / 1e6
     assert fraction(bytes_per_s=1e9, flops_per_s=1e15) == pytest.approx(megabytes / 1e3 / 2e-3)
@@ -53,9 +53,9 @@ def test_the_ceiling_that_is_met_first_counts() -> None:
 
 
 def test_blocks_become_one_row_with_an_interval() -> None:
-    blocks = [record(latency_ms=latency, block=number) for number, latency in enumerate((2.0, 2.2, 1.9))]
-    row = table(blocks, suite="s").iloc[0]
-    assert (row["blocks"], row["samples"]) == (3, 60)
+    processes = [record(latency_ms=latency, round=number) for number, latency in enumerate((2.0, 2.2, 1.9))]
+    row = table(processes, suite="s").iloc[0]
+    assert (row["processes"], row["samples"]) == (3, 60)
     assert row["latency_low_ms"] < row["latency_ms"] < row["latency_high_ms"]
     assert row["latency_min_ms"] == pytest.approx(1.9)
 
@@ -68,7 +68,7 @@ def test_a_failed_cell_is_a_row_with_its_reason_and_no_number() -> None:
 
 
 def test_a_cell_that_failed_in_one_block_is_not_ok() -> None:
-    row = table([record(block=0), failed("naive", Status.CRASHED, "died", block=1)], suite="s").iloc[0]
+    row = table([record(round=0), failed("naive", Status.CRASHED, "died", round=1)], suite="s").iloc[0]
     assert (row["status"], row["reason"]) == ("crashed", "died")
     assert pd.isna(row["latency_ms"])
 
@@ -246,15 +246,15 @@ def test_a_disk_that_takes_a_part_of_a_line_keeps_what_stood_before(tmp_path: Pa
         "with Journal(Path(sys.argv[1])) as journal:\n"
         "    journal.append(record()); size = journal._path.stat().st_size\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))\n"
-        "    try: journal.append(record(block=1)); print('written')\n"
+        "    try: journal.append(record(round=1)); print('written')\n"
         "    except LostOutputError as error: print(error)\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
-        "    journal.append(record(block=2))\n"
+        "    journal.append(record(round=2))\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, check=True)
     assert "cannot be written: File too large; what it holds stays" in done.stdout
-    assert [one.block for one in read_journal(tmp_path)] == [0, 2]
+    assert [one.round for one in read_journal(tmp_path)] == [0, 2]
 
 
 def test_an_empty_run_is_an_empty_table(store_run: Store) -> None:
@@ -264,8 +264,8 @@ def test_an_empty_run_is_an_empty_table(store_run: Store) -> None:
 def test_every_line_is_on_disk_when_append_returns(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         for number in range(3):
-            journal.append(record(block=number))
-            assert [one.block for one in read_journal(tmp_path)] == list(range(number + 1))
+            journal.append(record(round=number))
+            assert [one.round for one in read_journal(tmp_path)] == list(range(number + 1))
 
 
 def test_a_full_disk_stops_with_one_sentence_and_leaves_what_was_written(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_full_disk_stops_with_one_sentence_and_leaves_what_was_written(tmp_pat
             Path("/dev/full").open("wb", buffering=0) as journal._file,
             pytest.raises(LostOutputError, match="No space left on device; what it holds stays"),
         ):
-            journal.append(record(block=1))
+            journal.append(record(round=1))
         journal._file = kept
     assert len(list(read_journal(tmp_path))) == 1
 

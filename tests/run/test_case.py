@@ -31,7 +31,7 @@ name: s
 device: cpu
 backends: [naive, sdpa, sdpa_math, swin]
 sweep: {resolution: 14, window: 7, heads: 2}
-measure: {blocks: 1, max_time_s: 0.2}
+measure: {processes: 1, max_time_s: 0.2}
 """
 
 

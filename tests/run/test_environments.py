@@ -24,7 +24,7 @@ name: s
 device: cpu
 backends: [sdpa, {name: sdpa, python: ./other, label: other}]
 cases: [{resolution: 14, window: 7, heads: 1}]
-measure: {blocks: 1, max_time_s: 0.02}
+measure: {processes: 1, max_time_s: 0.02}
 """
 
 
@@ -65,7 +65,7 @@ def statuses(frame: pd.DataFrame) -> dict[str, str]:
 
 def test_a_backend_runs_beside_itself_in_an_environment_with_nothing_but_torch(cli: Cli, tmp_path: Path) -> None:
     environment_with_torch_alone(tmp_path / "other")
-    (tmp_path / "s.yaml").write_text(SUITE.replace("blocks: 1", "blocks: 2"))
+    (tmp_path / "s.yaml").write_text(SUITE.replace("processes: 1", "processes: 2"))
     done = cli(
         "run", "s.yaml", "--output", "out", "--export", "json=run.json", "--export", "csv=run.csv", check=0
     )  # fmt: skip

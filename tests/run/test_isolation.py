@@ -17,7 +17,7 @@ import attnbench
 from attnbench.results.journal import read_journal
 from tests.conftest import TESTS, Cli
 
-MEASURE = "measure: {blocks: 1, max_time_s: 0.2, timeout_s: 20}\n"
+MEASURE = "measure: {processes: 1, max_time_s: 0.2, timeout_s: 20}\n"
 CASES = (
     "  - {name: windows, batch: 2, resolution: 28, window: 7, heads: 2, scope: windows}\n"
     "  - {name: map, batch: 2, resolution: 28, window: 7, heads: 2}\n"
@@ -69,7 +69,7 @@ def test_no_cheat_is_ok_and_what_was_seen_is_told(cli: Cli, tmp_path: Path) -> N
 
 def test_what_others_set_replace_or_leave_is_nobody_elses(cli: Cli, tmp_path: Path) -> None:
     harmful = ("ReplacesSdpa", "LeavesAFunctionMode", "SetsTf32", "ClearsItsWorld", "LeavesADaemon")
-    measure = MEASURE.replace("blocks: 1", "blocks: 2")
+    measure = MEASURE.replace("processes: 1", "processes: 2")
     suite(tmp_path, *(f"cheats:{name}" for name in harmful), "cheats:Honest", "sdpa", "naive", measure=measure)
     cli("run", "s.yaml", "--output", "out", check=0)
     frame = attnbench.load(tmp_path / "out").set_index(["case", "backend"])

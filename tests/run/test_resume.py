@@ -39,7 +39,7 @@ name: s
 device: cpu
 backends: [naive, sdpa, sdpa_math]
 sweep: {resolution: [14, 28, 56], window: 7, heads: [1, 2, 3]}
-measure: {blocks: 3, max_time_s: 0.01, timeout_s: 20}
+measure: {processes: 3, max_time_s: 0.01, timeout_s: 20}
 """
 CELLS, BLOCKS = 27, 3
 REAL_SUITE = """\
@@ -47,7 +47,7 @@ name: s
 device: cpu
 backends: [naive, sdpa]
 sweep: {resolution: 14, window: 7, heads: [1, 2, 3, 4, 5]}
-measure: {blocks: 1, max_time_s: 0.1, timeout_s: 60}
+measure: {processes: 1, max_time_s: 0.1, timeout_s: 60}
 """
 BACKENDS, REAL_CELLS = 2, 10
 REAL = "from attnbench.cli import main; main()"
@@ -89,7 +89,7 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 
 
 def keys(out: Path) -> Counter[Key]:
-    return Counter((one.case, one.backend, one.block) for one in read_journal(out))
+    return Counter((one.case, one.backend, one.round) for one in read_journal(out))
 
 
 def wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> None:
@@ -288,8 +288,8 @@ def test_a_cell_that_failed_is_not_tried_again(run_here: Cli, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--set", "measure.blocks=5"), "measure.blocks was 3 and is 5"),
-        (("--quick",), "measure.blocks was 3 and is 1"),
+        (("--set", "measure.processes=5"), "measure.processes was 3 and is 5"),
+        (("--quick",), "measure.processes was 3 and is 1"),
         (("--set", "measure.allocator=system"), "measure.allocator was steady and is system"),
         (("--set", "measure.hung_timeout_s=1"), "measure.hung_timeout_s was 10.0 and is 1"),
         (("--backend", "naive"), "backends was naive, sdpa, sdpa_math and is naive"),
@@ -344,10 +344,10 @@ def test_what_is_not_a_run_cannot_be_resumed(run_here: Cli, tmp_path: Path) -> N
     assert "give one" in run_here("--quick", "--rigorous", check=2).stderr
 
 
-@pytest.mark.parametrize(("option", "blocks"), [("--quick", 1), ("--rigorous", 10)])
-def test_quick_and_rigorous_choose_the_blocks(run_here: Cli, tmp_path: Path, option: str, blocks: int) -> None:
+@pytest.mark.parametrize(("option", "processes"), [("--quick", 1), ("--rigorous", 10)])
+def test_quick_and_rigorous_choose_the_blocks(run_here: Cli, tmp_path: Path, option: str, processes: int) -> None:
     run_here("--output", "out", option)
-    assert set(attnbench.load(tmp_path / "out")["blocks"]) == {blocks}
+    assert set(attnbench.load(tmp_path / "out")["processes"]) == {processes}
 
 
 # --- where it is written

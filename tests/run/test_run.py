@@ -23,7 +23,7 @@ from attnbench.results.store import read_run
 from tests.conftest import TESTS, Cli
 
 CASE = "{name: one, batch: 1, resolution: 14, window: 7, heads: 2}"
-QUICK = "measure: {blocks: 1, max_time_s: 0.01, timeout_s: 20}\n"
+QUICK = "measure: {processes: 1, max_time_s: 0.01, timeout_s: 20}\n"
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_whom_the_system_kills_for_memory_ran_out_of_memory(run: object) -> None
 
 
 def test_a_sample_that_never_ends_is_given_up_long_before_the_cells_deadline(run: object) -> None:
-    measure = "measure: {blocks: 1, max_time_s: 1, timeout_s: 200}\n"
+    measure = "measure: {processes: 1, max_time_s: 1, timeout_s: 200}\n"
     found = by_backend(run("naive", "faults:HangsInSample", measure=measure))  # type: ignore[operator]
     assert found["naive"][0] == "ok"
     assert found["HangsInSample"][0] == "timeout"
@@ -162,7 +162,7 @@ def test_a_sample_that_never_ends_is_given_up_long_before_the_cells_deadline(run
 
 
 def test_graphs_on_a_cpu_are_a_mistake_in_the_suite_with_its_line(cli: Cli, tmp_path: Path) -> None:
-    graphs = QUICK.replace("blocks: 1", "launch: graph")
+    graphs = QUICK.replace("processes: 1", "launch: graph")
     (tmp_path / "s.yaml").write_text(f"name: s\ndevice: cpu\nbackends: [naive]\ncases:\n  - {CASE}\n{graphs}")
     stderr = cli("run", "s.yaml", check=2).stderr
     assert stderr == "attnbench: s.yaml:6: measure.launch graph: there are no CUDA graphs on cpu (allowed: eager)\n"
@@ -170,7 +170,7 @@ def test_graphs_on_a_cpu_are_a_mistake_in_the_suite_with_its_line(cli: Cli, tmp_
 
 def test_switches_that_a_backend_sets_are_its_own(run: object, tmp_path: Path) -> None:
     names = ("naive", "faults:SwitchesKernels", "faults:NotesSwitches", "sdpa")
-    frame = run(*names, measure=QUICK.replace("blocks: 1", "blocks: 2"))  # type: ignore[operator]
+    frame = run(*names, measure=QUICK.replace("processes: 1", "processes: 2"))  # type: ignore[operator]
     assert set(frame["status"]) == {"ok"}
     assert set((tmp_path / "switches").read_text().splitlines()) == {"(True, torch.float32, 1)"}
 
@@ -197,7 +197,7 @@ def test_a_wrong_gradient_is_found_in_training(run: object) -> None:
 
 
 def test_hanging_ends_at_the_deadline_of_its_stage(run: object) -> None:
-    measure = "measure: {blocks: 1, max_time_s: 0.01, timeout_s: 3, prepare_timeout_s: 3}\n"
+    measure = "measure: {processes: 1, max_time_s: 0.01, timeout_s: 3, prepare_timeout_s: 3}\n"
     names = ("faults:Hangs", "faults:HangsInPrepare", "faults:HangsLater", "faults:HangsInC", "naive")
     found = by_backend(run(*names, measure=measure))  # type: ignore[operator]
     assert found["Hangs"] == ("timeout", "stage prepare took longer than 3 s (prepare_timeout_s)")
@@ -208,12 +208,12 @@ def test_hanging_ends_at_the_deadline_of_its_stage(run: object) -> None:
 
 
 def test_a_cell_that_fails_in_a_later_block_is_told_and_the_counting_goes_on(run: object) -> None:
-    measure = QUICK.replace("blocks: 1", "blocks: 3")
+    measure = QUICK.replace("processes: 1", "processes: 3")
     frame = run("naive", "faults:RaisesLater", measure=measure)  # type: ignore[operator]
     assert dict(zip(frame["backend"], frame["status"], strict=True)) == {"naive": "ok", "faults:RaisesLater": "error"}
     lines = run.stderr.splitlines()  # type: ignore[attr-defined]
     assert [line.partition("]")[0] for line in lines[1:4]] == ["[2/6", "[4/6", "[6/6"]
-    assert "one (block 2): fastest naive" in lines[2]
+    assert "one (process 2): fastest naive" in lines[2]
     assert lines[2].partition(" ms, ")[2].startswith("1 ok, 1 error")
     assert lines[3].partition(" ms, ")[2].startswith("1 ok; ")
 
@@ -225,17 +225,17 @@ def test_a_run_where_nothing_could_be_measured_ends_with_3(run: object) -> None:
 
 def test_a_run_leaves_everything_that_was_measured(run: object, tmp_path: Path) -> None:
     began = time.monotonic()
-    frame = run("naive", "swin", measure=QUICK.replace("blocks: 1", "blocks: 2"))  # type: ignore[operator]
+    frame = run("naive", "swin", measure=QUICK.replace("processes: 1", "processes: 2"))  # type: ignore[operator]
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
         "journal.jsonl", "environment.json", "suite.yaml", "table.parquet", "table.csv",
     }  # fmt: skip
     records = list(read_journal(out))
-    assert Counter((record.backend, record.block) for record in records) == {
-        (backend, block): 1 for backend in ("naive", "swin") for block in (0, 1)
+    assert Counter((record.backend, record.round) for record in records) == {
+        (backend, process): 1 for backend in ("naive", "swin") for process in (0, 1)
     }
     assert all(len(record.samples_ms) >= 3 and record.peak_bytes and record.kernel for record in records)
-    assert set(frame["blocks"]) == {2}
+    assert set(frame["processes"]) == {2}
     assert dict(zip(frame["backend"], frame["pattern"], strict=True)) == {"naive": "grouped", "swin": "shifted"}
     described = json.loads((out / "environment.json").read_text())
     assert described["threads"] == 1
@@ -243,11 +243,11 @@ def test_a_run_leaves_everything_that_was_measured(run: object, tmp_path: Path) 
     assert described["fingerprint"]["cores"] == described["cores"]
     assert set(described["ceilings"]) == {"float32"}
     assert described["ceilings"]["float32"]["bytes_per_s"] > 1e8
-    assert (frame["ceiling_fraction"] > 0).all()
-    assert "blocks: 2" in (out / "suite.yaml").read_text()
+    assert (frame["roofline_fraction"] > 0).all()
+    assert "processes: 2" in (out / "suite.yaml").read_text()
     spent = sum(sum(vars(record.spent).values()) for record in records)
     assert 0 < spent < time.monotonic() - began, "no second is counted twice"
-    assert sum(record.spent.ceilings_s > 0.01 for record in records) == 2, "once in every block"
+    assert sum(record.spent.ceilings_s > 0.01 for record in records) == 2, "once in every process"
     assert read_run(out).baseline == "naive"
 
 
@@ -357,7 +357,7 @@ def test_the_workers_attnbench_is_the_parents(tmp_path: Path) -> None:
 def _start(tmp_path: Path, backends: str, cases: str = CASE) -> subprocess.Popen[str]:
     (tmp_path / "s.yaml").write_text(
         f"name: s\ndevice: cpu\nbackends: [{backends}]\ncases:\n  - {cases}\n"
-        "measure: {blocks: 1, max_time_s: 2, timeout_s: 60}\n"
+        "measure: {processes: 1, max_time_s: 2, timeout_s: 60}\n"
     )
     environment = {
         **os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "FAULTS_STARTED": str(tmp_path / "started"),

@@ -28,7 +28,7 @@ exclude:
 cases:
   - {name: training, resolution: 14, window: 7, heads: 8, mode: [forward, forward_backward]}
 backends: [naive, swin]
-measure: {blocks: 2, max_time_s: 0.5, cache: cold}
+measure: {processes: 2, max_time_s: 0.5, cache: cold}
 """
 
 Load = Callable[..., Suite]
@@ -56,19 +56,19 @@ def test_a_sweep_is_the_cartesian_product_without_what_is_excluded(load: Load) -
 def test_defaults_fill_in_everything_else(load: Load) -> None:
     suite = load("name: small\ncases: [{resolution: 7, window: 7, heads: 1}]\n")
     assert (suite.device, suite.backends) == ("auto", tuple(KNOWN))
-    assert (suite.measure.blocks, suite.measure.timeout_s, suite.measure.cache) == (3, 60, None)
+    assert (suite.measure.processes, suite.measure.timeout_s, suite.measure.cache) == (3, 60, None)
     assert suite.cases("cpu")[0].problem.head_dim == 32
 
 
 def test_measure_is_taken_over(load: Load) -> None:
     measure = load(GOOD).measure
-    assert (measure.blocks, measure.max_time_s, measure.cache) == (2, 0.5, Cache.COLD)
+    assert (measure.processes, measure.max_time_s, measure.cache) == (2, 0.5, Cache.COLD)
 
 
 def test_how_memory_is_kept_and_how_long_who_hung_is_waited_for_are_measured_as_asked(load: Load) -> None:
     measure = load(GOOD).measure
     assert (measure.allocator, measure.hung_timeout_s) == (Allocator.STEADY, 10)
-    measure = load(GOOD.replace("blocks: 2", "allocator: system, hung_timeout_s: 0.5")).measure
+    measure = load(GOOD.replace("processes: 2", "allocator: system, hung_timeout_s: 0.5")).measure
     assert (measure.allocator, measure.hung_timeout_s) == (Allocator.SYSTEM, 0.5)
 
 
@@ -179,14 +179,14 @@ def test_the_same_problem_twice_is_one_case(load: Load) -> None:
 
 
 def test_the_command_line_changes_values_and_is_named_where_they_are_wrong(load: Load) -> None:
-    suite = load(GOOD, overrides=["measure.blocks=5", "sweep.heads=[1]"], backends=["sdpa"])
-    assert suite.measure.blocks == 5
+    suite = load(GOOD, overrides=["measure.processes=5", "sweep.heads=[1]"], backends=["sdpa"])
+    assert suite.measure.processes == 5
     assert suite.backends == ("sdpa",)
-    assert "blocks: 5" in suite.text
+    assert "processes: 5" in suite.text
     with pytest.raises(SuiteError, match=r"^--set sweep.heads=0: sweep.heads: 0 is not allowed"):
         load(GOOD, overrides=["sweep.heads=0"])
-    with pytest.raises(SuiteError, match=r"^--set blocks: write key=value"):
-        load(GOOD, overrides=["blocks"])
+    with pytest.raises(SuiteError, match=r"^--set processes: write key=value"):
+        load(GOOD, overrides=["processes"])
     with pytest.raises(SuiteError, match=r"^--backend: there is no backend 'sdap'; did you mean sdpa\?"):
         load(GOOD, backends=["sdap"])
 
@@ -205,7 +205,7 @@ MISTAKES = {
         GOOD.replace("name: training,", "nmae: training,"),
         "s.yaml:11: unknown key cases.0.nmae; did you mean name?",
     ),
-    "unknown key in measure": (GOOD.replace("blocks", "block"), "s.yaml:13: unknown key measure.block; did you mean"),
+    "unknown key in measure": (GOOD.replace("processes", "process"), "s.yaml:13: unknown key measure.process; did"),
     "missing field": (GOOD.replace("  window: [7, 7x14]\n", ""), "s.yaml:2: sweep.window is missing"),
     "missing name": (GOOD.replace("name: good\n", ""), "s.yaml:1: name is missing"),
     "a name with a slash": (GOOD.replace("good", "a/b"), "s.yaml:1: name: 'a/b' is not allowed (allowed: letters"),
@@ -291,7 +291,7 @@ MISTAKES = {
         GOOD.replace("batch: 4", "batch: {cpu: 4}"),
         "s.yaml:3: sweep.batch: there is no batch for cuda; give one for each of cpu, cuda",
     ),
-    "zero blocks": (GOOD.replace("blocks: 2", "blocks: 0"), "s.yaml:13: measure.blocks: input should be greater than"),
+    "zero processes": (GOOD.replace("processes: 2", "processes: 0"), "s.yaml:13: measure.processes: input should be"),
     "measure that is a number": (GOOD + "device: 5\n", "s.yaml:14: device: 5 is not allowed (allowed: text)"),
     "an exclusion of nothing": (GOOD.replace("- {resolution: 28, window: 7x14}", "- {}"), "s.yaml:9: exclude.0: an em"),
     "null in an exclusion": (GOOD.replace("28, window: 7x14}", "null}"), "s.yaml:9: exclude.0.resolution: there is no"),
