@@ -21,6 +21,7 @@ from tests import stand_in
 from tests.samples import environment, sample_records
 
 TESTS = Path(__file__).parent
+PYTHONPATH = f"{TESTS.parent}{os.pathsep}{TESTS}"
 
 # Tests compute small things, and a second thread that waits for a busy core makes them ten times slower.
 torch.set_num_threads(1)
@@ -39,14 +40,14 @@ class Cli(Protocol):
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """Runs ``attnbench`` in an empty directory, with the tests' own modules on the Python path."""
+def cli_process(tmp_path: Path) -> Cli:
+    """Runs ``attnbench`` as a process of its own, in an empty directory; the tests' modules are on the Python path."""
 
     def run(*arguments: str, check: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "attnbench", *arguments],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "COLUMNS": "120", **environment},
+            env={**os.environ, "PYTHONPATH": PYTHONPATH, "COLUMNS": "120", **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -59,12 +60,19 @@ def cli(tmp_path: Path) -> Cli:
 
 
 @pytest.fixture
-def cli_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def cli_here(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Runs ``attnbench`` in this process, in an empty directory, with stand-ins for whoever would import torch."""
+    stand_in.use(monkeypatch)
+    return cli
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs ``attnbench`` in this process, in an empty directory; judge, starters and participants are real ones."""
     from attnbench.cli import main
 
-    stand_in.use(monkeypatch)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
     monkeypatch.setenv("COLUMNS", "120")
 
     def run(*arguments: str, check: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

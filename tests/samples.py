@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attnbench.core.conditions import Conditions
+from attnbench.core.files import read
 from attnbench.core.problem import Bias, Pattern, Problem
 from attnbench.core.record import Cache, Ceilings, Environment, Record, Spent, Status
 
@@ -12,7 +13,7 @@ from attnbench.core.record import Cache, Ceilings, Environment, Record, Spent, S
 def problem(**fields: object) -> Problem:
     """A small problem; give what matters."""
     defaults = {"batch": 2, "height": 14, "width": 14, "window_height": 7, "window_width": 7, "heads": 2}
-    return Problem.from_json({**defaults, **fields})
+    return read(Problem, {**defaults, **fields})
 
 
 def environment() -> Environment:

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from attnbench.core.channel import memory_file
 from attnbench.core.problem import Pattern
 from attnbench.core.protocol import (
     CallAgain,
@@ -58,11 +59,10 @@ from attnbench.core.protocol import (
     Watch,
     Watched,
     Watching,
-    memory_file,
 )
 from attnbench.core.record import Ceilings, Measure, Status
 from attnbench.run import runner
-from attnbench.run.case import CaseRun
+from attnbench.run.cell import CellRun
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
 from attnbench.run.interruption import Interruption
@@ -79,13 +79,13 @@ START_WITH = (
 def use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put stand-ins in the place of processes."""
     monkeypatch.setattr(runner, "open_crew", open_crew)
-    prepare = CaseRun._prepare
+    prepare = CellRun.prepare_once
 
-    def prepare_known(self: Any, work: Any) -> None:
-        self._crew.cell = work.cell  # which cell is at work, no real process is told
-        prepare(self, work)
+    def prepare_known(self: Any, *, settle: bool) -> None:
+        self._crew.cell = self.work.cell  # which cell is at work, no real process is told
+        prepare(self, settle=settle)
 
-    monkeypatch.setattr(CaseRun, "_prepare", prepare_known)
+    monkeypatch.setattr(CellRun, "prepare_once", prepare_known)
 
 
 def open_crew(suite: Suite, interruption: Interruption) -> Crew:
@@ -147,9 +147,10 @@ class _Participant(_Answering):
         self._participant = participant
         self._pretended = pretended(participant.interpreter.path)
         self._cell: Cell | None = None
+        self._cpu_s = 0.0
 
     def cpu_s(self) -> float:
-        return self._crew.now_s()
+        return self._cpu_s
 
     def threads(self) -> int:
         return 1
@@ -204,6 +205,7 @@ class _Participant(_Answering):
         samples = max(20, int(budget_s * 1e3 / (10 * latency_ms)))
         timed_s = samples * 10 * latency_ms / 1e3
         self._crew.pass_time(timed_s)
+        self._cpu_s += timed_s
         return Turned(
             samples_ms=(latency_ms,) * samples, timed_s=timed_s, fresh_ms=latency_ms, whole_s=timed_s, page_faults=0,
             involuntary_switches=0,

@@ -11,7 +11,7 @@ from torch import Tensor
 from attnbench.backends.base import Attend, Backend
 from attnbench.backends.layout import token_regions
 from attnbench.backends.limits import GRID_LIMIT, half_precision, head_dim, missing, no_bias, too_old
-from attnbench.core.problem import Padding, Problem
+from attnbench.core.problem import Problem
 
 
 @final
@@ -87,7 +87,7 @@ def _sequences(problem: Problem, device: torch.device) -> tuple[Tensor, Tensor]:
         number of tokens of every sequence.
     """
     regions, real = token_regions(problem, device)
-    taken = real if problem.padding is Padding.MASKED else torch.ones_like(real)
+    taken = real if problem.hides_padding else torch.ones_like(real)
     window = torch.arange(problem.windows, device=device)[:, None]
     sequence = (4 * window + regions)[taken]
     image_order = taken.flatten().nonzero().squeeze(1)[sequence.argsort(stable=True)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnbench.core.problem import Padding, Problem
+from attnbench.core.problem import Problem
 
 
 def partition(x: Tensor, problem: Problem) -> Tensor:
@@ -76,7 +76,7 @@ def score_mask(problem: Problem, *, device: torch.device, hidden: float = -math.
         return None
     regions, real = token_regions(problem, device)
     visible = regions[:, :, None] == regions[:, None, :]
-    if problem.padding is Padding.MASKED:
+    if problem.hides_padding:
         visible &= real[:, None, :] | ~real[:, :, None]
     mask = torch.zeros(visible.shape, dtype=getattr(torch, problem.dtype), device=device)
     return mask.masked_fill_(~visible, hidden)[:, None]

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import torch
 
-from attnbench.core.problem import Bias, Dtype, Mode, Padding, Problem
+from attnbench.core.problem import Dtype, Mode, Problem
 
 GRID_LIMIT = 65_535
 """Largest second and third dimension of a CUDA grid; several kernels put batch x windows there."""
@@ -75,7 +75,7 @@ def grid(problem: Problem) -> list[str]:
 
 def no_bias(problem: Problem) -> list[str]:
     """For kernels that add nothing to the scores."""
-    return [] if problem.bias is Bias.NONE else [f"bias {problem.bias} (allowed: none)"]
+    return [f"bias {problem.bias} (allowed: none)"] if problem.has_bias else []
 
 
 def no_mask(problem: Problem) -> list[str]:
@@ -83,13 +83,13 @@ def no_mask(problem: Problem) -> list[str]:
     reasons = []
     if problem.shifted:
         reasons.append(f"pattern {problem.pattern} needs a mask (allowed: grouped)")
-    if problem.padded and problem.padding is Padding.MASKED:
+    if problem.padded and problem.hides_padding:
         reasons.append(f"padding {problem.padding} of map {problem.resolution} needs a mask (allowed: zero)")
     return reasons
 
 
 def no_bias_gradient(problem: Problem) -> list[str]:
     """For kernels without a gradient for their mask, in which the bias goes."""
-    if problem.bias is not Bias.NONE and problem.mode is Mode.FORWARD_BACKWARD:
+    if problem.has_bias and problem.mode is Mode.FORWARD_BACKWARD:
         return [f"bias {problem.bias} with mode {problem.mode}: no gradient for it (allowed: bias none, or forward)"]
     return []

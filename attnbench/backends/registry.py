@@ -12,25 +12,13 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from attnbench.core.errors import BackendError
+from attnbench.core.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from attnbench.backends.base import Backend
 
 GROUP = "attnbench.backends"
 """The entry-point group in which packages name their backends."""
-OURS = {
-    "naive": "attnbench.backends.naive:Naive",
-    "sdpa": "attnbench.backends.sdpa:Sdpa",
-    "sdpa_math": "attnbench.backends.sdpa:SdpaMath",
-    "sdpa_flash": "attnbench.backends.sdpa:SdpaFlash",
-    "sdpa_efficient": "attnbench.backends.sdpa:SdpaEfficient",
-    "sdpa_cudnn": "attnbench.backends.sdpa:SdpaCudnn",
-    "sdpa_5d": "attnbench.backends.sdpa:Sdpa5d",
-    "xformers": "attnbench.backends.xformers:Xformers",
-    "flash_attn": "attnbench.backends.flash_attn:FlashAttn",
-    "swin": "attnbench.backends.swin:Swin",
-}
-"""Those that come with attnbench: no entry points, since an environment that is borrowed need not have it installed."""
 
 
 def names() -> list[str]:
@@ -76,7 +64,7 @@ def _backend_class(name: str, found: object, path: str) -> type[Backend]:
 
 @cache
 def _entry_points() -> dict[str, list[EntryPoint]]:
-    found = {name: [EntryPoint(name=name, value=value, group=GROUP)] for name, value in OURS.items()}
+    found = {name: [EntryPoint(name=name, value=value, group=GROUP)] for name, (value, _) in SHIPPED.items()}
     # An environment that is borrowed may have another version of attnbench installed: what runs is this one.
     others = (point for point in entry_points(group=GROUP) if point.dist is None or point.dist.name != "attnbench")
     for entry_point in others:

@@ -1,4 +1,4 @@
-"""The command line. Command bodies import what they need, so that help and mistakes answer at once."""
+"""The command line. Command bodies import what they need, so that ``--help`` and usage errors are fast."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from attnbench.cli.show import show
 
 app = typer.Typer(
     name="attnbench",
-    help="Benchmark implementations of windowed attention: checked before timed, labelled, stored, compared.",
+    help="Benchmark windowed attention: check results, measure latency, store and compare runs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 baseline = typer.Typer(
-    help="Keep runs as named baselines, in files that can live in git or in a CI cache.", no_args_is_help=True
+    help="Save runs as named baselines, in files for git or a CI cache, and compare with them.", no_args_is_help=True
 )
 baseline.command("save")(command(baseline_commands.save))
 baseline.command("list")(command(baseline_commands.list_baselines))
@@ -47,4 +47,4 @@ def _version(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="attnbench")

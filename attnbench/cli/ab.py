@@ -2,133 +2,123 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnbench.cli.finish import (
-    conclude,
-    read_exports,
-    read_margin,
-    told,
-)
-from attnbench.cli.options import (
-    Backends,
-    Everything,
-    Exports,
-    FailAbove,
-    Overrides,
-    PairsOutput,
-    PairsResume,
-    StoredNoise,
-    Strict,
-    SuiteName,
-    Wait,
-)
+from attnbench.cli import options
+from attnbench.cli.finish import conclude, errors_in_summary
 from attnbench.cli.output import Format, Rendering
-from attnbench.cli.sides import Wanted, open_sides, read_sides
+from attnbench.cli.sides import SideOptions, read_sides
+
+if TYPE_CHECKING:
+    from attnbench.comparison.noise import Noise
+    from attnbench.run.events import Event
+    from attnbench.run.session import Session
 
 
 def ab(
-    suite: SuiteName,
+    suite: options.SuiteName,
     *,
-    base: Annotated[
-        str | None,
-        typer.Option(metavar="ENV", help="A virtual environment or an interpreter with torch; by default this one."),
-    ] = None,
-    candidate: Annotated[str | None, typer.Option(metavar="ENV", help="The one to be judged.")] = None,
+    base: options.Environment = None,
+    candidate: options.Environment = None,
     base_path: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Put before its Python path: your kernels as they were.")
+        Path | None, typer.Option(metavar="DIR", help="Directory prepended to sys.path on the base side.")
     ] = None,
     candidate_path: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Put before its Python path: your kernels as they are.")
+        Path | None, typer.Option(metavar="DIR", help="Directory prepended to sys.path on the candidate side.")
     ] = None,
     base_backend: Annotated[
         str | None, typer.Option(metavar="B", help="Compare this backend with --candidate-backend, and no others.")
     ] = None,
-    candidate_backend: Annotated[str | None, typer.Option(metavar="B", help="The one to be judged.")] = None,
-    backend: Backends = [],  # noqa: B006 - typer wants a list
-    override: Overrides = [],  # noqa: B006
-    output: PairsOutput = None,
-    resume: PairsResume = None,
-    noise: StoredNoise = None,
-    wait: Wait = False,
-    fail_above: FailAbove = None,
-    strict: Strict = False,
-    everything: Everything = False,
-    export: Exports = [],  # noqa: B006
+    candidate_backend: Annotated[str | None, typer.Option(metavar="B", help="See --base-backend.")] = None,
+    backend: options.Backends = [],  # noqa: B006 - typer wants a list
+    override: options.Overrides = [],  # noqa: B006
+    output: options.Output = None,
+    resume: options.PairsResume = None,
+    noise: options.StoredNoise = None,
+    wait: options.Wait = False,
+    fail_above: options.FailAbove = None,
+    strict: options.Strict = False,
+    everything: options.Everything = False,
+    export: options.Exports = [],  # noqa: B006
     output_format: Rendering = Format.RICH,
 ) -> None:
-    """Sample two environments, or two backends, in turn on one device and judge the second. The gate for CI jobs.
+    """Compare two environments, or two backends, sampled in turn on one device. The gate for CI jobs.
 
-    Five rounds of fresh processes, whatever processes the suite asks for; what looks changed is measured in ten more.
-    Ends with 1 where a cell got slower beyond doubt and by 3 % or more (--fail-above), takes more memory, or broke.
+    Measures five rounds of fresh processes, whatever the suite's measure.processes, and ten more of the cells that look
+    changed. Exits with 1 if a cell is significantly slower and by 3 % or more (--fail-above), takes more memory, or
+    broke.
     """
-    from attnbench.cli.progress import progress
-    from attnbench.comparison import pairs as found_pairs
+    from attnbench.cli.progress import opened, progress
     from attnbench.comparison.noise import read_noise, usable_noise
-    from attnbench.comparison.rules import CONFIRM_PAIRS, SCREEN_PAIRS
-    from attnbench.core.errors import InterruptedRunError, UsageError
+    from attnbench.comparison.pairs import judge, read_pairs
+    from attnbench.comparison.rules import SCREEN_PAIRS
+    from attnbench.core.errors import InterruptedRunError
     from attnbench.results.pairs import BASE, CANDIDATE
+    from attnbench.run.runner import open_pairs
 
-    if not any((base, candidate, base_path, candidate_path, base_backend, candidate_backend)):
-        raise UsageError(
-            "nothing differs between the two sides; give --base ENV and --candidate ENV, --base-path and "
-            "--candidate-path, or --base-backend and --candidate-backend (attnbench noise: a suite beside itself)"
-        )
-    _check_backends(base_backend, candidate_backend, backend)
-    if resume is not None and output is not None:
-        raise UsageError("--resume goes on in the directory it names; leave out --output")
-    margin, exports = read_margin(fail_above), read_exports(export)
-    like = None if noise is None else read_noise(noise).fingerprint  # a mistake is told before anything is measured
-    sides = {
-        name: Wanted(
-            environment=environment, environment_option=f"--{name}", path=path, path_option=f"--{name}-path",
-            backend=chosen, backend_option=f"--{name}-backend" if chosen else "--backend",
-        )
-        for name, environment, path, chosen in (
-            (BASE, base, base_path, base_backend),
-            (CANDIDATE, candidate, candidate_path, candidate_backend),
-        )
-    }  # fmt: skip
-    with told(exports):
-        with open_sides(
-            read_sides(suite, sides, backends=backend, overrides=override, pairs=SCREEN_PAIRS),
-            kind="ab", pairs=SCREEN_PAIRS, output=output, resume=resume, wait=wait, like=like,
-        ) as session, progress() as shown:  # fmt: skip
-            # Looked for once, so that both stages know the same.
-            known = usable_noise(noise, session.outcomes[BASE].environment.to_json())
-            shown.announce(f"stage 1 of 2 at most: {SCREEN_PAIRS} rounds of fresh processes, both sides in turn")
-            for event in session.measure(range(SCREEN_PAIRS)):
+    asked = {
+        BASE: SideOptions(environment=base, path=base_path, backend=base_backend, prefix="base"),
+        CANDIDATE: SideOptions(
+            environment=candidate, path=candidate_path, backend=candidate_backend, prefix="candidate"
+        ),
+    }
+    _check_sides(asked[BASE], asked[CANDIDATE], backend)
+    options.check_resume(resume, output)
+    margin, exports = options.read_margin(fail_above), options.read_exports(export)
+    like = None if noise is None else read_noise(noise).fingerprint  # a wrong one fails before anything is measured
+    with errors_in_summary(exports):
+        sides = read_sides(suite, asked, backends=backend, overrides=override, pairs=SCREEN_PAIRS)
+        opening = partial(open_pairs, sides, kind="ab", pairs=SCREEN_PAIRS, output=output, resume=resume, like=like)
+        with opened(opening, wait=wait) as session, progress() as shown:
+            # Looked up once, so that both stages use the same.
+            known_noise = usable_noise(noise, session.outcomes[BASE].environment.to_json())
+            for event in _stages(session, known_noise):
                 shown.show(event)
-            if not session.interrupted:
-                session.finish()
-                changed = found_pairs.changed(found_pairs.read_pairs(session.directory), noise=known)
-                shown.announce(_second_stage(len(changed), CONFIRM_PAIRS))
-                if changed:
-                    for event in session.measure(range(SCREEN_PAIRS, SCREEN_PAIRS + CONFIRM_PAIRS), only=changed):
-                        shown.show(event)
         typer.echo(f"{session.elapsed_s:.0f} s; {session.directory}", err=True)
         if session.interrupted:
-            raise InterruptedRunError(f"cut short; go on with the same options and --resume {session.directory}")
-        stored = found_pairs.read_pairs(session.directory)
-        comparison = found_pairs.judge(stored, fail_above=margin, noise=known)
+            raise InterruptedRunError(f"interrupted; resume with the same options and --resume {session.directory}")
+        pairs = read_pairs(session.directory)
+        comparison = judge(pairs, fail_above=margin, noise=known_noise)
     conclude(
-        comparison, stored.candidate, output_format=output_format, everything=everything, exports=exports, strict=strict
+        comparison, pairs.candidate, output_format=output_format, everything=everything, exports=exports, strict=strict
     )
 
 
-def _check_backends(base: str | None, candidate: str | None, others: list[str]) -> None:
+def _stages(session: Session, noise: Noise | None) -> Iterator[Event]:
+    """Measure every cell, and then more rounds of those that look changed."""
+    from attnbench.comparison.pairs import changed, read_pairs
+    from attnbench.comparison.rules import CONFIRM_PAIRS, SCREEN_PAIRS
+    from attnbench.core.text import plural
+    from attnbench.run.events import Announced
+
+    yield Announced(what=f"stage 1 of at most 2: {SCREEN_PAIRS} rounds of fresh processes, both sides in turn")
+    yield from session.measure(range(SCREEN_PAIRS))
+    if session.interrupted:
+        return
+    session.finish()
+    suspects = changed(read_pairs(session.directory), noise=noise)
+    if not suspects:
+        yield Announced(what="no latency looks changed: stage 2 is not needed")
+        return
+    cells = plural(len(suspects), "cell")
+    yield Announced(what=f"stage 2: {CONFIRM_PAIRS} rounds of fresh processes for what looks changed ({cells})")
+    yield from session.measure(range(SCREEN_PAIRS, SCREEN_PAIRS + CONFIRM_PAIRS), only=suspects)
+
+
+def _check_sides(base: SideOptions, candidate: SideOptions, backends: list[str]) -> None:
     from attnbench.core.errors import UsageError
 
-    if (base is None) != (candidate is None):
+    if not any((side.environment, side.path, side.backend) != (None, None, None) for side in (base, candidate)):
+        raise UsageError(
+            "nothing differs between the two sides; give --base ENV and --candidate ENV, --base-path and "
+            "--candidate-path, or --base-backend and --candidate-backend (attnbench noise runs an A/A test)"
+        )
+    if (base.backend is None) != (candidate.backend is None):
         raise UsageError("--base-backend and --candidate-backend go together; give both")
-    if base is not None and others:
-        raise UsageError("--backend: --base-backend and --candidate-backend say already what runs; leave it out")
-
-
-def _second_stage(changed: int, rounds: int) -> str:
-    if not changed:
-        return "no latency looks changed: stage 2 is not needed"
-    return f"stage 2: {rounds} fresh rounds for what looks changed ({changed} cell{'' if changed == 1 else 's'})"
+    if base.backend is not None and backends:
+        raise UsageError("--backend: --base-backend and --candidate-backend already say what runs; leave it out")

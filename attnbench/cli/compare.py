@@ -7,13 +7,8 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.finish import (
-    conclude,
-    read_exports,
-    read_margin,
-    told,
-)
-from attnbench.cli.options import Everything, Exports, FailAbove, StoredNoise, Strict
+from attnbench.cli import options
+from attnbench.cli.finish import conclude, errors_in_summary
 from attnbench.cli.output import Format, Rendering
 
 
@@ -22,57 +17,54 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="BASE... CANDIDATE",
-            help="One or more base runs, tables kept of runs, or directories of them; the candidate last. Or what "
-            "attnbench ab wrote, alone.",
+            help="One or more base runs, their tables, or directories of runs; the candidate last. Or, alone, what "
+            "attnbench ab wrote.",
         ),
     ],
     *,
-    noise: StoredNoise = None,
+    noise: options.StoredNoise = None,
     anyway: Annotated[
-        bool,
-        typer.Option("--anyway", help="Compare runs of different machines, settings or length."),
+        bool, typer.Option("--anyway", help="Compare runs of different machines or settings, and incomplete ones.")
     ] = False,
-    fail_above: FailAbove = None,
-    strict: Strict = False,
-    everything: Everything = False,
-    export: Exports = [],  # noqa: B006 - typer wants a list
+    fail_above: options.FailAbove = None,
+    strict: options.Strict = False,
+    everything: options.Everything = False,
+    export: options.Exports = [],  # noqa: B006 - typer wants a list
     output_format: Rendering = Format.RICH,
 ) -> None:
-    """Judge a run by earlier ones: a verdict per cell, worst first. Ends with 1 where a cell got worse or broke.
+    """Compare a run with earlier ones: a verdict per cell, worst first. Exits with 1 if a cell regressed or broke.
 
-    Six base runs make a history, by which a change of 5 % (--fail-above) can be confirmed; beside fewer, no change of
-    latency can.
+    With six or more base runs, slowdowns of at least 5 % (--fail-above) can be confirmed; with fewer they are only
+    suspected.
     """
+    from attnbench.comparison import pairs
+    from attnbench.comparison import runs as stored_runs
     from attnbench.comparison.noise import usable_noise
-    from attnbench.comparison.runs import compare as compare_runs
-    from attnbench.comparison.runs import gather
     from attnbench.core.errors import UsageError
+    from attnbench.results.pairs import Pairing
     from attnbench.results.store import read_run
 
-    margin, exports = read_margin(fail_above), read_exports(export)
-    with told(exports):
-        *base, last = runs
-        if not base:
-            from attnbench.comparison.pairs import judge, read_pairs
-            from attnbench.results.pairs import Pairing
-
-            if not last.exists():
-                raise UsageError(f"{last} does not exist; give one base run or more, and the candidate")
-            if not (last / Pairing.FILE).exists():
-                raise UsageError("give at least one base run and the candidate: attnbench compare BASE... CANDIDATE")
-            stored = read_pairs(last)
-            candidate = stored.candidate
-            known = usable_noise(noise, candidate.environment)
-            comparison = judge(stored, fail_above=margin, noise=known, anyway=anyway)
-        else:
+    margin, exports = options.read_margin(fail_above), options.read_exports(export)
+    *base, last = runs
+    with errors_in_summary(exports):
+        if base:
             candidate = read_run(last)
-            gathered = gather(base, candidate)
-            comparison = compare_runs(
-                gathered.runs,
+            selected = stored_runs.gather(base, candidate)
+            comparison = stored_runs.compare(
+                selected.runs,
                 candidate,
                 fail_above=margin,
                 anyway=anyway,
                 noise=usable_noise(noise, candidate.environment),
-                notes=gathered.notes,
+                notes=selected.notes,
             )
+        else:
+            if not last.exists():
+                raise UsageError(f"{last} does not exist; give one base run or more, and the candidate")
+            if not (last / Pairing.FILE).exists():
+                raise UsageError("give at least one base run and the candidate: attnbench compare BASE... CANDIDATE")
+            measured = pairs.read_pairs(last)
+            candidate = measured.candidate
+            found = usable_noise(noise, candidate.environment)
+            comparison = pairs.judge(measured, fail_above=margin, noise=found, anyway=anyway)
     conclude(comparison, candidate, output_format=output_format, everything=everything, exports=exports, strict=strict)

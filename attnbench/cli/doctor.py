@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -10,9 +11,9 @@ import typer
 def doctor(
     *,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads you mean to measure with.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads to measure with.")] = 1,
 ) -> None:
-    """Tell what this machine is, what would make its numbers bad, and what to do about it."""
+    """Check this machine for benchmarking problems and suggest fixes."""
     from attnbench.cli.output import print_sheet
     from attnbench.core.record import Measure
     from attnbench.doctor.facts import examine
@@ -20,10 +21,7 @@ def doctor(
     from attnbench.run.crew import Crew
     from attnbench.run.lock import holder_of
 
-    crew = Crew(Measure(threads=threads))
-    try:
+    with closing(Crew(Measure(threads=threads))) as crew:
         described = crew.describe(device)
-    finally:
-        crew.close()
     facts = examine(described, threads=threads, holder=holder_of(described.device_id))
     print_sheet(doctor_table(facts))

@@ -1,4 +1,4 @@
-"""What every command that compares does at its end: print the verdicts, write the exports, end as they say."""
+"""The end of every command that compares: print the verdicts, write the exports, exit with their code."""
 
 from __future__ import annotations
 
@@ -14,80 +14,46 @@ from attnbench.core.errors import AttnbenchError
 
 if TYPE_CHECKING:
     from attnbench.comparison.verdict import Comparison
+    from attnbench.exports.results import Results
     from attnbench.exports.writing import Export
     from attnbench.results.store import StoredRun
 
 REGRESSED, INCONCLUSIVE = 1, 5
-_LARGEST_MARGIN = 1000
 
 
-def read_margin(percent: float | None) -> float | None:
-    """``--fail-above`` as a fraction.
-
-    Raises:
-        UsageError: It is not a slowdown.
-    """
-    from attnbench.core.errors import UsageError
-
-    if percent is not None and not 0 < percent <= _LARGEST_MARGIN:
-        raise UsageError(
-            f"--fail-above {percent:g}: not a slowdown in percent (allowed: more than 0, up to {_LARGEST_MARGIN})"
-        )
-    return None if percent is None else percent / 100
-
-
-def read_exports(given: Sequence[str]) -> list[Export]:
-    """``--export``, checked before anything is measured.
-
-    Raises:
-        UsageError: One cannot be written.
-    """
-    if not given:
-        return []
-    from attnbench.exports.writing import check, parse_export
-
-    exports = [parse_export(text) for text in given]
-    check(exports)
-    return exports
-
-
-def write_exports(
-    exports: Sequence[Export], *, run: StoredRun | None = None, comparison: Comparison | None = None
-) -> None:
-    """Write what was asked for.
-
-    Raises:
-        LostOutputError: Something could not be written; everything else was.
-    """
+def write_exports(exports: Sequence[Export], *, run: StoredRun, comparison: Comparison | None = None) -> None:
+    """Write exports; raises LostOutputError if one could not be written, after all others."""
     if not exports:
         return
-    from attnbench.exports.results import Subject
     from attnbench.exports.writing import write as write_all
 
-    write_all(exports, Subject(run=run, comparison=comparison), say=lambda line: typer.echo(line, err=True))
+    write_all(exports, _results(run, comparison), say=lambda line: typer.echo(line, err=True))
 
 
 @contextmanager
-def told(exports: Sequence[Export]) -> Iterator[None]:
-    """Let a job on GitHub know in its summary why there are no verdicts, where there are none."""
+def errors_in_summary(exports: Sequence[Export]) -> Iterator[None]:
+    """Report an error in the summary of a GitHub job, too: it is why there are no verdicts."""
     try:
         yield
     except AttnbenchError as error:
         if any(export.path is None for export in exports):
-            from attnbench.exports.github_job import Job
+            from attnbench.exports.github import Job
 
-            Job.current().tell(str(error), say=lambda line: typer.echo(line, err=True))
+            Job.current().report_error(str(error), say=lambda line: typer.echo(line, err=True))
         raise
 
 
-def write_data(output_format: Format, *, run: StoredRun | None = None, comparison: Comparison | None = None) -> None:
-    """Write a comparison, or else a run, to stdout as CSV or JSON: what ``--export`` of that kind holds, too."""
-    from attnbench.exports import json_document as document
-    from attnbench.exports import tables
-    from attnbench.exports.results import Subject
+def write_data(output_format: Format, *, run: StoredRun, comparison: Comparison | None = None) -> None:
+    """Write a comparison, or else a run, to stdout as CSV or JSON: the same text as ``--export`` of that kind."""
+    from attnbench.exports.documents import csv_text, json_text
 
-    render = tables.csv if output_format is Format.CSV else document.render
-    write(render(Subject(run=run, comparison=comparison)))
+    write((csv_text if output_format is Format.CSV else json_text)(_results(run, comparison)))
+
+
+def _results(run: StoredRun, comparison: Comparison | None) -> Results:
+    from attnbench.exports.results import ComparisonResults, RunResults
+
+    return RunResults(run=run) if comparison is None else ComparisonResults(comparison=comparison, run=run)
 
 
 def conclude(
@@ -99,7 +65,7 @@ def conclude(
     exports: Sequence[Export],
     strict: bool,
 ) -> None:
-    """Print a comparison, write its exports, and end as its verdicts say.
+    """Print a comparison, write its exports, and exit with the code of its verdicts.
 
     Raises:
         NotComparableError: Nothing was compared; the exports say so, too.
@@ -107,7 +73,7 @@ def conclude(
     from attnbench.cli.output import print_sheet
     from attnbench.comparison.verdict import Verdict
     from attnbench.core.errors import LostOutputError, NotComparableError
-    from attnbench.report.comparison_table import verdicts
+    from attnbench.report.comparison_table import comparison_table
 
     if comparison.not_compared_reason:
         write_exports(exports, run=candidate, comparison=comparison)
@@ -115,13 +81,13 @@ def conclude(
     if output_format in (Format.CSV, Format.JSON):
         write_data(output_format, run=candidate, comparison=comparison)
     else:
-        print_sheet(verdicts(comparison, everything=everything), output_format)
+        print_sheet(comparison_table(comparison, everything=everything), output_format)
     try:
         write_exports(exports, run=candidate, comparison=comparison)
     except LostOutputError as error:
         if not comparison.failed:
             raise
-        typer.echo(f"attnbench: {error}", err=True)  # what was found weighs more
+        typer.echo(f"attnbench: {error}", err=True)  # a regression matters more
     if comparison.failed:
         sys.exit(REGRESSED)
     unsure = {Verdict.INCONCLUSIVE, Verdict.SUSPECT, Verdict.REMOVED, Verdict.KERNEL_CHANGED}

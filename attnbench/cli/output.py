@@ -1,4 +1,4 @@
-"""Where commands meet the shell: stdout in the format that was asked for, and what they raise as an exit code."""
+"""Stdout in the format that was asked for, and errors as exit codes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import functools
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,13 +17,13 @@ from attnbench.core.errors import AttnbenchError, LostOutputError
 if TYPE_CHECKING:
     from attnbench.report.layout import Sheet
 
-_WIDTH_OF_A_PIPE = 120
+_PIPE_WIDTH = 120
 _BROKEN = 3
 """The exit code of a run that broke; 1 means a regression and nothing else."""
 
 
 class Format(StrEnum):
-    """How to render."""
+    """What a table is printed as."""
 
     RICH = "rich"
     MARKDOWN = "markdown"
@@ -31,22 +31,44 @@ class Format(StrEnum):
     JSON = "json"
 
 
-Rendering = Annotated[Format, typer.Option("--format", help="How to render it.")]
+Rendering = Annotated[Format, typer.Option("--format", help="Output format.")]
 
 
 def print_sheet(sheet: Sheet, output_format: Format = Format.RICH) -> None:
-    """Write a sheet to stdout, as wide as the terminal is, or as COLUMNS says."""
+    """Write a sheet to stdout, as wide as the terminal or COLUMNS."""
     from attnbench.report import markdown, terminal
 
     if output_format is Format.MARKDOWN:
         write(markdown.render(sheet))
         return
-    width = shutil.get_terminal_size(fallback=(_WIDTH_OF_A_PIPE, 24)).columns
+    width = shutil.get_terminal_size(fallback=(_PIPE_WIDTH, 24)).columns
     write(terminal.render(sheet, width=width, color=sys.stdout.isatty()))
 
 
+def print_rows(
+    sheet: Sheet, output_format: Format, *, name: str, rows: Sequence[Mapping[str, Any]], **fields: Any
+) -> None:
+    """Write a table to stdout: as a sheet, or as data.
+
+    Args:
+        sheet: The table laid out.
+        output_format: How to write it.
+        name: What the rows are called in JSON.
+        rows: The table as data, a mapping per row.
+        **fields: What else JSON has.
+    """
+    from attnbench.report import data
+
+    if output_format is Format.CSV:
+        write(data.lines(rows))
+    elif output_format is Format.JSON:
+        write(data.document({**fields, name: rows}))
+    else:
+        print_sheet(sheet, output_format)
+
+
 def command(body: Callable[..., None]) -> Callable[..., None]:
-    """Make a function a command: one sentence for a person's mistake, a traceback only for ours."""
+    """Make a function a command: one sentence for a user's mistake, a traceback only for a bug."""
 
     @functools.wraps(body)
     def guarded(*arguments: object, **options: object) -> None:
@@ -68,10 +90,10 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
 
 
 def write(text: str) -> None:
-    """Write to stdout; a reader who has seen enough, such as ``head``, is no error.
+    """Write to stdout; a reader that closes it early, such as ``head``, is no error.
 
     Raises:
-        LostOutputError: It cannot be written, as where a file that it goes to finds no room.
+        LostOutputError: It cannot be written, such as to a full disk.
     """
     try:
         sys.stdout.write(text)

@@ -1,21 +1,21 @@
-"""What a person or a log sees of a run while it runs, on stderr."""
+"""A run's progress for a person or a log, on stderr."""
 
 from __future__ import annotations
 
 import sys
 import time
-from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from attnbench.core.errors import BusyError
 from attnbench.core.record import Record, Status
 from attnbench.core.stats import process_statistic
-from attnbench.run.events import Cell, Entered, Event, Finished, Planned, Resumed, Skipped, Stage
+from attnbench.core.text import plural
+from attnbench.run.events import Announced, Cell, Entered, Event, Finished, Planned, Resumed, Skipped, Stage
 from attnbench.run.session import Outcome, Session
 
 if TYPE_CHECKING:
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(attempt: Callable[..., AbstractContextManager[Session]], *, wait: bool) -> Iterator[Session]:
-    """A session; where another run has the device, wait for it, and say so.
+def opened(opening: Callable[..., AbstractContextManager[Session]], *, wait: bool) -> Iterator[Session]:
+    """A session; if another run uses the device, print that, and wait for it.
 
     Args:
-        attempt: Opens it; takes ``wait``.
-        wait: Whether to.
+        opening: ``open_run`` or ``open_pairs`` with every argument but ``wait``.
+        wait: Whether to wait.
     """
     with ExitStack() as stack:
         try:
-            session = stack.enter_context(attempt(wait=False))
+            session = stack.enter_context(opening(wait=False))
         except BusyError as busy:
             if not wait:
                 raise
             typer.echo(f"{busy.who}; waiting", err=True)
-            session = stack.enter_context(attempt(wait=True))
+            session = stack.enter_context(opening(wait=True))
         yield session
 
 
@@ -45,7 +45,7 @@ def opened(attempt: Callable[..., AbstractContextManager[Session]], *, wait: boo
 def progress() -> Iterator[Shown]:
     """A bar on a terminal, one line per case in a log."""
     if not sys.stderr.isatty():
-        yield _Log()
+        yield Shown(None)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -57,144 +57,94 @@ def progress() -> Iterator[Shown]:
         TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield _Bar(bar)
+        yield Shown(bar)
 
 
-class Shown(ABC):
-    """What a run does, shown to people."""
+class Shown:
+    """Shows events, and estimates the time left from the cells measured so far."""
 
-    @abstractmethod
-    def announce(self, what: str) -> None:
-        """Say a sentence."""
+    def __init__(self, bar: Progress | None) -> None:
+        self._bar = bar
+        self._task = None if bar is None else bar.add_task("starting processes", total=None, left="")
+        self._began, self._total, self._done = time.monotonic(), 0, 0
+        self._missing: Counter[tuple[int, str]] = Counter()
+        self._records: defaultdict[tuple[int, str], list[Record]] = defaultdict(list)
 
-    @abstractmethod
     def show(self, event: Event) -> None:
         """Show what happened."""
+        match event:
+            case Announced(what=what):
+                self._print(what)
+            case Resumed(directory=directory, done=done, failed=failed):
+                given_up = f"; {plural(failed, 'failed cell')} not tried again" if failed else ""
+                self._print(f"resuming {directory}: {plural(done, 'record')} kept{given_up}")
+            case Planned(cells=cells, directory=directory):
+                self._print(f"writing to {directory}")
+                self._began, self._total, self._done = time.monotonic(), len(cells), 0
+                self._missing = Counter((cell.round, _name(cell)) for cell in cells)
+                self._update(total=len(cells), completed=0)
+            case Entered(cell=cell, stage=stage):
+                what = "all in turn" if stage is Stage.SAMPLE else f"{cell.side} {cell.backend}".strip()
+                self._update(description=f"{cell.case.name}, {what}{_process(cell)}")
+            case Finished(cell=cell, record=record):
+                self._end(cell, record)
+            case Skipped(cell=cell):
+                self._end(cell, None)
 
-
-class _Clock:
-    """Estimates the time left from the cells measured so far."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._total = self._done = 0
-
-    def plan(self, cells: int) -> None:
-        self._began, self._total, self._done = time.monotonic(), cells, 0
-
-    def advance(self) -> None:
+    def _end(self, cell: Cell, record: Record | None) -> None:
+        """A cell has ended; without a record it was skipped. A case is printed with the last of its cells."""
+        key = cell.round, _name(cell)
         self._done += 1
+        self._missing[key] -= 1
+        if record is not None:
+            self._records[key].append(record)
+        if self._bar is not None:
+            self._update(advance=1, left=self._left)
+            if record is not None and record.status is not Status.OK:
+                self._print(f"{_name(cell)}, {record.backend}: {record.status}: {record.reason}")
+        elif not self._missing[key] and (records := self._records.pop(key, None)):
+            self._print(f"[{self._done}/{self._total}] {_line(records, cell)}; {self._left}")
 
     @property
-    def done(self) -> str:
-        return f"{self._done}/{self._total}"
-
-    @property
-    def left(self) -> str:
-        if not self._done:
-            return ""
+    def _left(self) -> str:
         seconds = (time.monotonic() - self._began) / self._done * (self._total - self._done)
         return f"{seconds / 60:.0f} min left" if seconds > 100 else f"{seconds:.0f} s left"  # noqa: PLR2004
 
+    def _print(self, line: str) -> None:
+        if self._bar is None:
+            typer.echo(line, err=True)
+        else:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-class _Bar(Shown):
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("starting processes", total=None, left="")
-        self._clock = _Clock()
-
-    def announce(self, what: str) -> None:
-        self._progress.console.print(what, markup=False, highlight=False, soft_wrap=True)
-
-    def show(self, event: Event) -> None:
-        match event:
-            case Resumed():
-                self.announce(_resuming(event))
-            case Planned(cells=cells, directory=directory):
-                self.announce(f"writing to {directory}")
-                self._clock.plan(len(cells))
-                self._progress.update(self._task, total=len(cells), completed=0)
-            case Entered(cell=cell, stage=stage):
-                number = f" (process {cell.round + 1})" if cell.round else ""
-                what = "all in turn" if stage is Stage.SAMPLE else f"{cell.side} {cell.backend}".strip()
-                self._progress.update(self._task, description=f"{cell.case.name}, {what}{number}")
-            case Finished(cell=cell, record=record):
-                self._advance()
-                if record.status is not Status.OK:
-                    self.announce(f"{_called(cell)}, {record.backend}: {record.status}: {record.reason}")
-            case Skipped():
-                self._advance()
-
-    def _advance(self) -> None:
-        self._clock.advance()
-        self._progress.update(self._task, advance=1, left=self._clock.left)
+    def _update(self, **fields: Any) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, **fields)
 
 
-class _Log(Shown):
-    """Tells a case when the last of its cells in a round is finished or skipped."""
-
-    def __init__(self) -> None:
-        self._clock = _Clock()
-        self._finished: list[tuple[Cell, Record]] = []
-        self._missing: Counter[tuple[int, str]] = Counter()
-
-    def announce(self, what: str) -> None:
-        typer.echo(what, err=True)
-
-    def show(self, event: Event) -> None:
-        match event:
-            case Resumed():
-                self.announce(_resuming(event))
-            case Planned(cells=cells, directory=directory):
-                self.announce(f"writing to {directory}")
-                self._clock.plan(len(cells))
-                self._missing = Counter((cell.round, _called(cell)) for cell in cells)
-            case Finished(cell=cell, record=record):
-                self._finished.append((cell, record))
-                self._advance(cell)
-            case Skipped(cell=cell):
-                self._advance(cell)
-
-    def _advance(self, cell: Cell) -> None:
-        self._clock.advance()
-        self._missing[cell.round, _called(cell)] -= 1
-        mine = [record for known, record in self._finished if _called(known) == _called(cell)]
-        if not self._missing[cell.round, _called(cell)] and mine:
-            self.announce(f"[{self._clock.done}] {_line(mine, cell)}; {self._clock.left}")
-            self._finished = [(known, record) for known, record in self._finished if _called(known) != _called(cell)]
+def _process(cell: Cell) -> str:
+    return f" (process {cell.round + 1})" if cell.round else ""
 
 
-def _called(cell: Cell) -> str:
-    """A case, and on which side it is measured where there are two."""
+def _name(cell: Cell) -> str:
+    """A case, with its side if there are two."""
     return f"{cell.side}: {cell.case.name}" if cell.side else cell.case.name
 
 
-def _resuming(event: Resumed) -> str:
-    said = f"resuming {event.directory}: {event.done} records are there and stay"
-    return f"{said}; {event.failed} cells failed or could not run, and are not tried again" if event.failed else said
-
-
 def _line(records: Sequence[Record], cell: Cell) -> str:
-    """One case in one round: the fastest backend of its pattern, and how many did not make it."""
-    number = f" (process {cell.round + 1})" if cell.round else ""
-    pattern = cell.case.problem.pattern
-    ok = [record for record in records if record.status is Status.OK]
-    parts = [f"{len(ok)} ok"] if ok else []
-    measured = [
-        (process_statistic(record.samples_ms, record.device.partition(":")[0]), record.backend)
-        for record in ok
-        if record.problem.pattern is pattern
+    """One case in one round: the fastest backend of its pattern, and cells by status."""
+    latencies = [
+        (process_statistic(record.samples_ms, record.device_type), record.backend)
+        for record in records
+        if record.status is Status.OK and record.problem.pattern is cell.case.problem.pattern
     ]
-    for status in Status:
-        count = sum(record.status is status for record in records)
-        if count and status is not Status.OK:
-            parts.append(f"{count} {status}")
-    fastest = "fastest {1} {0:.3g} ms, ".format(*min(measured)) if measured else ""
-    return f"{cell.case.name}{number}: {fastest}{', '.join(parts)}"
+    counts = Counter(record.status for record in records)
+    parts = [f"fastest {name} {latency_ms:.3g} ms" for latency_ms, name in sorted(latencies)[:1]]
+    parts += [f"{counts[status]} {status}" for status in Status if counts[status]]
+    return f"{cell.case.name}{_process(cell)}: {', '.join(parts)}"
 
 
 def summary(outcome: Outcome) -> str:
-    """One sentence: what was measured, and where the time went."""
+    """One sentence: cells by status, and where the time went."""
     counts = ", ".join(f"{count} {status}" for status, count in outcome.statuses.items())
     spent, elapsed = outcome.spent, outcome.elapsed_s
     parts = {
@@ -205,7 +155,7 @@ def summary(outcome: Outcome) -> str:
         "profiling": spent.profile_s,
         "warming up": spent.warm_up_s,
     }
-    parts["the rest"] = max(0.0, elapsed - spent.timed_s - sum(parts.values()))
+    parts["other"] = max(0.0, elapsed - spent.timed_s - sum(parts.values()))
     others = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())
     cut = "interrupted: " if outcome.interrupted else ""
     return (

@@ -11,7 +11,7 @@ from attnbench.cli.output import write
 
 
 class Described(StrEnum):
-    """What there are schemas of."""
+    """Files that have a schema."""
 
     SUITE = "suite"
     RESULTS = "results"
@@ -20,10 +20,10 @@ class Described(StrEnum):
 
 def schema(
     of: Annotated[
-        Described, typer.Argument(help="suite, or results: the JSON that runs and comparisons are exported as.")
+        Described, typer.Argument(help="suite, or results: the JSON of exported runs and comparisons.")
     ] = Described.SUITE,
 ) -> None:
-    """Print the JSON schema of suites, for editors, or of exported results, for their readers."""
+    """Print the JSON schema of suites, for editors, or of exported results."""
     import json
 
     from attnbench.exports import schema as results

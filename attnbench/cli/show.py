@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from attnbench.cli.finish import read_exports, write_data, write_exports
-from attnbench.cli.options import Exports
+from attnbench.cli import options
+from attnbench.cli.finish import write_data, write_exports
 from attnbench.cli.output import Format, Rendering, print_sheet
 
 
@@ -17,27 +17,27 @@ def show(
     *,
     output_format: Rendering = Format.RICH,
     baseline: Annotated[
-        str | None, typer.Option(metavar="B", help="The backend speed-ups refer to; by default the suite's.")
+        str | None, typer.Option(metavar="B", help="The backend that speed-ups refer to (default: the suite's).")
     ] = None,
-    rows: Annotated[str | None, typer.Option(metavar="FIELD", help="Pivot: the field down the side.")] = None,
-    columns: Annotated[str | None, typer.Option(metavar="FIELD", help="Pivot: the field along the top.")] = None,
+    rows: Annotated[str | None, typer.Option(metavar="FIELD", help="Pivot: the field of the rows.")] = None,
+    columns: Annotated[str | None, typer.Option(metavar="FIELD", help="Pivot: the field of the columns.")] = None,
     metric: Annotated[
-        str | None, typer.Option(help="Pivot: the table's column to show; by default latency_ms.")
+        str | None, typer.Option(metavar="COLUMN", help="Pivot: the column to show (default: latency_ms).")
     ] = None,
-    export: Exports = [],  # noqa: B006 - typer wants a list
+    export: options.Exports = [],  # noqa: B006 - typer wants a list
 ) -> None:
-    """Render a stored run, or pivot it over two axes of its sweep (--rows resolution --columns window)."""
+    """Print a stored run, or pivot it over two fields of its sweep (--rows resolution --columns window)."""
     from attnbench.core.errors import UsageError
     from attnbench.results.store import read_run
 
-    exports = read_exports(export)
+    exports = options.read_exports(export)
     stored = read_run(run)
     if (rows is None) != (columns is None):
         raise UsageError("--rows and --columns go together; give both")
     if metric is not None and rows is None:
         raise UsageError("--metric goes with --rows and --columns; give all three")
     if output_format in (Format.CSV, Format.JSON) and rows is not None:
-        raise UsageError(f"--format {output_format} holds every cell already; pivot as rich or markdown")
+        raise UsageError(f"--format {output_format} prints every cell; pivot as rich or markdown")
     write_exports(exports, run=stored)
     if output_format in (Format.CSV, Format.JSON):
         write_data(output_format, run=stored)
@@ -47,9 +47,9 @@ def show(
 
         print_sheet(pivot(stored, rows=rows, columns=columns, metric=metric or "latency_ms"), output_format)
         return
-    from attnbench.report.run_table import sheet
+    from attnbench.report.run_table import run_table
 
     if baseline is not None and baseline not in set(stored.table["backend"]):
         known = ", ".join(stored.table["backend"].unique())
         raise UsageError(f"--baseline {baseline}: not in this run (allowed: {known})")
-    print_sheet(sheet(stored, baseline=baseline), output_format)
+    print_sheet(run_table(stored, baseline=baseline), output_format)

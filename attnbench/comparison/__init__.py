@@ -1,1 +1,1 @@
-"""Two or more runs compared: the rule in numbers, what it means for a cell, and how stored runs come to it."""
+"""Two or more runs compared: the rule on numbers, verdicts of cells, and pairs and histories of stored runs."""

@@ -1,11 +1,11 @@
-"""One cell in base and candidate: from rows and a judgment of their latencies to its verdict."""
+"""A cell's verdict, from its rows in base and candidate and a judgment of its latencies."""
 
 from __future__ import annotations
 
 import math
+import re
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,20 +13,29 @@ import pandas as pd
 from attnbench.comparison.rules import Judgment
 from attnbench.comparison.verdict import CellVerdict, Verdict
 from attnbench.core.record import Status
+from attnbench.core.text import MEBIBYTE
 from attnbench.results.table import PROBLEM
 
-Cell = tuple[Any, ...]
-"""Case, backend and problem: equal where two runs measured the same."""
+CellKey = tuple[Any, ...]
+"""Case, backend and problem: equal in two runs that measured the same."""
 Row = Mapping[Any, Any]
-_MEMORY_FACTOR, _MEMORY_BYTES = 1.01, 2**20
-_MEBIBYTE = 2**20
+_MEMORY_MARGIN = 1.01
+"""Peak memory repeats to the byte, so it needs no test; 1 % and 1 MiB leave room for torch's rounding of blocks."""
 _FUSED = "_scaled_dot_product_"
 _ORDER = list(Verdict)
+_VERSIONS = ("torch", "cuda", "driver", "python", "commit")
+_BRINGS_KERNELS = re.compile(r"torch|triton|nvidia|cuda|xformers|flash|natten", re.IGNORECASE)
+"""Packages listed first: a change of one of them is the likeliest cause."""
 
 
-def rows_of(table: pd.DataFrame) -> dict[Cell, Row]:
+def key_of(row: Row) -> CellKey:
+    """The cell of a table's row."""
+    return (row["case"], row["backend"], *(row[name] for name in PROBLEM))
+
+
+def rows_of(table: pd.DataFrame) -> dict[CellKey, Row]:
     """The rows of a table by cell."""
-    return {(row["case"], row["backend"], *(row[name] for name in PROBLEM)): row for row in table.to_dict("records")}
+    return {key_of(row): row for row in table.to_dict("records")}
 
 
 def is_ok(row: Row | None) -> bool:
@@ -35,99 +44,109 @@ def is_ok(row: Row | None) -> bool:
 
 
 def verdict_of(
-    key: Cell, past: Sequence[Row], now: Row | None, judgment: Judgment | None, *, kernels: bool = True
+    key: CellKey, past: Sequence[Row], now: Row | None, judgment: Judgment | None, *, kernels: bool = True
 ) -> CellVerdict:
-    """What became of a cell.
+    """A cell's verdict.
 
     Args:
         key: The cell.
         past: Its rows in the base runs that have it, oldest first.
         now: Its row in the candidate.
-        judgment: What the latencies say, where there are enough of them in both.
-        kernels: Whether another kernel means something.
+        judgment: Of its latencies, if there are enough of them in both.
+        kernels: Whether to compare kernels.
     """
     before = [row for row in past if is_ok(row)]
     newest = next(iter([*reversed(before), *reversed(past)]), None)
-    cell = CellVerdict(
+    peaks = _peak_bytes(newest), _peak_bytes(now)
+    names = "" if newest is None else newest["kernel"], "" if now is None else now["kernel"]
+    in_both = bool(before) and is_ok(now)
+    judgment = judgment if in_both else None
+    verdict, reason = _by_status_and_latency(past, now, judgment)
+    reasons = [reason]
+    if in_both and kernels and _kernel_changed(*names):
+        reasons.insert(0, f"kernel {' -> '.join(name.removeprefix(_FUSED) for name in names)}")
+        verdict = Verdict.KERNEL_CHANGED if verdict in (Verdict.STABLE, Verdict.INCONCLUSIVE) else verdict
+    if in_both and (grown := _memory_growth(*peaks)):
+        reasons.insert(0, grown)
+        verdict = Verdict.REGRESSED
+    return CellVerdict(
         case=key[0],
         backend=key[1],
-        verdict=Verdict.STABLE,
+        verdict=verdict,
+        reason="; ".join(filter(None, reasons)),
+        ratio=judgment.ratio if judgment else None,
+        p_value=judgment.p_value if judgment else None,
+        min_detectable_ratio=judgment.min_detectable_ratio if judgment else None,
         base_status=None if newest is None else Status(newest["status"]),
         candidate_status=None if now is None else Status(now["status"]),
         base_ms=math.exp(statistics.fmean(math.log(row["latency_ms"]) for row in before)) if before else None,
         candidate_ms=now["latency_ms"] if now is not None and is_ok(now) else None,
-        base_peak_bytes=_number(newest, "peak_bytes"),
-        candidate_peak_bytes=_number(now, "peak_bytes"),
-        base_kernel="" if newest is None else newest["kernel"],
-        candidate_kernel=now["kernel"] if now is not None else "",
+        base_peak_bytes=peaks[0],
+        candidate_peak_bytes=peaks[1],
+        base_kernel=names[0],
+        candidate_kernel=names[1],
     )
+
+
+def _by_status_and_latency(past: Sequence[Row], now: Row | None, judgment: Judgment | None) -> tuple[Verdict, str]:
+    """The verdict but for memory and kernel, and its reason."""
     if now is None:
-        return replace(cell, verdict=Verdict.REMOVED, reason="not in the candidate")
+        return Verdict.REMOVED, "not in the candidate"
     if not past:
-        return replace(cell, verdict=Verdict.ADDED, reason="not in the base")
+        return Verdict.ADDED, "not in the base"
+    worked = any(map(is_ok, past))
     if not is_ok(now):
-        # What failed in the base, too, is none of the candidate's doing.
-        status = f"{now['status']}: {now['reason']}"
-        return replace(cell, verdict=Verdict.BROKEN if before else Verdict.STABLE, reason=status)
-    if not before:
-        return replace(cell, verdict=Verdict.FIXED, reason=f"was {past[-1]['status']}: {past[-1]['reason']}")
+        # A failure that the base had, too, is not the candidate's.
+        return Verdict.BROKEN if worked else Verdict.STABLE, f"{now['status']}: {now['reason']}"
+    if not worked:
+        return Verdict.FIXED, f"was {past[-1]['status']}: {past[-1]['reason']}"
     if judgment is None:
-        cell = replace(cell, verdict=Verdict.INCONCLUSIVE, reason="too little was measured to judge by")
-    else:
-        cell = replace(
-            cell,
-            verdict=judgment.verdict,
-            ratio=judgment.ratio,
-            p_value=judgment.p_value,
-            min_detectable_ratio=judgment.min_detectable_ratio,
-            reason="; ".join(filter(None, (judgment.reason, _disturbed(judgment, now)))),
-        )
-    return _with_memory_and_kernel(cell, kernels=kernels)
+        return Verdict.INCONCLUSIVE, "too few processes to judge it"
+    # Flags are a likely cause of noise, and need no mention where the verdict is certain.
+    flags = now["flags"].split() if judgment.verdict in (Verdict.SUSPECT, Verdict.INCONCLUSIVE) else []
+    return judgment.verdict, "; ".join(filter(None, (judgment.reason, ", ".join(flags))))
 
 
-def _disturbed(judgment: Judgment, now: Row) -> str:
-    """What disturbed a cell that is not certain."""
-    unsure = judgment.verdict in (Verdict.SUSPECT, Verdict.INCONCLUSIVE)
-    return ", ".join(now["flags"].split()) if unsure else ""
+def _memory_growth(before: int | None, now: int | None) -> str:
+    if before is None or now is None or now <= max(_MEMORY_MARGIN * before, before + MEBIBYTE):
+        return ""
+    return f"peak memory {before / MEBIBYTE:.1f} -> {now / MEBIBYTE:.1f} MiB"
 
 
-def _with_memory_and_kernel(cell: CellVerdict, *, kernels: bool) -> CellVerdict:
-    """A verdict on latency, and what memory and kernel have to say: memory repeats to the byte, so it needs no test."""
-    verdict, reasons = cell.verdict, [cell.reason]
-    if kernels and _changed(cell.base_kernel, cell.candidate_kernel):
-        names = (name.removeprefix(_FUSED) for name in (cell.base_kernel, cell.candidate_kernel))
-        reasons.insert(0, f"kernel {' -> '.join(names)}")
-        verdict = Verdict.KERNEL_CHANGED if verdict in (Verdict.STABLE, Verdict.INCONCLUSIVE) else verdict
-    before, now = cell.base_peak_bytes, cell.candidate_peak_bytes
-    if before is not None and now is not None and now > max(_MEMORY_FACTOR * before, before + _MEMORY_BYTES):
-        reasons.insert(0, f"peak memory {before / _MEBIBYTE:.1f} -> {now / _MEBIBYTE:.1f} MiB")
-        verdict = Verdict.REGRESSED
-    return replace(cell, verdict=verdict, reason="; ".join(filter(None, reasons)))
+def _kernel_changed(before: str, now: str) -> bool:
+    """Whether torch dispatched to another attention kernel.
+
+    Without a fused operator, ``kernel`` is the slowest of several that take about as long, and varies by itself.
+    """
+    fused = any(kernel.startswith(_FUSED) for kernel in (before, now))
+    return fused and bool(before and now) and before != now
 
 
-def worst_first(cells: Sequence[CellVerdict]) -> tuple[CellVerdict, ...]:
+def _peak_bytes(row: Row | None) -> int | None:
+    value = pd.NA if row is None else row["peak_bytes"]
+    return None if pd.isna(value) else int(value)
+
+
+def worst_first(cells: Iterable[CellVerdict]) -> tuple[CellVerdict, ...]:
     """By verdict, then by how much slower."""
     return tuple(
         sorted(cells, key=lambda cell: (_ORDER.index(cell.verdict), -(cell.ratio.value if cell.ratio else 0.0)))
     )
 
 
-def median_detectable(cells: Sequence[CellVerdict]) -> float | None:
-    """The smallest ratio that would have been called a regression in the median cell; None where it is not known."""
-    known = [cell.min_detectable_ratio for cell in cells if cell.min_detectable_ratio is not None]
-    return statistics.median(known) if known else None
+def median_detectable(cells: Iterable[CellVerdict]) -> float | None:
+    """The smallest detectable ratio of the median cell; None if unknown."""
+    found = [cell.min_detectable_ratio for cell in cells if cell.min_detectable_ratio is not None]
+    return statistics.median(found) if found else None
 
 
-def _changed(before: str, now: str) -> bool:
-    """Whether torch dispatched to another attention kernel.
-
-    Where no fused operator ran, ``kernel`` is whichever of several took longest, and that is a matter of chance.
-    """
-    if not any(kernel.startswith(_FUSED) for kernel in (before, now)):
-        return False
-    return bool(before and now) and before != now
-
-
-def _number(row: Row | None, name: str) -> int | None:
-    value = pd.NA if row is None else row[name]
-    return None if pd.isna(value) else int(value)
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What changed between two environments: versions first, then packages that bring kernels."""
+    if not (before and after):
+        return []
+    changes = [(name, before.get(name), after.get(name)) for name in _VERSIONS]
+    for group in ("packages", "flags"):
+        old, new = before.get(group, {}), after.get(group, {})
+        names = sorted({*old, *new} - {*_VERSIONS}, key=lambda name: (not _BRINGS_KERNELS.search(name), name))
+        changes += [(name, old.get(name, "absent"), new.get(name, "absent")) for name in names]
+    return [f"{name} {old} -> {new}" for name, old, new in changes if old != new]

@@ -1,10 +1,8 @@
-"""What a machine did while it was measured: plain data."""
+"""The state of the machine while it was measured, as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
 
 THROTTLING = (
     "sw_power_cap",
@@ -14,12 +12,12 @@ THROTTLING = (
     "hw_thermal_slowdown",
     "hw_power_brake_slowdown",
 )
-"""Reasons for which a GPU lowers its clocks under load. Not among them: idle, and clocks that somebody set."""
+"""Reasons for which a GPU lowers its clocks under load; idle clocks and clocks that somebody set are not among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Glance:
-    """What a GPU tells of itself at one moment; None where it does not."""
+    """One reading of a GPU's sensors; None where it has no such sensor."""
 
     sm_mhz: float | None = None
     memory_mhz: float | None = None
@@ -29,15 +27,10 @@ class Glance:
     foreign_processes: int | None = None
     """Processes of others that have the GPU open."""
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild what ``asdict`` gave."""
-        return cls(**{**data, "throttle_reasons": tuple(data["throttle_reasons"])})
-
 
 @dataclass(frozen=True, kw_only=True)
 class GpuSettings:
-    """How a GPU is set up, and what it is doing; None where it does not tell."""
+    """How a GPU is set up, with one reading of its sensors; None where the driver does not tell."""
 
     max_sm_mhz: float | None = None
     power_limit_w: float | None = None
@@ -46,17 +39,12 @@ class GpuSettings:
     mig: bool | None = None
     now: Glance = field(default_factory=Glance)
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild what ``asdict`` gave."""
-        return cls(**{**data, "now": Glance.from_json(data["now"])})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
     """The machine while a cell was sampled.
 
-    What it did for others is measured over the whole case, and shared among its cells by their time.
+    Steal and the CPU time of others are measured over the whole case, and shared among its cells by their time.
     """
 
     wall_s: float
@@ -71,13 +59,13 @@ class Conditions:
     others_s: float = 0.0
     """CPU time of other processes, summed over the cores we may use."""
     involuntary_switches: int = 0
-    """How often the participant was made to leave its core."""
+    """Involuntary context switches of the participant."""
     page_faults: float = 0.0
-    """A call: pages that the system had to give."""
+    """Page faults per call."""
     retaken_turns: int = 0
-    """Turns in which the participant was stopped, so that they were taken again."""
+    """Turns that were taken again, because the participant was stopped in them."""
     quota_s: float = 0.0
-    """Time that the control group made its processes wait, summed over them."""
+    """Time for which the control group throttled its processes, summed over them."""
     cpu_mhz: float | None = None
     cores: int = 1
     """Cores we may use."""
@@ -85,8 +73,3 @@ class Conditions:
     """CPU threads of the participant."""
     glances: tuple[Glance, ...] = ()
     """The GPU before the first sample, during the samples, and after the last one."""
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild what ``asdict`` gave."""
-        return cls(**{**data, "glances": tuple(map(Glance.from_json, data["glances"]))})

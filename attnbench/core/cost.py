@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import assert_never
 
-from attnbench.core.problem import Axis, Bias, Mode, Padding, Problem, Scope
+from attnbench.core.problem import Axis, Mode, Problem, Scope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def cost(problem: Problem) -> Cost:
 
 def visible_pairs(problem: Problem) -> int:
     """Pairs (query of the map, key that it sees) in one image, in each head."""
-    masked = problem.padding is Padding.MASKED
+    masked = problem.hides_padding
     return _axis_pairs(problem.rows, masked=masked) * _axis_pairs(problem.columns, masked=masked)
 
 
@@ -59,14 +60,21 @@ def _axis_pairs(axis: Axis, *, masked: bool) -> int:
 
 
 def _elements(problem: Problem) -> int:
-    tokens = problem.height * problem.width
-    if problem.scope is Scope.WINDOWS:
-        tokens = problem.windows * problem.tokens
+    of_map, of_windows = problem.height * problem.width, problem.windows * problem.tokens
+    weights, inputs_per_output = 0, 3
+    match problem.scope:
+        case Scope.MAP:
+            tokens = of_map
+        case Scope.WINDOWS:
+            tokens = of_windows
+        case Scope.LAYER:
+            tokens, inputs_per_output = of_map, 1
+            weights = 4 * problem.channels**2 + 4 * problem.channels
+        case _:
+            assert_never(problem.scope)
     token_map = problem.batch * tokens * problem.channels
-    inputs, weights = 3 * token_map, 0
-    if problem.scope is Scope.LAYER:
-        inputs, weights = token_map, 4 * problem.channels**2 + 4 * problem.channels
-    if problem.bias is Bias.RELATIVE:
+    inputs = inputs_per_output * token_map
+    if problem.has_bias:
         weights += problem.bias_entries * problem.heads
     forward = inputs + weights + token_map
     if problem.mode is Mode.FORWARD:

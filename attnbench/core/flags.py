@@ -1,6 +1,8 @@
-"""What qualifies an ok cell, derived from its records when they are read."""
+"""The flags of an ok cell, derived from its records when they are read."""
 
 from __future__ import annotations
+
+import math
 
 from attnbench.core.conditions import THROTTLING, Conditions
 from attnbench.core.record import Flag, Record
@@ -10,14 +12,14 @@ FEWEST_SAMPLES = 20
 LEAST_TIMED_MS = 100.0
 """A process with fewer samples, or less time in them, is flagged ``few_samples``."""
 WIDEST = 1.1
-"""A cell is unstable where the ends of its interval are further from its value than this factor."""
-_LARGEST_SHARE = 0.05
-"""Of the time of the samples, that others may take before a cell counts as contended."""
+"""A cell is unstable if the upper end of its interval is above its value times this."""
+CONTENDED_SHARE = 0.05
+"""A cell is contended if others take more than this share of its participant's time."""
 _MOST_SWITCHES_PER_S = 10.0
 _FAULT_MS = 5e-4
-"""What a page fault costs at least: half a microsecond."""
+"""The least that a page fault costs: half a microsecond."""
 _LARGEST_FAULT_SHARE = 0.02
-"""Of a call's time, that page faults may take before a cell is flagged."""
+"""Share of a call's time that page faults may take before a cell is flagged."""
 
 
 def process_flags(record: Record) -> set[Flag]:
@@ -49,22 +51,29 @@ def _throttled(conditions: Conditions) -> bool:
 def _contended(conditions: Conditions, record: Record) -> bool:
     if record.device_type != "cpu":
         return any(glance.foreign_processes for glance in conditions.glances)
-    # What others take of the cores that we leave idle is theirs; the participant keeps one busy per thread.
-    idle_s = max(0, conditions.cores - conditions.threads) * conditions.wall_s
-    ours = min(1.0, conditions.threads / conditions.cores)
-    taken_s = ours * conditions.steal_s + max(0.0, conditions.others_s - idle_s)
     return (
-        taken_s > _LARGEST_SHARE * conditions.threads * conditions.wall_s
+        sum(taken_shares(conditions)) > CONTENDED_SHARE
         or conditions.involuntary_switches > _MOST_SWITCHES_PER_S * conditions.wall_s
     )
 
 
+def taken_shares(conditions: Conditions) -> tuple[float, float]:
+    """Of a participant's time on the CPU, what other processes take, and what the hypervisor takes.
+
+    The participant keeps one core busy per thread; what others take of the cores that it leaves idle is theirs.
+    """
+    time_s = conditions.threads * conditions.wall_s or math.inf
+    idle_s = max(0, conditions.cores - conditions.threads) * conditions.wall_s
+    ours = min(1.0, conditions.threads / conditions.cores)
+    return max(0.0, conditions.others_s - idle_s) / time_s, ours * conditions.steal_s / time_s
+
+
 def is_unstable(latency: Estimate, *, quartiles: tuple[float, float]) -> bool:
-    """Whether a cell's value says little.
+    """Whether a cell's value is uncertain by more than 10 %.
 
     Args:
         latency: Over processes.
-        quartiles: The first and the third of a process's samples; they decide where there is one process alone.
+        quartiles: The first and the third of a process's samples; used if there is one process alone.
     """
     if latency.high is None:
         return quartiles[1] > WIDEST * quartiles[0]

@@ -6,10 +6,9 @@ LSA is due to Chu et al. 2021 (Twins, arXiv 2104.13840, section 3.2); the shifte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, assert_never
 
 from attnbench.core.errors import ProblemError
 
@@ -160,9 +159,15 @@ class Problem:
         return self._axis(self.width, self.window_width)
 
     def _axis(self, size: int, window: int) -> Axis:
-        # As in Swin's code, a side that one window covers is not shifted: every token sees every other already.
-        shifted = self.pattern is Pattern.SHIFTED and window < size
-        return Axis(size=size, window=window, shift=window // 2 if shifted else 0)
+        match self.pattern:
+            case Pattern.GROUPED:
+                shift = 0
+            case Pattern.SHIFTED:
+                # As in Swin's code, a side that one window covers is not shifted: every token sees every other already.
+                shift = window // 2 if window < size else 0
+            case _:
+                assert_never(self.pattern)
+        return Axis(size=size, window=window, shift=shift)
 
     @property
     def windows(self) -> int:
@@ -187,7 +192,27 @@ class Problem:
     @property
     def masked(self) -> bool:
         """Whether some token must not see some other token of its window."""
-        return self.shifted or (self.padded and self.padding is Padding.MASKED)
+        return self.shifted or (self.padded and self.hides_padding)
+
+    @property
+    def hides_padding(self) -> bool:
+        """Whether padded tokens take no part in the softmax."""
+        match self.padding:
+            case Padding.ZERO:
+                return False
+            case Padding.MASKED:
+                return True
+        assert_never(self.padding)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether a learned table is added to the scores."""
+        match self.bias:
+            case Bias.NONE:
+                return False
+            case Bias.RELATIVE:
+                return True
+        assert_never(self.bias)
 
     @property
     def bias_entries(self) -> int:
@@ -226,24 +251,3 @@ class Problem:
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild what ``to_json`` gave.
-
-        Raises:
-            ValueError: A value is not one of those allowed.
-            TypeError: A field is missing or unknown.
-        """
-        enums: dict[str, type[StrEnum]] = {
-            "dtype": Dtype,
-            "mode": Mode,
-            "pattern": Pattern,
-            "padding": Padding,
-            "bias": Bias,
-            "scope": Scope,
-        }
-        fields: dict[str, Any] = dict(data)
-        for name in enums.keys() & fields.keys():
-            fields[name] = enums[name](fields[name])
-        return cls(**fields)

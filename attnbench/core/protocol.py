@@ -1,32 +1,15 @@
-"""What the parent and its processes say to each other: one JSON object a line, checked when it is read.
-
-File descriptors travel beside the lines that mention them. Nothing is ever unpickled.
-"""
+"""What the parent and its processes say to each other: one dataclass a message. They cross a ``Channel``."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import socket
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from enum import StrEnum
-from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
 
 from attnbench.core.conditions import Conditions, GpuSettings
-from attnbench.core.errors import AttnbenchError
 from attnbench.core.problem import Dtype, Pattern, Problem
 from attnbench.core.record import Cache, Ceilings, Environment, Launch, Measure, Status
 
 LONGEST_REASON = 2000
 """Characters of a reason; the rest is cut."""
-_LONGEST_LINE = 2**26
-_CHUNK = 2**18
-_MOST_DESCRIPTORS = 4
 
 
 # --- to and from the starter
@@ -375,6 +358,8 @@ class Watch:
     """Asks the judge to watch the machine from now on."""
 
     threads: int
+    participants: tuple[int, ...] = ()
+    """Their processes: on a GPU these are no strangers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -420,189 +405,3 @@ Message = (
 def unexpected(reply: Message) -> str:
     """What to say of a reply that is not the one that was due."""
     return reply.reason if isinstance(reply, Failed) else f"it answered {type(reply).__name__}"
-
-
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Message)}
-
-
-class GarbledError(ValueError):
-    """A line that is no message, or not the one that was due."""
-
-
-class ClosedError(ConnectionError):
-    """The other end is closed."""
-
-
-def encode(message: Message, *, number: int = 0, descriptors: int = 0) -> bytes:
-    """One line of JSON."""
-    kind = type(message).__name__
-    line = {"kind": kind, "number": number, "descriptors": descriptors, "message": vars(message)}
-    return json.dumps(line, default=vars).encode() + b"\n"  # asdict would take three times as long
-
-
-def decode(line: bytes) -> tuple[Message, int, int]:
-    """What ``encode`` was given: the message, its number and how many descriptors belong to it.
-
-    Raises:
-        GarbledError: It is no message.
-    """
-    try:
-        data = json.loads(line)
-        number, descriptors = read(int, data["number"]), read(int, data["descriptors"])
-        return read(_KINDS[data["kind"]], data["message"]), number, descriptors
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, AttnbenchError) as error:
-        raise GarbledError(" ".join(str(error).split())[:200]) from None
-
-
-def read(kind: Any, value: Any) -> Any:
-    """A value of a type from its JSON.
-
-    Args:
-        kind: A dataclass, an enumeration, a number, text, or tuples, mappings and unions of these.
-        value: As ``json.loads`` gives it.
-
-    Raises:
-        ValueError: It is of another type.
-    """
-    return _reader(kind)(value)
-
-
-@cache
-def _reader(kind: Any) -> Callable[[Any], Any]:
-    """Reads values of a type: to look at the type again for every value would take three times as long."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        some = _reader(next(one for one in arguments if one is not NoneType))
-        return (lambda value: None if value is None else some(value)) if NoneType in arguments else some
-    if origin is tuple:
-        each = _reader(arguments[0])
-        return lambda value: tuple([each(one) for one in _checked(value, list)])
-    if origin is dict:
-        name, each = map(_reader, arguments)
-        return lambda value: {name(key): each(one) for key, one in _checked(value, dict).items()}
-    if is_dataclass(kind):
-        return _dataclass_reader(kind)
-    if issubclass(kind, StrEnum):
-        return kind
-    return _read_float if kind is float else lambda value: _checked(value, kind)
-
-
-def _dataclass_reader(kind: Any) -> Callable[[Any], Any]:
-    hints = get_type_hints(kind)
-    readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
-
-    def read_dataclass(value: Any) -> Any:
-        if unknown := _checked(value, dict).keys() - readers.keys():
-            raise ValueError(f"{kind.__name__} has no field {min(unknown)!r:.80}")
-        return kind(**{name: readers[name](one) for name, one in value.items()})
-
-    return read_dataclass
-
-
-def _read_float(value: Any) -> float:
-    number = float(value) if type(value) is int else value
-    if not math.isfinite(_checked(number, float)) and number != math.inf:
-        raise ValueError("not a number")
-    return number
-
-
-def _checked(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
-        raise ValueError(f"{value!r:.80} is not of type {kind.__name__}")
-    return value
-
-
-def memory_file() -> int:
-    """A descriptor of a new file in memory, which is gone with the last process that has it open."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("attnbench", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-class Channel:
-    """One end of a socket that messages cross.
-
-    Args:
-        end: A stream socket.
-        trusted: Whether descriptors are taken from the other end.
-    """
-
-    def __init__(self, end: socket.socket, *, trusted: bool = True) -> None:
-        self._socket = end
-        self._trusted = trusted
-        self._buffer = bytearray()
-        self._searched = 0
-        self._descriptors: list[int] = []
-
-    def fileno(self) -> int:
-        """For ``select``."""
-        return self._socket.fileno()
-
-    def send(self, message: Message, *, number: int = 0, descriptors: Sequence[int] = ()) -> None:
-        """Send a message, and copies of some descriptors.
-
-        Raises:
-            ClosedError: Nobody is there.
-        """
-        data = memoryview(encode(message, number=number, descriptors=len(descriptors)))
-        try:
-            if descriptors:
-                data = data[socket.send_fds(self._socket, [data], list(descriptors)) :]
-            self._socket.sendall(data)
-        except OSError as error:
-            raise ClosedError(str(error)) from None
-
-    def fetch(self) -> None:
-        """Wait for some bytes.
-
-        Raises:
-            ClosedError: There will be none.
-            GarbledError: There are too many without an end of line.
-        """
-        try:
-            if self._trusted:
-                chunk, found, _, _ = socket.recv_fds(self._socket, _CHUNK, _MOST_DESCRIPTORS)
-                self._descriptors += found
-            else:
-                chunk = self._socket.recv(_CHUNK)
-        except OSError as error:
-            raise ClosedError(str(error)) from None
-        if not chunk:
-            raise ClosedError("the other end is closed")
-        self._buffer += chunk
-        if len(self._buffer) > _LONGEST_LINE:
-            raise GarbledError(f"a line of more than {_LONGEST_LINE} bytes")
-
-    def take(self) -> tuple[Message, int, list[int]] | None:
-        """The next message that has arrived, its number and descriptors; None where there is none.
-
-        Raises:
-            GarbledError: It is no message.
-        """
-        end = self._buffer.find(b"\n", self._searched)
-        if end < 0:
-            self._searched = len(self._buffer)
-            return None
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        self._searched = 0
-        message, number, count = decode(line)
-        if count > len(self._descriptors) or count < 0:
-            raise GarbledError("a message without its descriptors")
-        taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-        return message, number, taken
-
-    def messages(self) -> Iterator[tuple[Message, int, list[int]]]:
-        """Messages as they come, until the other end is closed."""
-        while True:
-            while (found := self.take()) is not None:
-                yield found
-            try:
-                self.fetch()
-            except ClosedError:
-                return
-
-    def close(self) -> None:
-        """Let go; safe to call twice."""
-        self._socket.close()

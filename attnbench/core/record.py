@@ -1,17 +1,18 @@
-"""What crosses the pipe between parent and worker and what the journal keeps: plain data and its JSON."""
+"""What crosses the sockets and what the journal keeps, as plain data."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
 from attnbench.core.conditions import Conditions
 from attnbench.core.problem import Problem
 
 SCHEMA_VERSION = 2
-"""Version of everything stored. Readers refuse a newer one and migrate older ones."""
+"""Version of journals and environments; readers refuse every other."""
 
 
 class Status(StrEnum):
@@ -33,15 +34,15 @@ class Status(StrEnum):
 
     @property
     def excusable(self) -> bool:
-        """Whether a machine in trouble may be the reason, so that another attempt is worth something."""
+        """Whether the machine may be the reason, so that the cell is worth another attempt."""
         return self in (Status.OOM, Status.TIMEOUT, Status.CRASHED)
 
 
 class Flag(StrEnum):
-    """What a reader of an ok cell must know; flags never drop data."""
+    """What qualifies an ok cell; flags never drop data."""
 
     UNSTABLE = "unstable"
-    """Its processes differ so much that the value says little."""
+    """The 95 % interval is wider than +-10 %."""
     LAUNCH_BOUND = "launch_bound"
     """On a GPU, launching takes longer than running."""
     THROTTLED = "throttled"
@@ -49,9 +50,9 @@ class Flag(StrEnum):
     CONTENDED = "contended"
     """Others used the device, too."""
     FEW_SAMPLES = "few_samples"
-    """Calls so long, or a budget so short, that a process's value rests on few samples."""
+    """A process has few samples, or little time in them."""
     PAGE_FAULTS = "page_faults"
-    """On the CPU, memory was taken from the system and given back while it was timed."""
+    """On the CPU, timed calls took memory from the system."""
     INTERRUPTED = "interrupted"
     """The process was stopped while it was sampled; those turns were taken again."""
 
@@ -69,16 +70,16 @@ class Launch(StrEnum):
     EAGER = "eager"
     """Kernel by kernel, as Python gets to them."""
     GRAPH = "graph"
-    """As one CUDA graph, captured before it is timed."""
+    """As one CUDA graph, captured before the timed calls."""
 
 
 class Allocator(StrEnum):
-    """How the C library keeps memory that is freed."""
+    """What the C library does with freed memory."""
 
     STEADY = "steady"
-    """It keeps what it has, so that no call pays for pages."""
+    """It keeps freed memory, so that no call pays for page faults."""
     SYSTEM = "system"
-    """As the C library does by itself."""
+    """The C library's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ class Measure:
     prepare_timeout_s: float = 300.0
     """Deadline for preparing one cell (compiling)."""
     hung_timeout_s: float = 10.0
-    """The same for a backend that timed out in two cases already."""
+    """The same for a backend that has timed out in two cases."""
     threads: int = 1
     """CPU threads of a participant."""
     allocator: Allocator = Allocator.STEADY
@@ -142,12 +143,16 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Ceilings:
-    """What the device could do at most when a process was measured: the two numbers of a roofline."""
+    """The two ceilings of a roofline, measured on the device in a process."""
 
     bytes_per_s: float
     """Of a large copy; bytes read and bytes written both count."""
     flops_per_s: float
     """Of a large matrix product in the cell's dtype."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.bytes_per_s < math.inf and 0 < self.flops_per_s < math.inf):
+            raise ValueError("ceilings must be positive and finite")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +164,9 @@ class Spent:
     check_s: float = 0.0
     """The reference, and the comparison with it."""
     ceilings_s: float = 0.0
-    """Measuring what the device can do; in a process, once for every dtype."""
+    """Measuring the ceilings; in a process, once per dtype."""
     profile_s: float = 0.0
-    """The passes that find the kernel and the peak of memory."""
+    """The calls that find the kernel and the peak memory."""
     warm_up_s: float = 0.0
     """Calls before the first sample."""
     timed_s: float = 0.0
@@ -176,13 +181,13 @@ class Record:
     backend: str
     device: str
     problem: Problem
-    """What was computed; its pattern is the backend's where the backend always computes one."""
+    """What was computed: a backend that always computes one pattern changes the suite's."""
     status: Status
     position: int = 0
-    """The cell's place in the suite; measured they are in another order."""
+    """The cell's place in the suite; cells are measured in another order."""
     round: int = 0
     cells: int | None = None
-    """Cells of the whole suite: fewer in a journal mean that the run was cut short."""
+    """Cells of the whole suite; a journal with fewer is of an interrupted run."""
     reason: str = ""
     """One sentence, exactly when ``status`` is not ok."""
     samples_ms: tuple[float, ...] = ()
@@ -212,39 +217,14 @@ class Record:
     def __post_init__(self) -> None:
         if (self.status is Status.OK) != bool(self.samples_ms):
             raise ValueError(f"a latency exists exactly when ok: {self.status} with {len(self.samples_ms)} samples")
+        if not all(0 < sample < math.inf for sample in self.samples_ms):
+            raise ValueError("samples_ms must be positive and finite")
         if (self.status is Status.OK) == bool(self.reason):
             raise ValueError(f"a reason exists exactly when not ok: {self.status} with reason {self.reason!r}")
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values, with the schema's version."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild what ``to_json`` gave.
-
-        Raises:
-            ValueError, TypeError, KeyError: The data is not a record of this version.
-        """
-        fields = dict(data)
-        version = fields.pop("schema_version")
-        if version == 1:  # flags are derived since, and conditions were not known then
-            fields.pop("flags", None)
-            fields |= {"conditions": None, "joules": None}
-        elif version != SCHEMA_VERSION:
-            raise ValueError(f"schema version {version} (this version reads 1 to {SCHEMA_VERSION})")
-        return cls(
-            **{
-                **fields,
-                "problem": Problem.from_json(fields["problem"]),
-                "status": Status(fields["status"]),
-                "samples_ms": tuple(fields["samples_ms"]),
-                "turns": tuple(fields.get("turns", ())),
-                "ceilings": Ceilings(**fields["ceilings"]) if fields["ceilings"] else None,
-                "conditions": Conditions.from_json(fields["conditions"]) if fields["conditions"] else None,
-                "spent": Spent(**fields["spent"]),
-            }
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,20 +234,29 @@ class Environment:
     machine: str
     """A slug of the device's name, never the host's: ``nvidia-h100-80gb-hbm3``, ``amd-epyc-2-cores``."""
     device: str
+    """As torch spells it."""
     device_name: str
+    """The device's own name."""
     cpu_name: str
+    """The processor's name."""
     cores: int
+    """Cores that the process may use."""
     memory_bytes: int
+    """Memory of the machine."""
     device_memory_bytes: int | None
+    """Memory of a GPU; None on a CPU."""
     cache_bytes: int
     """Last-level cache: the GPU's L2, or the CPU's."""
     capability: str | None
     """CUDA compute capability."""
     driver: str | None
+    """Version of the GPU's driver; None on a CPU."""
     cuda: str | None
     """CUDA version torch was built with."""
     python: str
+    """Version of Python."""
     torch: str
+    """Version of torch."""
     packages: dict[str, str]
     """Every installed distribution and its version."""
     flags: dict[str, str]
@@ -275,9 +264,13 @@ class Environment:
     clocks: dict[str, float]
     """Megahertz, as far as the machine tells."""
     threads: int
+    """CPU threads of a participant."""
     cache: Cache
+    """What the caches hold before a timed call."""
     launch: Launch = Launch.EAGER
+    """How a timed call reaches a GPU."""
     allocator: Allocator = Allocator.SYSTEM
+    """How the C library keeps memory that is freed."""
     participants: dict[str, str] = field(default_factory=dict)
     """By label, the backend and the versions of its environment, for those that have an environment of their own."""
     ceilings: dict[str, Ceilings] = field(default_factory=dict)
@@ -306,19 +299,9 @@ class Environment:
         """The environment as JSON values, with its fingerprint and the schema's version."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self), "fingerprint": self.fingerprint}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild what ``to_json`` gave."""
-        fields = {name: value for name, value in data.items() if name not in ("schema_version", "fingerprint")}
-        ceilings = {dtype: Ceilings(**found) for dtype, found in fields.get("ceilings", {}).items()}
-        launch = Launch(fields.get("launch", Launch.EAGER))
-        allocator = Allocator(fields.get("allocator", Allocator.SYSTEM))
-        cache = Cache(fields["cache"])
-        return cls(**{**fields, "cache": cache, "launch": launch, "allocator": allocator, "ceilings": ceilings})
-
 
 def fingerprint_mismatch(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Fields in which two fingerprints differ, in words; those that only one of them has are passed over."""
+    """Fields in which two fingerprints differ, in words; fields that only one of them has are ignored."""
     return [
         f"{name} {before[name]} -> {after[name]}" for name in before if name in after and before[name] != after[name]
     ]

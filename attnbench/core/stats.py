@@ -1,4 +1,4 @@
-"""Numbers in, numbers out: from samples to a process's statistic, from processes to a cell's value."""
+"""Statistics: of the samples of a process, and of the processes of a cell."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ class Estimate:
     """A cell's value and its 95 % interval; None where one process cannot tell."""
 
     value: float
+    """The value."""
     low: float | None
+    """Lower end of its 95 % interval; None if unknown."""
     high: float | None
+    """Upper end of its 95 % interval; None if unknown."""
 
     @property
     def uncertainty(self) -> float | None:
@@ -42,7 +45,7 @@ def percentile(samples: Sequence[float], percent: float) -> float:
 
 
 def process_statistic(samples_ms: Sequence[float], device_type: str) -> float:
-    """What stands for a process: the median on a GPU, the 10th percentile on the CPU, where noise only ever adds."""
+    """A process's latency: the median on a GPU, the 10th percentile on the CPU, where noise only ever adds."""
     return percentile(samples_ms, 10) if device_type == "cpu" else statistics.median(samples_ms)
 
 
@@ -68,7 +71,7 @@ def estimate(processes: Sequence[float]) -> Estimate:
 
 
 def paired_ratio(above: Mapping[int, float], below: Mapping[int, float]) -> Estimate | None:
-    """The ratio of two cells with its 95 % interval, paired by process: what slows a whole process slows both.
+    """The ratio of two cells with its 95 % interval, paired by process, because what slows a process slows both cells.
 
     Args:
         above: A statistic of every process, by process.

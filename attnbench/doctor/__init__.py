@@ -1,1 +1,1 @@
-"""What this machine is, and what would make its numbers bad."""
+"""Checks of this machine for what spoils benchmarks."""

@@ -1,44 +1,46 @@
-"""Gathers what there is to know of this machine before anything is measured on it."""
+"""Gathers facts about this machine."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sysconfig
+import time
 from pathlib import Path
 
 import psutil
 
 from attnbench.core.protocol import Described
 from attnbench.doctor.diagnosis import SLOWING, Facts
+from attnbench.worker.monitor import Monitor
 
 _SYSTEM = Path("/sys/devices/system")
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _WATCHED_S = 1.0
-_MOST_NAMED = 3
-_LEAST_PERCENT = 5.0
+_MOST_NAMED, _LEAST_PERCENT = 3, 5.0
 
 
 def examine(described: Described, *, threads: int, holder: str | None) -> Facts:
     """Look at the machine for about a second.
 
     Args:
-        described: What the judge says of torch and the device.
-        threads: CPU threads that are to be measured with.
-        holder: Which run has the device.
+        described: torch and the device, as the judge describes them.
+        threads: CPU threads to measure with.
+        holder: The run that uses the device.
     """
-    others_share, steal_share, busiest = _load()
+    monitor = Monitor(threads=threads)
+    busiest = _busiest()
+    conditions = monitor.conditions()
     memory = psutil.virtual_memory()
     return Facts(
         environment=described.environment,
-        threads=threads,
+        conditions=conditions,
         gpu=described.gpu,
         torch_is_debug_build=described.torch_is_debug_build,
         python_is_debug_build=bool(sysconfig.get_config_var("Py_DEBUG")),
         variables={name: os.environ[name] for name in SLOWING if os.environ.get(name)},
-        others_share=others_share,
         busiest=busiest,
-        steal_share=steal_share,
-        quota_cores=_quota_cores(),
+        quota_cores=quota_cores(_text(Path("/proc/self/cgroup")) or "", _CONTROL_GROUPS),
         governor=_text(_SYSTEM / "cpu/cpu0/cpufreq/scaling_governor"),
         boost=_boost(),
         hyperthreads=_flag(_SYSTEM / "cpu/smt/active"),
@@ -50,20 +52,14 @@ def examine(described: Described, *, threads: int, holder: str | None) -> Facts:
     )
 
 
-def _load() -> tuple[float, float, tuple[str, ...]]:
-    """What others take of our cores, what the hypervisor takes of them, and who takes most."""
-    ours = sorted(os.sched_getaffinity(0))
+def _busiest() -> tuple[str, ...]:
+    """The processes that take most CPU time, watched for a second."""
     processes = [process for process in psutil.process_iter(["name"]) if process.pid != os.getpid()]
     for process in processes:
         _percent(process)
-    psutil.cpu_times_percent(percpu=True)
-    times = psutil.cpu_times_percent(interval=_WATCHED_S, percpu=True)
-    mine = [times[core] for core in ours if core < len(times)] or times
-    busy = [100.0 - core.idle - getattr(core, "iowait", 0.0) - getattr(core, "steal", 0.0) for core in mine]
-    steal = [getattr(core, "steal", 0.0) for core in mine]
+    time.sleep(_WATCHED_S)
     shares = sorted(((_percent(process), process.info["name"] or "?") for process in processes), reverse=True)
-    busiest = tuple(name for percent, name in shares[:_MOST_NAMED] if percent > _LEAST_PERCENT)
-    return sum(busy) / len(busy) / 100, sum(steal) / len(steal) / 100, busiest
+    return tuple(name for percent, name in shares[:_MOST_NAMED] if percent > _LEAST_PERCENT)
 
 
 def _percent(process: psutil.Process) -> float:
@@ -73,14 +69,27 @@ def _percent(process: psutil.Process) -> float:
         return 0.0
 
 
-def _quota_cores() -> float | None:
-    """The limit of the control group (cpu.max in version 2, cfs_quota in version 1)."""
-    limits = (_text(Path("/sys/fs/cgroup/cpu.max")) or "").split()
-    if not limits:
-        root = Path("/sys/fs/cgroup/cpu")
-        limits = [_text(root / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
-    quota, period = (int(limit) if limit.isdigit() else 0 for limit in limits)
-    return quota / period if quota and period else None
+def quota_cores(groups: str, root: Path) -> float | None:
+    """The tightest CPU limit of our control group and those around it; None without one.
+
+    Args:
+        groups: What /proc/self/cgroup says.
+        root: Where control groups are mounted. In a container the paths may be the host's: then the root is ours.
+    """
+    limits = []
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "cpu" if controllers else root
+        group = mount / path.lstrip("/")
+        for place in (group, *(parent for parent in group.parents if parent.is_relative_to(mount))):
+            quota, _, period = (_text(place / "cpu.max") or "").partition(" ")
+            if controllers:
+                quota, period = (_text(place / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period"))
+            if quota.isdigit() and period.isdigit():  # else "max" or -1: no limit here
+                limits.append(int(quota) / int(period))
+    return min(limits, default=None)
 
 
 def _boost() -> bool | None:

@@ -1,22 +1,132 @@
-"""What a GitHub job shows besides its summary: annotations in the log, and outputs for later steps."""
+"""A GitHub job: annotations in its log, and the summary and the outputs of its step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from attnbench.comparison.cells import worst_first
 from attnbench.comparison.verdict import CellVerdict, Verdict
+from attnbench.core.errors import LostOutputError, OutputError, UsageError
 from attnbench.core.record import Status
-from attnbench.exports.escaping import legal, one_line, shortened
-from attnbench.exports.results import UNFIT, Subject
-from attnbench.exports.wording import change
+from attnbench.exports import summary
+from attnbench.exports.results import NOT_TRIED, ComparisonResults, Results, RunResults
+from attnbench.exports.text import change, legal, one_line, shortened
+from attnbench.report import markdown
 
-_MOST = 10
-"""Annotations of a kind that GitHub shows of a step."""
+_SUMMARY, _OUTPUTS, _ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT", "GITHUB_ACTIONS"
+_MOST_ANNOTATIONS = 10
+"""Of one kind: GitHub does not show more of a step."""
 _LONGEST_TITLE, _LONGEST_MESSAGE = 200, 2000
-_ESCAPED = {"%": "%25", "\r": "%0D", "\n": "%0A"}
-_ESCAPED_IN_PROPERTIES = {**_ESCAPED, ":": "%3A", ",": "%2C"}
+_ESCAPED = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+_ESCAPED_IN_PROPERTIES = _ESCAPED | str.maketrans({":": "%3A", ",": "%2C"})
+Say = Callable[[str], None]
+"""Takes a line for stderr, where GitHub reads annotations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the running step has; a part whose variable is not set is left out."""
+
+    summary: Path | None
+    outputs: Path | None
+    annotates: bool
+
+    @classmethod
+    def current(cls) -> Job:
+        """The job that this process is part of.
+
+        Raises:
+            UsageError: It is not part of a GitHub job.
+        """
+        summary, outputs = (Path(value) if (value := os.environ.get(name)) else None for name in (_SUMMARY, _OUTPUTS))
+        annotates = os.environ.get(_ACTIONS) == "true"
+        if summary is None and outputs is None and not annotates:
+            raise UsageError(
+                f"--export github: not a job on GitHub; it needs {_SUMMARY}, {_OUTPUTS} or {_ACTIONS} to be set"
+            )
+        return cls(summary=summary, outputs=outputs, annotates=annotates)
+
+    def check(self) -> None:
+        """See that the files can be appended to.
+
+        Raises:
+            OutputError: One cannot.
+        """
+        for name, path in ((_SUMMARY, self.summary), (_OUTPUTS, self.outputs)):
+            try:
+                if path is not None:
+                    _append(path, "")
+            except LostOutputError as error:
+                raise OutputError(f"--export github: {name}: {error}") from None
+
+    def annotate(self, results: Results, *, say: Say) -> None:
+        """Say a line per annotation, where a runner reads them."""
+        if self.annotates:
+            for line in workflow_commands(results):
+                say(line)
+
+    def append_summary(self, results: Results) -> None:
+        """Append as much to the step's summary as it has room for.
+
+        Raises:
+            LostOutputError: It has none, or the file cannot be written.
+        """
+        if self.summary is None:
+            return
+        taken_bytes = self.summary.stat().st_size if self.summary.exists() else 0
+        text = summary.render(results, room_bytes=summary.CAP_BYTES - taken_bytes - len("\n\n"))
+        if not text:
+            raise LostOutputError(f"{self.summary} is full: GitHub takes {summary.CAP_BYTES // 1024} KiB of a step")
+        _append(self.summary, f"\n{text}" if taken_bytes else text)
+
+    def append_outputs(self, results: Results) -> None:
+        """Append to the step's outputs.
+
+        Raises:
+            LostOutputError: The file cannot be written.
+        """
+        if self.outputs is not None:
+            _append(self.outputs, outputs(results))
+
+    def report_error(self, sentence: str, *, say: Say) -> None:
+        """Say in log and summary why there is no comparison.
+
+        Raises:
+            LostOutputError: The summary cannot be written.
+        """
+        if self.annotates:
+            say(_command("error", _Annotation(title="not judged", message=sentence)))
+        if self.summary is not None:
+            _append(self.summary, f"\n**NOT JUDGED: {markdown.escaped(one_line(sentence))}**\n")
+
+
+def workflow_commands(results: Results) -> list[str]:
+    """Annotations as a runner reads them, a line each: an error per cell that fails, a warning per suspect.
+
+    Where GitHub would not show all of a kind, the last one says how many there are.
+    """
+    match results:
+        case RunResults():
+            return _commands("error", list(_of_run(results)))
+        case ComparisonResults(comparison=comparison):
+            limit = f"fails on slowdowns of at least {100 * (comparison.fail_above - 1):.3g} %"
+            errors = [_of_verdict(cell, limit) for cell in comparison.cells if cell.verdict.fails]
+            warnings = [_of_verdict(cell, limit) for cell in comparison.cells if cell.verdict is Verdict.SUSPECT]
+            return [*_commands("error", errors), *_commands("warning", warnings)]
+
+
+def outputs(results: Results) -> str:
+    """The step's outputs, a line of ``key=value`` each."""
+    found: dict[str, str | int] = {"failed": str(results.failed).lower(), **results.counts}
+    match results:
+        case RunResults(run=run):
+            found |= {"cells": len(run.table), "summary": results.headline}
+        case ComparisonResults(comparison=comparison):
+            found |= {"compared": comparison.compared, "cells": len(comparison.cells)}
+            found["summary"] = f"{results.headline}: {results.summary}"
+    return "".join(f"{key}={one_line(str(value))}\n" for key, value in found.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,73 +135,45 @@ class _Annotation:
     message: str
 
 
-def annotate(subject: Subject) -> list[str]:
-    """Workflow commands, a line each: an error for every cell that fails, a warning for every suspect.
-
-    Of more than GitHub shows, the last one says how many there are.
-    """
-    if subject.comparison is None:
-        return _commands("error", _of_run(subject))
-    cells = worst_first(subject.comparison.cells)
-    fails = f"fails from {100 * (subject.comparison.fail_above - 1):.3g} % on"
-    errors = [_of_verdict(cell, fails) for cell in cells if cell.verdict.fails]
-    warnings = [_of_verdict(cell, fails) for cell in cells if cell.verdict is Verdict.SUSPECT]
-    return [*_commands("error", errors), *_commands("warning", warnings)]
+def _of_run(results: RunResults) -> Iterator[_Annotation]:
+    table = results.run.table
+    wrong = table[~table["status"].isin([Status.OK, *NOT_TRIED])]
+    for row in wrong.to_dict("records"):
+        cell = f"{row['case']}, {row['backend']}"
+        yield _Annotation(title=f"{row['status']}: {cell}", message=f"{cell}: {row['status']}: {row['reason']}")
+    if wrong.empty and results.failed:  # cut short, or nothing measured
+        yield _Annotation(title=results.suite, message=results.summary)
 
 
-def error(title: str, message: str) -> str:
-    """A workflow command that marks the step with an error."""
-    return _command("error", _Annotation(title=title, message=message))
-
-
-def outputs(subject: Subject) -> str:
-    """A line of ``key=value`` for every output of the step."""
-    comparison = subject.comparison
-    found: dict[str, str | int] = {"failed": str(subject.failed).lower(), **subject.counts}
-    if comparison is not None:
-        found |= {"compared": comparison.compared, "cells": len(comparison.cells)}
-    else:
-        found |= {"cells": sum(subject.counts.values())}
-    found["summary"] = one_line(f"{subject.headline}: {subject.summary}" if comparison else subject.headline)
-    return "".join(f"{key}={value}\n" for key, value in found.items())
-
-
-def _of_verdict(cell: CellVerdict, fails: str) -> _Annotation:
-    return _Annotation(
-        title=f"{cell.verdict}: {cell.case}, {cell.backend}",
-        message=f"{cell.case}, {cell.backend}: {change(cell)}" + (f"; {fails}" if cell.ratio is not None else ""),
-    )
-
-
-def _of_run(subject: Subject) -> list[_Annotation]:
-    assert subject.run is not None
-    found = [
-        _Annotation(
-            title=f"{row['status']}: {row['case']}, {row['backend']}",
-            message=f"{row['case']}, {row['backend']}: {row['status']}: {row['reason']}",
-        )
-        for row in subject.run.table.to_dict("records")
-        if row["status"] not in (Status.OK, *UNFIT)
-    ]
-    # Without a cell gone wrong it may still have failed: cut short, or nothing measured.
-    return found or ([_Annotation(title=subject.suite, message=subject.summary)] if subject.failed else [])
+def _of_verdict(cell: CellVerdict, limit: str) -> _Annotation:
+    name = f"{cell.case}, {cell.backend}"
+    message = f"{name}: {change(cell)}" + (f"; {limit}" if cell.ratio is not None else "")
+    return _Annotation(title=f"{cell.verdict}: {name}", message=message)
 
 
 def _commands(kind: str, found: Sequence[_Annotation]) -> list[str]:
     shown = list(found)
-    if len(found) > _MOST:
-        more = len(found) - _MOST + 1
-        names = "; ".join(one.title for one in found[_MOST - 1 :][:_MOST])
-        last = _Annotation(title=f"and {more} more", message=f"{more} more, all of them in the job's summary: {names}")
-        shown = [*found[: _MOST - 1], last]
+    if len(found) > _MOST_ANNOTATIONS:
+        shown, hidden = shown[: _MOST_ANNOTATIONS - 1], shown[_MOST_ANNOTATIONS - 1 :]
+        titles = "; ".join(one.title for one in hidden[:_MOST_ANNOTATIONS])
+        message = f"{len(hidden)} more, all of them in the job's summary: {titles}"
+        shown.append(_Annotation(title=f"and {len(hidden)} more", message=message))
     return [_command(kind, one) for one in shown]
 
 
 def _command(kind: str, one: _Annotation) -> str:
-    title = shortened(legal(f"attnbench: {one.title}"), _LONGEST_TITLE)
-    message = shortened(legal(one.message), _LONGEST_MESSAGE)
-    return f"::{kind} title={_escaped(title, _ESCAPED_IN_PROPERTIES)}::{_escaped(message, _ESCAPED)}"
+    title = shortened(legal(f"attnbench: {one.title}"), _LONGEST_TITLE).translate(_ESCAPED_IN_PROPERTIES)
+    message = shortened(legal(one.message), _LONGEST_MESSAGE).translate(_ESCAPED)
+    return f"::{kind} title={title}::{message}"
 
 
-def _escaped(text: str, escapes: Mapping[str, str]) -> str:
-    return "".join(escapes.get(character, character) for character in text)
+def _append(path: Path, text: str) -> None:
+    """Append lines to a file; with no text, only find out whether that is possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            if text and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+                text = f"\n{text}"
+            file.write(text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise LostOutputError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -1,24 +1,24 @@
 """JUnit XML: a test case per cell.
 
-What is slower or wrong is a failure, what died is an error, and what could not be measured, or is in one of two runs
-alone, is skipped: it never passes.
+Slower or wrong cells are failures, cells whose process died are errors. Cells that could not be measured, or are in one
+of two runs alone, are skipped: they never pass.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from typing import Any
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+from junitparser.junitparser import FinalResult
 
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.core.record import Status
-from attnbench.exports.escaping import legal
-from attnbench.exports.results import UNFIT, Subject, cells
-from attnbench.exports.wording import change, facts
+from attnbench.core.text import plural
+from attnbench.exports.results import NOT_TRIED, ComparisonResults, Results, RunResults
+from attnbench.exports.text import change, legal
 from attnbench.report.numbers import missing
 
 _DIED = (Status.OOM, Status.TIMEOUT, Status.CRASHED, Status.ERROR)
@@ -26,140 +26,129 @@ _MOST_DIFFERENCES = 8
 _NUMBERS = ("latency_ms", "latency_low_ms", "latency_high_ms", "images_per_s", "peak_bytes", "flags", "kernel")
 
 
-class _Result(StrEnum):
-    PASSED = "passed"
-    FAILURE = "failure"
-    ERROR = "error"
-    SKIPPED = "skipped"
-
-
-_ELEMENTS = {_Result.FAILURE: Failure, _Result.ERROR: Error, _Result.SKIPPED: Skipped}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Entry:
-    case: str
-    backend: str
-    result: _Result
-    kind: str = ""
-    """Verdict or status, for readers that group by it."""
-    message: str = ""
-    latency_ms: float | None = None
-    output: str = ""
-    context: str = ""
-    """What a reader of this one failure must know of the rest."""
-
-
 class _Seconds(float):
-    """Written as an XML decimal, which knows no exponent."""
+    """Written as an XML decimal, which has no exponent."""
 
     def __str__(self) -> str:
         return f"{self:.9f}"
 
 
-def render(subject: Subject) -> str:
-    """The document: of the comparison, or of a run alone."""
-    if subject.comparison is not None:
-        entries = [_of_verdict(cell, subject.comparison) for cell in subject.comparison.cells]
-    else:
-        assert subject.run is not None
-        entries = [*map(_of_row, subject.run.table.to_dict("records")), *_of_unreached(subject)]
-    suite = TestSuite(legal(f"attnbench {subject.suite}"))
-    _describe(suite, subject)
-    suite.add_testcases([_element(entry, subject.suite) for entry in entries])
+def render(results: Results) -> str:
+    """The document as text."""
+    match results:
+        case RunResults():
+            cases = list(_cases_of_run(results))
+        case ComparisonResults():
+            cases = list(_cases_of_comparison(results))
+    suite = TestSuite(legal(f"attnbench {results.suite}"))
+    if environment := results.run.environment:
+        suite.hostname = legal(environment["machine"])
+        suite.timestamp = environment["started_at"][:19]
+    for name, value in _properties(results).items():
+        if value:
+            suite.add_property(name, legal(value))
+    suite.add_testcases(cases)
     document = JUnitXml("attnbench")
     document.add_testsuite(suite)
     document.update_statistics()  # type: ignore[no-untyped-call]
-    # The library rounds sums to milliseconds, of which many a call takes none.
-    suite.time = document.time = _Seconds(sum(entry.latency_ms or 0 for entry in entries) / 1e3)
+    # The library rounds sums to milliseconds; many calls take less than one.
+    suite.time = document.time = _Seconds(sum(case.time or 0 for case in cases))
     buffer = io.BytesIO()
     document.write(buffer)
-    # Elements on lines of their own, for people; "<" is markup wherever it stands.
+    # An element per line, for people; "<" is always escaped in text.
     return buffer.getvalue().decode().replace("><", ">\n<") + "\n"
 
 
-def _describe(suite: TestSuite, subject: Subject) -> None:
-    properties = {"headline": subject.headline, "summary": subject.summary}
-    if subject.run is not None and subject.run.environment:
-        environment = subject.run.environment
-        suite.hostname = legal(environment["machine"])
-        suite.timestamp = environment["started_at"][:19]
-        properties |= {"torch": environment["torch"], "device": environment["device"]}
-    if subject.comparison is not None:
-        comparison = subject.comparison
-        properties |= {"base": comparison.base, "candidate": comparison.candidate, "method": comparison.method}
-        properties |= {"fails_above": str(comparison.fail_above)}
-        properties |= (
-            {"min_detectable_ratio": str(comparison.min_detectable_ratio)}
-            if comparison.min_detectable_ratio is not None
-            else {}
-        )
-        properties |= {"environment_changes": "; ".join(comparison.differences)}
-        properties |= {
+def _properties(results: Results) -> dict[str, str]:
+    found = {"headline": results.headline, "summary": results.summary}
+    found |= {name: results.run.environment.get(name, "") for name in ("torch", "device")}
+    if isinstance(results, ComparisonResults):
+        comparison = results.comparison
+        found |= {
+            "base": comparison.base,
+            "candidate": comparison.candidate,
+            "method": comparison.method,
+            "fails_above": str(comparison.fail_above),
+            "min_detectable_ratio": str(comparison.min_detectable_ratio or ""),
+            "environment_changes": "; ".join(comparison.differences),
             "fingerprint_mismatch": "; ".join(comparison.fingerprint_mismatch),
             "notes": " ".join(comparison.notes),
         }
-    for name, value in properties.items():
-        if value:
-            suite.add_property(name, legal(value))
+    return found
 
 
-def _element(entry: _Entry, suite: str) -> TestCase:
-    case = TestCase(legal(entry.backend), legal(f"{suite}.{entry.case}"))
-    case.time = _Seconds((entry.latency_ms or 0) / 1e3)
-    if entry.result is not _Result.PASSED:
-        element = _ELEMENTS[entry.result](legal(entry.message), entry.kind)
-        said = (f"{entry.case}, {entry.backend}: {entry.message}", entry.context)
-        element.text = legal("\n".join(filter(None, said)))
-        case.result = element
-    if entry.output:
-        case.system_out = legal(entry.output)
-    return case
+def _cases_of_run(results: RunResults) -> Iterator[TestCase]:
+    for row in results.run.table.to_dict("records"):
+        status, name = Status(row["status"]), (results.suite, row["case"], row["backend"])
+        if status is Status.OK:
+            output = _lines({name: row[name] for name in _NUMBERS if not missing(row[name])})
+            yield _case(*name, latency_ms=row["latency_ms"], output=output)
+        else:
+            kind = Error if status in _DIED else Skipped if status in NOT_TRIED else Failure
+            yield _case(*name, result=kind(f"{status}: {row['reason']}", status))
+    if more := results.run.unreached:
+        result = Error(f"{plural(more, 'cell')} not reached: the run was cut short", "unreached")
+        yield _case(results.suite, "whole suite", "every cell", result=result)
 
 
-def _of_verdict(cell: CellVerdict, comparison: Comparison) -> _Entry:
-    result = _judged(cell)
-    return _Entry(
-        case=cell.case,
-        backend=cell.backend,
-        result=result,
-        kind=cell.verdict,
-        message=f"{cell.verdict}: {change(cell)}",
-        context=_context(comparison),
-        latency_ms=cell.candidate_ms,
-        output=facts(cell, fail_above=comparison.fail_above),
-    )
-
-
-def _context(comparison: Comparison) -> str:
-    changed = "; ".join(comparison.differences[:_MOST_DIFFERENCES]) or "nothing that is known"
-    return (
+def _cases_of_comparison(results: ComparisonResults) -> Iterator[TestCase]:
+    comparison = results.comparison
+    changed = "; ".join(comparison.differences[:_MOST_DIFFERENCES]) or "nothing known"
+    context = (
         f"{comparison.candidate} against {comparison.base}, judged {comparison.method}.\n"
         f"What changed in the environment: {changed}."
     )
+    for cell in comparison.cells:
+        yield _case(
+            results.suite,
+            cell.case,
+            cell.backend,
+            latency_ms=cell.candidate_ms,
+            result=_result(cell),
+            context=context,
+            output=_lines(_facts(cell, comparison)),
+        )
 
 
-def _judged(cell: CellVerdict) -> _Result:
-    if cell.verdict is Verdict.BROKEN and cell.candidate_status in _DIED:
-        return _Result.ERROR
+def _result(cell: CellVerdict) -> FinalResult | None:
+    """None where the cell passes."""
+    message = f"{cell.verdict}: {change(cell)}"
     if cell.verdict.fails:
-        return _Result.FAILURE
-    uncompared = cell.verdict in (Verdict.ADDED, Verdict.REMOVED, Verdict.INCONCLUSIVE) and cell.ratio is None
-    return _Result.SKIPPED if uncompared or cell.candidate_ms is None else _Result.PASSED
+        died = cell.verdict is Verdict.BROKEN and cell.candidate_status in _DIED
+        return (Error if died else Failure)(message, cell.verdict)
+    not_compared = cell.verdict in (Verdict.ADDED, Verdict.REMOVED, Verdict.INCONCLUSIVE) and cell.ratio is None
+    return Skipped(message, cell.verdict) if not_compared or cell.candidate_ms is None else None
 
 
-def _of_row(row: Mapping[Any, Any]) -> _Entry:
-    status = Status(row["status"])
-    entry = {"case": row["case"], "backend": row["backend"], "kind": str(status)}
-    if status is not Status.OK:
-        result = _Result.ERROR if status in _DIED else _Result.SKIPPED if status in UNFIT else _Result.FAILURE
-        return _Entry(**entry, result=result, message=f"{status}: {row['reason']}")
-    known = {name: row[name] for name in _NUMBERS if not missing(row[name]) and row[name] != ""}
-    output = "\n".join(f"{name}: {value}" for name, value in known.items())
-    return _Entry(**entry, result=_Result.PASSED, latency_ms=row["latency_ms"], output=output)
+def _facts(cell: CellVerdict, comparison: Comparison) -> dict[str, Any]:
+    """By name, everything known of a cell besides its name, unrounded."""
+    facts = {**asdict(cell), "fails_above": comparison.fail_above}
+    ratio = facts.pop("ratio") or dict.fromkeys(("value", "low", "high"))
+    facts |= {"ratio": ratio["value"], "ratio_low": ratio["low"], "ratio_high": ratio["high"]}
+    return {name: value for name, value in facts.items() if name not in ("case", "backend")}
 
 
-def _of_unreached(subject: Subject) -> Iterator[_Entry]:
-    if subject.unreached:
-        message = f"{cells(subject.unreached)} not reached: the run was cut short"
-        yield _Entry(case="whole suite", backend="every cell", result=_Result.ERROR, kind="unreached", message=message)
+def _lines(facts: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in facts.items() if value is not None and value != "")
+
+
+def _case(
+    suite: str,
+    case: str,
+    backend: str,
+    *,
+    latency_ms: float | None = None,
+    result: FinalResult | None = None,
+    context: str = "",
+    output: str = "",
+) -> TestCase:
+    """A test case; ``context`` is what a reader of this one failure must know about the whole comparison."""
+    element = TestCase(legal(backend), legal(f"{suite}.{case}"))
+    element.time = _Seconds((latency_ms or 0) / 1e3)
+    if result is not None:
+        result.message = legal(result.message)
+        result.text = legal("\n".join(filter(None, (f"{case}, {backend}: {result.message}", context))))
+        element.result = result
+    if output:
+        element.system_out = legal(output)
+    return element

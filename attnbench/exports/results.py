@@ -1,120 +1,185 @@
-"""What is exported, whatever the format: a run, a comparison, or both."""
+"""What is exported, whatever the format: the results of a run, or of a comparison."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.core.record import Status
-from attnbench.exports.cells import Measured, of_candidate, of_run, told_apart
+from attnbench.core.stats import Estimate
+from attnbench.core.text import plural
 from attnbench.report.comparison_table import summary
+from attnbench.report.numbers import missing
 from attnbench.results.store import StoredRun
 
-UNFIT = (Status.UNAVAILABLE, Status.UNSUPPORTED)
-"""Statuses in which nothing went wrong: the cell was never tried."""
+NOT_TRIED = (Status.UNAVAILABLE, Status.UNSUPPORTED)
+"""Statuses of cells that were never run, so that nothing went wrong."""
+_COPIED = ("case", "backend", "kernel", "flags", "device", "dtype", "mode", "pattern", "scope")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What is exported. At least one of both is given."""
+class MeasuredCell:
+    """The numbers of an ok cell."""
 
-    run: StoredRun | None = None
-    """The run that was measured: the candidate, where there is a comparison."""
-    comparison: Comparison | None = None
+    suite: str
+    case: str
+    backend: str
+    latency_ms: Estimate
+    images_per_s: Estimate | None
+    peak_bytes: int | None
+    kernel: str
+    flags: str
+    device: str
+    dtype: str
+    mode: str
+    pattern: str
+    scope: str
 
-    def __post_init__(self) -> None:
-        if self.run is None and self.comparison is None:
-            raise ValueError("there is nothing to export: neither a run nor a comparison")
+    @property
+    def name(self) -> str:
+        """Suite, case and backend."""
+        return f"{self.suite}/{self.case}/{self.backend}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResults:
+    """A run by itself."""
+
+    run: StoredRun
 
     @property
     def suite(self) -> str:
-        """The suite's name; the directory's, where a run was kept without one."""
-        if self.comparison is not None:
-            return self.comparison.suite
-        assert self.run is not None
+        """The suite's name; the directory's where the run was stored without one."""
         names = [*self.run.table["suite"].unique(), self.run.suite.get("name"), self.run.path.name]
         return str(next(filter(None, names), ""))
 
     @property
-    def device(self) -> str:
-        """The device's name; empty where nobody knows."""
-        if self.comparison is not None:
-            return self.comparison.device
-        assert self.run is not None
-        return str(self.run.environment.get("device_name", ""))
-
-    @property
     def counts(self) -> dict[str, int]:
-        """Cells by verdict; for a run alone, by status. What no cell has is 0."""
-        if self.comparison is not None:
-            found = self.comparison.counts
-            return {verdict: found.get(verdict, 0) for verdict in Verdict}
-        assert self.run is not None
+        """Cells by status, zeros included."""
         statuses = Counter(self.run.table["status"])
         return {status: statuses[status] for status in Status}
 
     @property
-    def unreached(self) -> int:
-        """Cells of the suite that the run was cut short of."""
-        return 0 if self.run is None else self.run.unreached
-
-    @property
     def failed(self) -> bool:
-        """Whether it is a reason to stop.
-
-        A comparison says so itself. A run alone is one where a cell went wrong, none was measured, or some were not
-        reached.
-        """
-        if self.comparison is not None:
-            return self.comparison.failed
-        counts = self.counts
-        wrong = any(count for status, count in counts.items() if status not in (Status.OK, *UNFIT))
-        return wrong or not counts[Status.OK] or bool(self.unreached)
+        """Whether a cell went wrong, none was measured, or the run was cut short."""
+        wrong = any(count for status, count in self.counts.items() if status not in (Status.OK, *NOT_TRIED))
+        return wrong or not self.counts[Status.OK] or bool(self.run.unreached)
 
     @property
     def headline(self) -> str:
         """Whether all is well, in one sentence."""
-        where = ", ".join(filter(None, (self.suite, self.device)))
-        return f"{self._judgment} ({where})" if where else self._judgment
-
-    @property
-    def _judgment(self) -> str:
-        word = "FAIL" if self.failed else "PASS"
-        if self.comparison is None:
-            return f"{word}: {self.summary}"
-        of_all = f"of {cells(len(self.comparison.cells))}"
-        if self.failed:
-            bad = ", ".join(f"{self.counts[verdict]} {verdict}" for verdict in Verdict if verdict.fails)
-            return f"{word}: {bad} {of_all}"
-        if self.comparison.not_compared_reason or not self.comparison.compared:
-            return f"NOTHING COMPARED: {self.comparison.not_compared_reason or f'{of_all} none was measured in both'}"
-        unsure = self.counts[Verdict.INCONCLUSIVE] + self.counts[Verdict.SUSPECT]
-        blind = f", {unsure} are not certain" if unsure else ""
-        return f"{word}: {of_all} none broke or regressed{blind}"
+        word, device = "FAIL" if self.failed else "PASS", str(self.run.environment.get("device_name", ""))
+        return f"{word}: {self.summary}{_place(self.suite, device)}"
 
     @property
     def summary(self) -> str:
         """What was found, in one sentence."""
-        if self.comparison is not None:
-            return summary(self.comparison)
-        found = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count)
-        unreached = f"; {self.unreached} more were not reached: the run was cut short" if self.unreached else ""
-        total = sum(self.counts.values())
-        return f"{cells(total)}: {found}{unreached}" if total else f"nothing was measured{unreached}"
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count)
+        found = f"{plural(len(self.run.table), 'cell')}: {counts}" if counts else "nothing was measured"
+        more = self.run.unreached
+        return found + (f"; {more} more were not reached: the run was cut short" if more else "")
 
-    def measured(self) -> list[Measured]:
-        """Every cell that has numbers, in the order of the suite; no two of them have one name."""
-        if self.run is not None:
-            return told_apart(of_run(self.run, suite=self.suite))
-        assert self.comparison is not None
-        return told_apart(of_candidate(self.comparison))
+    def measured(self) -> list[MeasuredCell]:
+        """Every ok cell, in the order of the suite; no two of them have the same name."""
+        return _measured(self.run, suite=self.suite)
 
 
-def cells(count: int) -> str:
-    """So many cells, in words.
+@dataclass(frozen=True, kw_only=True)
+class ComparisonResults:
+    """A comparison, and the candidate's run."""
 
-    >>> cells(1), cells(2)
-    ('1 cell', '2 cells')
+    comparison: Comparison
+    run: StoredRun
+
+    @property
+    def suite(self) -> str:
+        """The suite's name."""
+        return self.comparison.suite
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cells by verdict, zeros included."""
+        found = self.comparison.counts
+        return {verdict: found.get(verdict, 0) for verdict in Verdict}
+
+    @property
+    def failed(self) -> bool:
+        """Whether a cell broke or regressed."""
+        return self.comparison.failed
+
+    @property
+    def headline(self) -> str:
+        """Whether all is well, in one sentence."""
+        return f"{self._judgment}{_place(self.suite, self.comparison.device)}"
+
+    @property
+    def summary(self) -> str:
+        """What was found, in one sentence."""
+        return summary(self.comparison)
+
+    @property
+    def _judgment(self) -> str:
+        cells, why_not = plural(len(self.comparison.cells), "cell"), self.comparison.not_compared_reason
+        if self.failed:
+            bad = ", ".join(f"{self.counts[verdict]} {verdict}" for verdict in Verdict if verdict.fails)
+            return f"FAIL: {bad} of {cells}"
+        if why_not or not self.comparison.compared:
+            return f"NOTHING COMPARED: {why_not or f'of {cells} none was measured in both'}"
+        uncertain = self.counts[Verdict.INCONCLUSIVE] + self.counts[Verdict.SUSPECT]
+        return f"PASS: of {cells} none broke or regressed{f', {uncertain} are not certain' if uncertain else ''}"
+
+    def measured(self) -> list[MeasuredCell]:
+        """Every ok cell of the candidate, in the order of the suite; no two of them have the same name."""
+        return _measured(self.run, suite=self.suite)
+
+
+Results = RunResults | ComparisonResults
+
+
+def _place(suite: str, device: str) -> str:
+    where = ", ".join(filter(None, (suite, device)))
+    return f" ({where})" if where else ""
+
+
+def _measured(run: StoredRun, *, suite: str) -> list[MeasuredCell]:
+    """Ok cells; a name that comes again, as in tables put together by hand, gets a number.
+
+    Formats that tell cells apart by name would keep one of them and drop the others.
     """
-    return f"{count} cell{'' if count == 1 else 's'}"
+    found: dict[str, MeasuredCell] = {}
+    for cell in _ok_cells(run, suite=suite):
+        numbered, times = cell, 1
+        while numbered.name in found:
+            times += 1
+            numbered = replace(cell, case=f"{cell.case} [{times}]")
+        found[numbered.name] = numbered
+    return list(found.values())
+
+
+def _ok_cells(run: StoredRun, *, suite: str) -> Iterator[MeasuredCell]:
+    for row in run.table[run.table["status"] == Status.OK].to_dict("records"):
+        low, high = (None if missing(row[name]) else row[name] for name in ("latency_low_ms", "latency_high_ms"))
+        latency_ms = _estimate(row["latency_ms"], low, high)
+        yield MeasuredCell(
+            suite=row["suite"] or suite,
+            latency_ms=latency_ms,
+            images_per_s=None if missing(row["images_per_s"]) else _rate(row["images_per_s"], latency_ms),
+            peak_bytes=None if missing(row["peak_bytes"]) else int(row["peak_bytes"]),
+            **{name: row[name] for name in _COPIED},
+        )
+
+
+def _rate(images_per_s: float, latency_ms: Estimate) -> Estimate:
+    """A rate with the latency's interval, turned round."""
+    low, high = (end and images_per_s * latency_ms.value / end for end in (latency_ms.high, latency_ms.low))
+    return _estimate(images_per_s, low or None, high or None)
+
+
+def _estimate(value: float, low: float | None, high: float | None) -> Estimate:
+    """A value with its interval; without one where an end is infinite, which few formats can write."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return Estimate(value=value, low=None, high=None)
+    return Estimate(value=value, low=low, high=high)

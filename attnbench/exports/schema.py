@@ -1,25 +1,27 @@
-"""The JSON schema of documents: every field with its meaning, and no field besides."""
+"""The JSON schema of exported documents: made from the dataclasses, described by the docstrings under their fields."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import ast
+import inspect
+import re
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from itertools import pairwise
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from attnbench.comparison.verdict import Verdict
-from attnbench.core.record import Status
-from attnbench.exports import descriptions
-from attnbench.exports.json_document import COMPARISON, RUN, SCHEMA_VERSION
-from attnbench.results.table import COLUMNS
+from attnbench.comparison.verdict import Comparison, Verdict
+from attnbench.core.record import Environment, Status
+from attnbench.exports.documents import SCHEMA_VERSION
+from attnbench.exports.results import ComparisonResults
+from attnbench.results.table import COLUMNS, DESCRIPTIONS, PROBLEM
 
 Schema = dict[str, Any]
+_FINGERPRINT = ("device_name", "device_memory_bytes", "cpu_name", "cores", "threads", "cache", "launch", "allocator")
+"""Fields of an environment that its fingerprint repeats."""
 _TEXT, _NUMBER, _COUNT, _TRUTH = ({"type": name} for name in ("string", "number", "integer", "boolean"))
-_NOTHING: Schema = {"type": "null"}
-_TEXTS = {"type": "array", "items": _TEXT}
-_NO_NUMBER, _NO_COUNT, _NO_TEXT = ({"type": [name, "null"]} for name in ("number", "integer", "string"))
-_STATUS, _NO_STATUS = {"enum": list(Status)}, {"enum": [*Status, None]}
-_OF_COLUMN: dict[str, Schema] = {"string": _TEXT, "Int64": _NO_COUNT, "Float64": _NO_NUMBER}
-_ALWAYS = ("batch", "height", "width", "window_height", "window_width", "heads", "head_dim")
-"""Numbers that a cell has however it ended."""
+_SCALARS = {str: _TEXT, float: _NUMBER, int: _COUNT, bool: _TRUTH}
 
 
 def json_schema() -> Schema:
@@ -32,84 +34,92 @@ def json_schema() -> Schema:
 
 
 def _run() -> Schema:
-    environment = {**_environment(), "type": ["object", "null"]}
-    run = {
-        "environment": _said(environment, "The machine and what was installed; null where nobody kept it."),
-        "cells": _said({"type": "array", "items": _cell()}, "A cell each: one problem on one backend."),
-    }
-    return _document(RUN, "A run.", run)
+    environment = _described(_or_null(_environment()), "The machine and what was installed; null if it was not kept.")
+    cells = _described({"type": "array", "items": _cell()}, "A cell each: one problem on one backend.")
+    return _document("run", "A run.", {"environment": environment, "cells": cells})
 
 
 def _comparison() -> Schema:
-    types: dict[str, Schema] = {
-        "summary": _TEXT,
-        "failed": _TRUTH,
-        "compared": _COUNT,
-        "not_measured": _COUNT,
-        "counts": _object({verdict: _said(_COUNT, f"Cells that are {verdict}.") for verdict in Verdict}),
-        **dict.fromkeys(("suite", "device", "base", "candidate", "method", "not_compared_reason"), _TEXT),
-        "cells": {"type": "array", "items": _verdict()},
-        "fail_above": _NUMBER,
-        "min_detectable_ratio": _NO_NUMBER,
-        **dict.fromkeys(("differences", "fingerprint_mismatch", "notes"), _TEXTS),
-    }
-    return _document(COMPARISON, "A verdict per cell.", _described(types, descriptions.COMPARISON))
+    derived = {name: _property(Comparison, name) for name in ("failed", "compared", "not_measured", "counts")}
+    # Documents hold zeros, too.
+    derived["counts"] |= _object({verdict: _described(_COUNT, f"Cells that are {verdict}.") for verdict in Verdict})
+    summary = {"summary": _property(ComparisonResults, "summary")}
+    return _document("comparison", "A verdict per cell.", {**summary, **derived, **_properties(Comparison)})
 
 
 def _document(kind: str, description: str, properties: Schema) -> Schema:
     head = {
-        "schema_version": _said({"const": SCHEMA_VERSION}, "Version of this document."),
-        "kind": _said({"const": kind}, "What this document is."),
+        "schema_version": _described({"const": SCHEMA_VERSION}, "Version of this document."),
+        "kind": _described({"const": kind}, "What this document is."),
     }
-    return _said(_object({**head, **properties}), description)
-
-
-def _cell() -> Schema:
-    types: dict[str, Schema] = {name: _OF_COLUMN[kind] for name, kind in COLUMNS.items()}
-    types["status"] = _STATUS
-    numbers = [name for name, kind in COLUMNS.items() if kind != "string" and name not in _ALWAYS]
-    return {
-        **_object(_described(types, descriptions.COLUMNS)),
-        "if": {"properties": {"status": {"const": Status.OK}}},
-        "then": {"properties": {"latency_ms": _NUMBER, "reason": {"const": ""}}},
-        "else": {"properties": dict.fromkeys(numbers, _NOTHING)},
-    }
+    return _described(_object({**head, **properties}), description)
 
 
 def _environment() -> Schema:
-    by_name = {"type": "object", "additionalProperties": _TEXT}
-    ceilings = _object(_described(dict.fromkeys(descriptions.CEILINGS, _NUMBER), descriptions.CEILINGS))
-    counts = ("schema_version", "cores", "memory_bytes", "cache_bytes", "threads")
-    types: dict[str, Schema] = {
-        **dict.fromkeys(descriptions.ENVIRONMENT, _TEXT),
-        **dict.fromkeys(counts, _COUNT),
-        **dict.fromkeys(("capability", "driver", "cuda", "commit"), _NO_TEXT),
-        "device_memory_bytes": _NO_COUNT,
-        **dict.fromkeys(("packages", "flags", "participants"), by_name),
-        "clocks": {"type": "object", "additionalProperties": _NUMBER},
-        "ceilings": {"type": "object", "additionalProperties": ceilings},
-    }
-    fingerprint = ("device_name", "device_memory_bytes", "cpu_name", "cores", "threads", "cache", "launch", "allocator")
-    types["fingerprint"] = _object(
+    own = _properties(Environment)
+    labels = _described(_TEXT, "Backends that have an environment of their own, as label=name.")
+    fingerprint = _object({**{name: own[name] for name in _FINGERPRINT}, "labels": labels})
+    return _object(
         {
-            **{name: _said(types[name], descriptions.ENVIRONMENT[name]) for name in fingerprint},
-            "labels": _said(_TEXT, "Backends that have an environment of their own, as label=name."),
+            "schema_version": _described(_COUNT, "Version of the stored environment."),
+            **own,
+            "fingerprint": _described(fingerprint, "What must be equal for two runs to be comparable."),
         }
     )
-    return _object(_described(types, descriptions.ENVIRONMENT))
 
 
-def _verdict() -> Schema:
-    estimate = _object(_described({"value": _NUMBER, "low": _NO_NUMBER, "high": _NO_NUMBER}, descriptions.ESTIMATE))
-    types: dict[str, Schema] = {
-        **dict.fromkeys(descriptions.VERDICT, _NO_NUMBER),
-        **dict.fromkeys(("case", "backend", "reason", "base_kernel", "candidate_kernel"), _TEXT),
-        **dict.fromkeys(("base_peak_bytes", "candidate_peak_bytes"), _NO_COUNT),
-        **dict.fromkeys(("base_status", "candidate_status"), _NO_STATUS),
-        "verdict": {"enum": list(Verdict)},
-        "ratio": {**estimate, "type": ["object", "null"]},
+def _cell() -> Schema:
+    kinds: dict[str, Schema] = {"string": _TEXT, "Int64": _or_null(_COUNT), "Float64": _or_null(_NUMBER)}
+    types = {**{name: kinds[kind] for name, kind in COLUMNS.items()}, "status": _of_type(Status)}
+    numbers = [name for name, kind in COLUMNS.items() if kind != "string" and name not in PROBLEM]
+    return {
+        **_object({name: _described(kind, DESCRIPTIONS[name]) for name, kind in types.items()}),
+        "if": {"properties": {"status": {"const": Status.OK}}},
+        "then": {"properties": {"latency_ms": _NUMBER, "reason": {"const": ""}}},
+        "else": {"properties": {name: {"type": "null"} for name in numbers}},
     }
-    return _object(_described(types, descriptions.VERDICT))
+
+
+def _properties(declared: type[Any]) -> Schema:
+    """By field of a dataclass, its type and the docstring below it."""
+    types, texts = get_type_hints(declared), _docstrings(declared)
+    return {field.name: _described(_of_type(types[field.name]), texts[field.name]) for field in fields(declared)}
+
+
+def _property(declared: type[Any], name: str) -> Schema:
+    getter = getattr(declared, name).fget
+    return _described(_of_type(get_type_hints(getter)["return"]), getter.__doc__)
+
+
+def _docstrings(declared: type[Any]) -> dict[str, str]:
+    (body,) = ast.parse(inspect.getsource(declared)).body
+    texts = {}
+    for statement, below in pairwise(ast.iter_child_nodes(body)):
+        match statement, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[name] = text
+    return texts
+
+
+def _of_type(hint: Any) -> Schema:
+    arguments = get_args(hint)
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _object(_properties(hint))
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return {"enum": list(hint)}
+    if get_origin(hint) is UnionType:  # X | None
+        return _or_null(_of_type(arguments[0]))
+    if get_origin(hint) is tuple:
+        return {"type": "array", "items": _of_type(arguments[0])}
+    return {"type": "object", "additionalProperties": _of_type(arguments[1])}  # a dict
+
+
+def _or_null(schema: Schema) -> Schema:
+    if "enum" in schema:
+        return {**schema, "enum": [*schema["enum"], None]}
+    return {**schema, "type": [schema["type"], "null"]}
 
 
 def _object(properties: Schema) -> Schema:
@@ -121,9 +131,6 @@ def _object(properties: Schema) -> Schema:
     }
 
 
-def _described(types: Mapping[str, Schema], said: Mapping[str, str]) -> Schema:
-    return {name: _said(kind, said[name]) for name, kind in types.items()}
-
-
-def _said(kind: Schema, description: str) -> Schema:
-    return {"description": description, **kind}
+def _described(schema: Schema, text: str) -> Schema:
+    """The schema with a docstring's text, in JSON's words."""
+    return {"description": re.sub(r"\bNone\b", "null", text.replace("``", "")), **schema}

@@ -1,89 +1,86 @@
-"""The summary of a GitHub job: Markdown from which a person understands a red build, as large as GitHub takes it."""
+"""The summary of a GitHub job: Markdown that explains a red build, no larger than GitHub takes."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pandas as pd
 
-from attnbench.comparison.cells import worst_first
-from attnbench.comparison.verdict import Comparison
 from attnbench.core.record import Status
-from attnbench.exports.escaping import one_line, shortened
-from attnbench.exports.results import UNFIT, Subject
-from attnbench.exports.tables import respelled
+from attnbench.exports.documents import respelled
+from attnbench.exports.results import NOT_TRIED, ComparisonResults, Results, RunResults
+from attnbench.exports.text import one_line, shortened
 from attnbench.report import markdown
-from attnbench.report.comparison_table import verdicts
+from attnbench.report.comparison_table import comparison_table
 from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.notes import failures
-from attnbench.report.run_table import sheet
-from attnbench.results.store import StoredRun
+from attnbench.report.run_table import run_table
 
 CAP_BYTES = 2**20
 """GitHub drops the whole summary of a step that is larger."""
 _LEAST_ROW_BYTES = 20
 _LONGEST_TEXT, _MOST_NOTES = 1000, 50
 _MOST_CELLS = 300
-"""Of a run alone: laying out more takes longer than anybody reads."""
+"""Of a run by itself: nobody reads more, and laying it out takes long."""
 
 
-def render(subject: Subject, *, room_bytes: int = CAP_BYTES) -> str:
-    """The summary, the worst first; rows that find no room are counted.
+def render(results: Results, *, room_bytes: int = CAP_BYTES) -> str:
+    """The summary, the worst cells first; rows for which there is no room are counted.
 
     Args:
-        subject: What to summarize.
-        room_bytes: How large it may become.
+        results: What to summarize.
+        room_bytes: How large the text may be.
 
     Returns:
-        Nothing where there is not even room for the first sentences.
+        Empty text where there is not even room for the first sentences.
     """
-    whole = _tidy(_of_comparison(subject) if subject.comparison is not None else _of_run(subject))
+    match results:
+        case RunResults():
+            whole = _tidy(_of_run(results))
+        case ComparisonResults():
+            whole = _tidy(_of_comparison(results))
     rows = sum(len(grid.rows) for grid in whole.grids)
-    if _size(text := markdown.render(whole)) <= room_bytes:
+    if _size_bytes(text := markdown.render(whole)) <= room_bytes:
         return text
+
+    def size_bytes(kept: int) -> int:
+        return _size_bytes(markdown.render(_cut(whole, kept, rows)))
+
     most = min(rows, room_bytes // _LEAST_ROW_BYTES)
-    fitting = bisect_right(range(most), room_bytes, key=lambda kept: _size(markdown.render(_cut(whole, kept, rows))))
+    fitting = bisect_right(range(most), room_bytes, key=size_bytes)
     return markdown.render(_cut(whole, fitting - 1, rows)) if fitting else ""
 
 
-def _of_comparison(subject: Subject) -> Sheet:
-    comparison = subject.comparison
-    assert comparison is not None
-    laid_out = verdicts(replace(comparison, cells=worst_first(comparison.cells)))
-    where = f"{comparison.candidate} against {comparison.base}."
+def _of_comparison(results: ComparisonResults) -> Sheet:
+    comparison = results.comparison
+    laid_out = comparison_table(comparison)
+    unchanged = () if comparison.differences else ("What changed in the environment: nothing known.",)
     return replace(
         laid_out,
-        heading=subject.headline,
-        question=f"{where} {subject.summary}",
-        notes=(*laid_out.notes, *_unsaid(comparison, laid_out.notes)),
+        heading=results.headline,
+        question=f"{comparison.candidate} against {comparison.base}. {results.summary}",
+        notes=(*laid_out.notes, *unchanged),
     )
 
 
-def _unsaid(comparison: Comparison, said: tuple[str, ...]) -> Iterator[str]:
-    yield from (note for note in comparison.notes if note not in said)
-    if not comparison.differences:
-        yield "What changed in the environment: nothing that is known."
-
-
-def _of_run(subject: Subject) -> Sheet:
-    run = subject.run
-    assert run is not None
+def _of_run(results: RunResults) -> Sheet:
+    run = results.run
     first = run.table.head(_MOST_CELLS)
-    shown = sheet(replace(run, table=first))
-    said_above = failures(first)
-    notes = [note for note in shown.notes if note not in said_above]
+    shown = run_table(replace(run, table=first))
+    repeated = failures(first)
+    notes = [note for note in shown.notes if note not in repeated]
     if len(run.table) > _MOST_CELLS:
-        notes.insert(0, f"Below the failures, the first {_MOST_CELLS} of {len(run.table)} cells alone are laid out.")
-    return replace(shown, heading=subject.headline, grids=(*_failures(run), *shown.grids), notes=tuple(notes))
+        notes.insert(0, f"Below the failures, only the first {_MOST_CELLS} of {len(run.table)} cells are shown.")
+    return replace(shown, heading=results.headline, grids=(*_failed_cells(run.table), *shown.grids), notes=tuple(notes))
 
 
-def _failures(run: StoredRun) -> list[Grid]:
-    failed = run.table[run.table["status"] != Status.OK]
+def _failed_cells(table: pd.DataFrame) -> list[Grid]:
+    failed = table[table["status"] != Status.OK]
     if failed.empty:
         return []
-    ordered = pd.concat([failed[~failed["status"].isin(UNFIT)], failed[failed["status"].isin(UNFIT)]])
+    not_tried = failed["status"].isin(NOT_TRIED)
+    ordered = pd.concat([failed[~not_tried], failed[not_tried]])
     headers = {"status": "status", "case": "case", "backend": "backend", "reason": "why"}
     columns = tuple(
         Column(header=header, cells=tuple(map(str, ordered[name])), numeric=False) for name, header in headers.items()
@@ -91,11 +88,11 @@ def _failures(run: StoredRun) -> list[Grid]:
     return [Grid(title="not measured", columns=columns)]
 
 
-def _tidy(found: Sheet) -> Sheet:
-    """Nothing in it breaks a table's row, and no single text takes the room of all others."""
-    more = len(found.notes) - _MOST_NOTES
-    notes = (*found.notes[:_MOST_NOTES], *([f"And {more} more notes."] if more > 0 else []))
-    return respelled(replace(found, notes=notes), lambda text: shortened(one_line(text), _LONGEST_TEXT))
+def _tidy(whole: Sheet) -> Sheet:
+    """The sheet with texts of one line, and no text or list of notes that takes the room of everything else."""
+    more = len(whole.notes) - _MOST_NOTES
+    notes = (*whole.notes[:_MOST_NOTES], *([f"And {more} more notes."] if more > 0 else []))
+    return respelled(replace(whole, notes=notes), lambda text: shortened(one_line(text), _LONGEST_TEXT))
 
 
 def _cut(whole: Sheet, kept: int, rows: int) -> Sheet:
@@ -107,9 +104,9 @@ def _cut(whole: Sheet, kept: int, rows: int) -> Sheet:
         columns = tuple(replace(column, cells=column.cells[:left]) for column in grid.columns)
         grids.append(replace(grid, columns=columns))
         left -= len(grid.rows)
-    said = f"{rows - kept} of {rows} rows found no room here: the worst are shown."
-    return replace(whole, question=f"{whole.question} {said}", grids=tuple(grids))
+    omitted = f"{rows - kept} of {rows} rows are left out for lack of room: the worst are shown."
+    return replace(whole, question=f"{whole.question} {omitted}", grids=tuple(grids))
 
 
-def _size(text: str) -> int:
+def _size_bytes(text: str) -> int:
     return len(text.encode())

@@ -1,4 +1,4 @@
-"""Exports as they are asked for, checked before anything is measured, and written when it is done."""
+"""Exports: read from the command line, checked before anything is measured, written when it is done."""
 
 from __future__ import annotations
 
@@ -6,150 +6,155 @@ import difflib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from attnbench.core.errors import LostOutputError, OutputError, UsageError
-from attnbench.exports import action_benchmark, bencher, files, tables
-from attnbench.exports import json_document as document
-from attnbench.exports.github_job import Job
-from attnbench.exports.results import Subject
+from attnbench.core.files import written_whole
+from attnbench.exports.github import Job
+from attnbench.exports.results import Results
 
+GITHUB = "github"
+KINDS: dict[str, dict[str, str]] = {
+    "junit": {"": "junit:render"},
+    GITHUB: {},
+    "github-action-benchmark": {
+        "": "trackers:action_benchmark_latencies",
+        "-throughput": "trackers:action_benchmark_rates",
+    },
+    "bencher": {"": "trackers:bencher"},
+    "openmetrics": {"": "openmetrics:render"},
+    "json": {"": "documents:json_text"},
+    "csv": {"": "documents:csv_text"},
+    "markdown": {"": "documents:markdown_text"},
+}
+"""Every kind of export: by what is added to the name of its file, the function that renders it.
 
-class Kind(StrEnum):
-    """Formats of exports."""
-
-    JUNIT = "junit"
-    GITHUB = "github"
-    """Goes where GitHub's own variables say, and takes no file."""
-    GITHUB_ACTION_BENCHMARK = "github-action-benchmark"
-    BENCHER = "bencher"
-    OPENMETRICS = "openmetrics"
-    JSON = "json"
-    CSV = "csv"
-    MARKDOWN = "markdown"
+Functions are imported when they are called, so that libraries of other formats cost nothing. ``github`` has no file:
+GitHub's own variables say where it goes.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
     """One export that was asked for."""
 
-    kind: Kind
+    kind: str
     path: Path | None = None
     """The file to write; None for ``github`` alone."""
 
     @property
-    def paths(self) -> tuple[Path, ...]:
-        """Every file that it writes, those of GitHub's variables left out."""
+    def renderers(self) -> dict[Path, str]:
+        """Every file that it writes, and the function that renders it."""
         if self.path is None:
-            return ()
-        if self.kind is Kind.GITHUB_ACTION_BENCHMARK:
-            return self.path, self.path.with_name(f"{self.path.stem}-throughput{self.path.suffix}")
-        return (self.path,)
+            return {}
+        stem, suffix = self.path.stem, self.path.suffix
+        return {self.path.with_name(f"{stem}{added}{suffix}"): name for added, name in KINDS[self.kind].items()}
 
 
 def parse_export(text: str) -> Export:
     """Read ``KIND=FILE``, or ``github``.
 
     Raises:
-        UsageError: There is no such kind, the file is missing or too much, or it is a directory.
+        UsageError: There is no such kind, or a file is missing, or given to ``github``.
 
     >>> parse_export("junit=report.xml")
-    Export(kind=<Kind.JUNIT: 'junit'>, path=PosixPath('report.xml'))
+    Export(kind='junit', path=PosixPath('report.xml'))
     """
-    name, _, file = text.partition("=")
-    if name not in list(Kind):
-        near = difflib.get_close_matches(name.lower(), list(Kind), n=1)
+    kind, _, file = text.partition("=")
+    if kind not in KINDS:
+        near = difflib.get_close_matches(kind.lower(), KINDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--export {text}: {name!r} is not a kind of export (allowed: {', '.join(Kind)}){hint}")
-    kind = Kind(name)
-    if kind is Kind.GITHUB:
+        raise UsageError(f"--export {text}: {kind!r} is not a kind of export (allowed: {', '.join(KINDS)}){hint}")
+    if kind == GITHUB:
         if "=" in text:
             raise UsageError(f"--export {text}: github goes where GitHub's variables say; leave out ={file}")
         return Export(kind=kind)
     if not file:
         raise UsageError(f"--export {text}: no file to write; give --export {kind}=FILE")
-    if file.endswith(("/", os.sep)) or files.is_directory(Path(file)):
+    if file.endswith(("/", os.sep)):
         raise UsageError(f"--export {text}: {file} is a directory; give a file in it")
     return Export(kind=kind, path=Path(file))
 
 
 def check(exports: Sequence[Export]) -> None:
-    """Find out before hours are spent on measuring what would go wrong afterwards.
+    """Find mistakes before hours are spent on measuring.
 
     Raises:
-        UsageError: Two exports go to one place, or ``github`` is asked for elsewhere.
+        UsageError: Two exports write one file, or ``github`` is asked for twice or outside of a GitHub job.
         OutputError: A file cannot be written where it is to lie.
     """
+    if [export.kind for export in exports].count(GITHUB) > 1:
+        raise UsageError("--export github is given twice; once is enough")
     taken: dict[Path, Export] = {}
     for export in exports:
-        if export.kind is Kind.GITHUB:
+        if export.kind == GITHUB:
             Job.current().check()
-        for place in map(Path.resolve, export.paths):
-            if place in taken:
-                raise UsageError(f"--export {export.kind} and --export {taken[place].kind} both write {place}")
-            taken[place] = export
-            if why := files.obstacle(place):
-                raise OutputError(f"--export {export.kind}={export.path}: {place} cannot be written: {why}")
-    if sum(export.kind is Kind.GITHUB for export in exports) > 1:
-        raise UsageError("--export github is given twice; once is enough")
+        for path in map(Path.resolve, export.renderers):
+            if path in taken:
+                raise UsageError(f"--export {export.kind} and --export {taken[path].kind} both write {path}")
+            taken[path] = export
+            if why := _why_not_writable(path):
+                raise OutputError(f"--export {export.kind}={export.path}: {path} cannot be written: {why}")
 
 
-def write(exports: Sequence[Export], subject: Subject, *, say: Callable[[str], None]) -> None:
-    """Write all that was asked for. A file appears whole or not at all; those of GitHub are appended to.
+def write(exports: Sequence[Export], results: Results, *, say: Callable[[str], None]) -> None:
+    """Write all that was asked for, each file whole or not at all; GitHub's are appended to.
 
     Args:
-        exports: What ``check`` had nothing against.
-        subject: What to render.
+        exports: What ``check`` accepted.
+        results: What to export.
         say: Takes a line for stderr, where GitHub reads annotations.
 
     Raises:
         LostOutputError: Something could not be written; everything else was.
-        UsageError: ``github`` was asked for elsewhere.
+        UsageError: ``github`` was asked for outside of a GitHub job.
     """
     lost = []
     for export in exports:
-        for put in _of_github(subject, say) if export.kind is Kind.GITHUB else _of_files(export, subject):
+        for write_part in _parts(export, results, say):
             try:
-                put()
+                write_part()
             except LostOutputError as error:
                 lost.append(str(error))
     if lost:
         raise LostOutputError("; ".join(lost))
 
 
-def _of_github(subject: Subject, say: Callable[[str], None]) -> list[Callable[[], None]]:
-    job = Job.current()
-    job.annotate(subject, say=say)
-    return [partial(job.append_summary, subject), partial(job.append_outputs, subject)]
+def _parts(export: Export, results: Results, say: Callable[[str], None]) -> list[Callable[[], None]]:
+    if export.kind == GITHUB:
+        job = Job.current()
+        annotate = partial(job.annotate, results, say=say)
+        return [annotate, partial(job.append_summary, results), partial(job.append_outputs, results)]
+    return [partial(_write_file, path, _render(name, results)) for path, name in export.renderers.items()]
 
 
-def _of_files(export: Export, subject: Subject) -> list[Callable[[], None]]:
-    texts = [render(subject) for render in _RENDERINGS[export.kind]]
-    return [partial(files.replace, path, text) for path, text in zip(export.paths, texts, strict=True)]
+def _render(name: str, results: Results) -> str:
+    module, _, function = name.partition(":")
+    return str(getattr(import_module(f"attnbench.exports.{module}"), function)(results))
 
 
-def _junit(subject: Subject) -> str:
-    # Imported by who asks for it alone: its library takes its time.
-    from attnbench.exports import junit
-
-    return junit.render(subject)
-
-
-def _openmetrics(subject: Subject) -> str:
-    from attnbench.exports import openmetrics
-
-    return openmetrics.render(subject)
+def _write_file(path: Path, text: str) -> None:
+    if why := _why_not_writable(path):
+        raise LostOutputError(f"{path} cannot be written: {why}")
+    with written_whole(path.resolve()) as unfinished:  # resolved, so that a link stays a link
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        # A lone surrogate, from a file name that is not UTF-8, must not cost the whole file.
+        unfinished.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-_RENDERINGS: dict[Kind, tuple[Callable[[Subject], str], ...]] = {
-    Kind.JUNIT: (_junit,),
-    Kind.GITHUB_ACTION_BENCHMARK: (action_benchmark.latencies, action_benchmark.rates),
-    Kind.BENCHER: (bencher.render,),
-    Kind.OPENMETRICS: (_openmetrics,),
-    Kind.JSON: (document.render,),
-    Kind.CSV: (tables.csv,),
-    Kind.MARKDOWN: (tables.markdown,),
-}
-"""What stands in every file of a kind."""
+def _why_not_writable(path: Path) -> str | None:
+    """Why a file cannot be written, as far as its place tells; None where nothing is in the way."""
+    try:
+        target = path.resolve()
+        if target.is_dir():
+            return "it is a directory; give a file in it"
+        if target.exists() and not target.is_file():
+            return "it is no regular file"  # renaming a file over /dev/null would take it from every other program
+        directory = next(parent for parent in target.parents if parent.exists())
+        if not directory.is_dir():
+            return f"{directory} is a file"
+        return None if os.access(directory, os.W_OK | os.X_OK) else f"{directory} cannot be written to"
+    except OSError as error:
+        return error.strerror or str(error)

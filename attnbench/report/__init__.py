@@ -1,1 +1,1 @@
-"""Stored runs as people and programs read them: first a sheet of text, then one file per rendering."""
+"""Results as people read them: sheets of tables and notes, for terminals and as Markdown; and as CSV and JSON."""

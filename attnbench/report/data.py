@@ -1,9 +1,10 @@
-"""Runs and comparisons as CSV: every column, no rounding. A failed cell has no numbers, never zeros."""
+"""Tables as CSV and JSON: every column, unrounded. A failed cell has no numbers, never zeros."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,25 +12,34 @@ from typing import Any
 from attnbench.comparison.verdict import CellVerdict, Comparison
 from attnbench.results.store import StoredRun
 
+VERSION = 1
+"""Version of the JSON of baselines and of A/A tests."""
+
 
 def render_csv(run: StoredRun) -> str:
-    """One line per cell; what a cell does not have is empty."""
+    """One line per cell; missing values are empty."""
     return str(run.table.to_csv(index=False))
 
 
 def verdicts_csv(comparison: Comparison) -> str:
-    """One line per cell; what a cell does not have is empty."""
+    """One line per cell; missing values are empty."""
     return lines([_flat(cell) for cell in comparison.cells])
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> str:
-    """CSV of rows that have the same keys; without a row, nothing."""
+    """CSV of rows with the same keys; without a row, nothing."""
+    if not rows:
+        return ""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    if rows:
-        writer.writeheader()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+def document(fields: Mapping[str, Any]) -> str:
+    """A JSON document with its schema's version."""
+    return json.dumps({"schema_version": VERSION, **fields}, indent=2) + "\n"
 
 
 def _flat(cell: CellVerdict) -> dict[str, Any]:

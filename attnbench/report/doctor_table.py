@@ -1,52 +1,56 @@
-"""What ``doctor`` found, as a sheet of one screen."""
+"""The findings of ``doctor`` as a sheet of one screen."""
 
 from __future__ import annotations
 
+from attnbench.core.text import GIBIBYTE, MEBIBYTE, plural
 from attnbench.doctor.diagnosis import Facts, diagnose
 from attnbench.report.layout import Column, Grid, Sheet
 
-_GIBIBYTE = 2**30
 _LONGEST_COMMAND = 26
 """A command to be copied stays in one line."""
 
 
 def doctor_table(facts: Facts) -> Sheet:
-    """Lay out what the machine is and what would make its numbers bad."""
+    """Lay out a machine and its problems."""
     findings = diagnose(facts)
-    wrong = sum(bool(finding.advice) for finding in findings)
+    problems = sum(bool(finding.advice) for finding in findings)
+    columns = {
+        "": ["!" if finding.advice else "ok" for finding in findings],
+        "what": [finding.topic for finding in findings],
+        "found": [finding.found for finding in findings],
+        "what to do": [finding.advice for finding in findings],
+    }
     grid = Grid(
-        title=f"{wrong} of {len(findings)} things to mend" if wrong else "nothing to mend",
-        columns=(
-            Column(header="", cells=tuple("!" if finding.advice else "ok" for finding in findings), numeric=False),
-            Column(header="what", cells=tuple(finding.topic for finding in findings), numeric=False),
-            Column(header="found", cells=tuple(finding.found for finding in findings), numeric=False, wraps=True),
+        title=plural(problems, "problem") if problems else "no problems",
+        columns=tuple(
             Column(
-                header="what to do",
-                cells=tuple(finding.advice for finding in findings),
+                header=header,
+                cells=tuple(cells),
                 numeric=False,
-                wraps=True,
-                least=_LONGEST_COMMAND,
-            ),
+                wraps=header in ("found", "what to do"),
+                least=_LONGEST_COMMAND if header == "what to do" else Column.least,
+            )
+            for header, cells in columns.items()
         ),
     )
-    return Sheet(heading=_machine(facts), question="What would make numbers bad here?", grids=(grid,), notes=())
+    return Sheet(heading=_machine(facts), grids=(grid,), notes=())
 
 
 def _machine(facts: Facts) -> str:
-    known = facts.environment
+    environment = facts.environment
     parts = [
-        known.device_name,
-        f"{known.cores} cores ({known.flags.get('cpu_capability', '?')})",
-        f"{known.memory_bytes / _GIBIBYTE:.0f} GiB",
-        f"last-level cache {known.cache_bytes / 2**20:.0f} MiB",
-        f"torch {known.torch}",
-        f"Python {known.python}",
+        environment.device_name,
+        f"{plural(environment.cores, 'core')} ({environment.flags.get('cpu_capability', '?')})",
+        f"{environment.memory_bytes / GIBIBYTE:.0f} GiB",
+        f"last-level cache {environment.cache_bytes / MEBIBYTE:.0f} MiB",
+        f"torch {environment.torch}",
+        f"Python {environment.python}",
     ]
-    if known.device_memory_bytes is not None:
+    if environment.device_memory_bytes is not None:
         parts[1:1] = [
-            f"{known.device_memory_bytes / _GIBIBYTE:.0f} GiB",
-            f"compute capability {known.capability}",
-            f"driver {known.driver}",
-            known.cpu_name,
+            f"{environment.device_memory_bytes / GIBIBYTE:.0f} GiB",
+            f"compute capability {environment.capability}",
+            f"driver {environment.driver}",
+            environment.cpu_name,
         ]
     return ", ".join(map(str, parts))

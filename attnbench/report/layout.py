@@ -1,4 +1,4 @@
-"""What every rendering shares: grids of text with a title, notes below, and columns that know their importance."""
+"""What every renderer takes: tables of text with a title, notes below, and columns with a rank for narrow terminals."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Column:
     cells: tuple[str, ...]
     numeric: bool = True
     rank: int = 0
-    """Columns of the highest rank are left out first where there is no room; those of rank 0 never."""
+    """On a narrow terminal, columns of the highest rank are dropped first; those of rank 0 never."""
     wraps: bool = False
-    """Whether its entries are prose that may go on in the next line."""
+    """Whether its cells may be wrapped."""
     least: int = 16
-    """Characters that such entries need: in fewer they could not be read."""
+    """Fewest characters of a column that wraps."""
 
     @property
     def width(self) -> int:
-        """Characters of its widest entry; where entries wrap, what they need at least."""
+        """Characters of its widest cell; if cells wrap, the fewest it can have."""
         return max(cell_len(self.header), min(self.widest, self.least)) if self.wraps else self.widest
 
     @property
     def widest(self) -> int:
-        """Characters that its entries would like to have."""
+        """Characters of its widest cell."""
         return max(map(cell_len, (self.header, *self.cells)))
 
 
@@ -50,7 +50,7 @@ class Grid:
         return sum(column.width + _GAP for column in self.columns) - _GAP
 
     def widths(self, width: int) -> list[int]:
-        """What every column gets of so many characters: what is left over goes to entries that would wrap."""
+        """The width of every column in a line of ``width`` characters: spare room goes to columns that wrap."""
         left = max(0, width - self.width)
         wanted = [column.widest - column.width for column in self.columns]
         share = min(1.0, left / sum(wanted)) if any(wanted) else 0.0
@@ -64,19 +64,19 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """A whole report: what was measured where, the grids, and what the reader must know."""
+    """A whole report: a heading, tables, and notes."""
 
     heading: str
     question: str = ""
-    """What the suite asks."""
+    """The suite's description, or the summary of a comparison."""
     grids: tuple[Grid, ...]
     notes: tuple[str, ...]
 
 
 def fit(sheet: Sheet, width: int) -> Sheet:
-    """Leave out columns until every grid fits, the same ones everywhere, and say which in a note.
+    """Drop columns until every table fits, the same ones in each, and name them in a note.
 
-    What still does not fit is cut into grids below one another.
+    A table that still does not fit is split into several.
     """
     dropped: list[str] = []
     grids = sheet.grids
@@ -89,15 +89,15 @@ def fit(sheet: Sheet, width: int) -> Sheet:
         grids = tuple(
             replace(grid, columns=tuple(column for column in grid.columns if column.header != header)) for grid in grids
         )
-    grids = tuple(part for grid in grids for part in _split(_folded(grid, width), width))
+    grids = tuple(part for grid in grids for part in _split(_wrap_names(grid, width), width))
     if not dropped:
         return replace(sheet, grids=grids)
-    note = f"Not shown at {width} columns: {', '.join(dropped)} (wider, or as csv or json)."
+    note = f"Not shown at {width} columns: {', '.join(dropped)} (use a wider terminal, csv or json)."
     return replace(sheet, grids=grids, notes=(*sheet.notes, note))
 
 
-def _folded(grid: Grid, width: int) -> Grid:
-    """Let the names in the first column go on in the next line where they leave no room for anything else."""
+def _wrap_names(grid: Grid, width: int) -> Grid:
+    """Wrap the first column if it leaves no room for another one."""
     first, *rest = grid.columns
     needed = max((column.width for column in rest), default=0) + first.width + _GAP
     if needed <= width:
@@ -106,7 +106,7 @@ def _folded(grid: Grid, width: int) -> Grid:
 
 
 def _split(grid: Grid, width: int) -> list[Grid]:
-    """Cut a grid into several that fit, each with the first column."""
+    """Split a table into several that fit, each with the first column."""
     if grid.width <= width:
         return [grid]
     first, *rest = grid.columns

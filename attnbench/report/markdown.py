@@ -8,13 +8,13 @@ from attnbench.report.layout import Grid, Sheet
 
 
 def render(sheet: Sheet) -> str:
-    """The sheet as Markdown, to be pasted into a design review."""
-    processes = [f"**{escaped(sheet.heading)}**"]
-    processes += [escaped(sheet.question)] if sheet.question else []
-    processes += [_grid(grid) for grid in sheet.grids]
+    """The sheet as Markdown."""
+    parts = [f"**{escaped(sheet.heading)}**"]
+    parts += [escaped(sheet.question)] if sheet.question else []
+    parts += [_grid(grid) for grid in sheet.grids]
     if sheet.notes:
-        processes.append("\n".join(f"- {escaped(note)}" for note in sheet.notes))
-    return "\n\n".join(processes) + "\n"
+        parts.append("\n".join(f"- {escaped(note)}" for note in sheet.notes))
+    return "\n\n".join(parts) + "\n"
 
 
 def _grid(grid: Grid) -> str:
@@ -32,7 +32,7 @@ def _row(cells: list[str] | tuple[str, ...], *, escape: bool = True) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Text that Markdown shows as it is.
+    r"""Text with Markdown's special characters escaped.
 
     >>> print(escaped("a|b [c]"))
     a\|b \[c\]

@@ -1,100 +1,74 @@
-"""An A/A measurement as a sheet: how far every cell scatters, and what could be seen in spite of it."""
+"""An A/A test as a sheet: the noise of every cell, and the smallest slowdown that can be detected in it."""
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
-from attnbench.comparison.noise import VERSION, Noise
+from attnbench.comparison.noise import Noise
 from attnbench.comparison.rules import CONFIRM_PAIRS, PAIRED_MARGIN, SCREEN_PAIRS
-from attnbench.report.data import lines
+from attnbench.core.text import plural
 from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.numbers import significant
 
-_SEEN = (
-    f"Seen from: the slowdown that {SCREEN_PAIRS} pairs and {CONFIRM_PAIRS} more confirm every other time, by the "
-    "cell's scatter drawn towards the table's; {:.3g} % at least, which is what fails."
+_COLUMNS = {
+    "detectable": "detectable_percent",
+    "between pairs": "pairs_percent",
+    "between processes": "processes_percent",
+}
+"""Headers of numbers, and their keys in a row."""
+_DETECTABLE = (
+    f"Detectable: the slowdown that {SCREEN_PAIRS} pairs and {CONFIRM_PAIRS} more confirm with a power of one half; at "
+    "least {:.3g} %, which is the margin. Variances are moderated over the table."
 )
 _BETWEEN = (
-    "Between pairs: standard deviation of the ratio of two processes that ran beside one another. Between processes: "
-    "that of single ones, each divided by its own copy and matmul anchors."
+    "Between pairs: standard deviation of the ratio of two processes sampled in turn. Between processes: that of "
+    "single processes, each divided by its own copy and matmul anchors."
 )
 
 
-def scatter(noise: Noise, *, fail_above: float | None = None) -> Sheet:
-    """Lay out an A/A measurement, the least certain cell first.
-
-    Args:
-        noise: What was measured.
-        fail_above: The slowdown that would fail.
-    """
-    rows = _rows(noise, fail_above)
-
-    def column(header: str, name: str, *, numeric: bool = True) -> Column:
-        cells = (f"{significant(row[name])} %" if numeric else row[name] for row in rows)
-        return Column(header=header, cells=tuple(cells), numeric=numeric)
-
-    least = [row["detectable_percent"] for row in rows]
-    return Sheet(
-        heading=f"{noise.suite} beside itself, {noise.device}, {noise.started_at[:16].replace('T', ' ')} UTC",
-        question=(
-            f"Here attnbench ab sees slowdowns from {statistics.median(least):.1f} % on in the median cell, "
-            f"and from {max(least):.1f} % on in every cell."
-        ),
-        grids=(
-            Grid(
-                title="scatter where nothing changed",
-                columns=(
-                    column("case", "case", numeric=False),
-                    column("backend", "backend", numeric=False),
-                    column("seen from", "detectable_percent"),
-                    column("between pairs", "pairs_percent"),
-                    column("between processes", "processes_percent"),
-                ),
-            ),
-        ),
-        notes=(_SEEN.format(100 * _margin(fail_above)), _BETWEEN, *_unmeasured(noise)),
-    )
-
-
-def _unmeasured(noise: Noise) -> list[str]:
-    if not noise.unmeasured:
-        return []
-    return [f"{noise.unmeasured} more cells could not be measured: attnbench show {noise.path}/base says why."]
-
-
-def scatter_csv(noise: Noise, *, fail_above: float | None = None) -> str:
-    """One line per cell."""
-    return lines(_rows(noise, fail_above))
-
-
-def scatter_json(noise: Noise, *, fail_above: float | None = None) -> str:
-    """``{"schema_version", "suite", "device", "cells"}``."""
-    known = {"schema_version": VERSION, "suite": noise.suite, "device": noise.device}
-    return json.dumps({**known, "cells": _rows(noise, fail_above)}, indent=2) + "\n"
-
-
-def _margin(fail_above: float | None) -> float:
-    return PAIRED_MARGIN if fail_above is None else fail_above
-
-
-def _rows(noise: Noise, fail_above: float | None) -> list[dict[str, Any]]:
-    detectable = noise.detectable(fail_above=_margin(fail_above))
+def noise_rows(noise: Noise, *, fail_above: float | None) -> list[dict[str, Any]]:
+    """A row per cell, the noisiest first."""
+    detectable = noise.detectable(fail_above=PAIRED_MARGIN if fail_above is None else fail_above)
     rows = [
         {
-            "case": cell[0],
-            "backend": cell[1],
-            "detectable_percent": 100 * (detectable[cell] - 1),
-            "pairs_percent": _percent(found.pairs),
-            "processes_percent": _percent(found.processes),
-            "pairs": len(found.pairs),
+            "case": cell.case,
+            "backend": cell.backend,
+            "detectable_percent": 100 * (detectable[cell.key] - 1),
+            "pairs_percent": 100 * math.expm1(statistics.stdev(cell.pairs)),
+            "processes_percent": 100 * math.expm1(statistics.stdev(cell.processes)),
+            "pairs": len(cell.pairs),
         }
-        for cell, found in noise.cells.items()
+        for cell in noise.cells
     ]
     return sorted(rows, key=lambda row: -row["detectable_percent"])
 
 
-def _percent(logs: tuple[float, ...]) -> float:
-    return 100 * math.expm1(statistics.stdev(logs))
+def noise_table(noise: Noise, rows: Sequence[dict[str, Any]], *, fail_above: float | None) -> Sheet:
+    """Lay out an A/A test.
+
+    Args:
+        noise: What was measured.
+        rows: Its cells as ``noise_rows`` gives them.
+        fail_above: The slowdown that fails.
+    """
+    names = [Column(header=name, cells=tuple(row[name] for row in rows), numeric=False) for name in ("case", "backend")]
+    numbers = [
+        Column(header=header, cells=tuple(f"{significant(row[key])} %" for row in rows))
+        for header, key in _COLUMNS.items()
+    ]
+    detectable = [row["detectable_percent"] for row in rows]
+    notes = [_DETECTABLE.format(100 * (PAIRED_MARGIN if fail_above is None else fail_above)), _BETWEEN]
+    if noise.unmeasured:
+        notes.append(f"{plural(noise.unmeasured, 'cell')} not measured: attnbench show {noise.path}/base says why.")
+    return Sheet(
+        heading=f"A/A test of {noise.suite}, {noise.device}, {noise.started_at[:16].replace('T', ' ')} UTC",
+        question=(
+            f"Smallest slowdown that attnbench ab can detect here: {statistics.median(detectable):.1f} % in the median "
+            f"cell, {max(detectable):.1f} % in every cell."
+        ),
+        grids=(Grid(title="noise", columns=(*names, *numbers)),),
+        notes=tuple(notes),
+    )

@@ -1,7 +1,8 @@
-"""What a reader of a table must know besides its numbers: the notes below it."""
+"""Notes below the tables of a run."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,22 +10,23 @@ import pandas as pd
 
 from attnbench.core.problem import Pattern
 from attnbench.core.record import Flag, Status
+from attnbench.core.text import plural
 from attnbench.report.layout import enumerate_names
 from attnbench.results.store import StoredRun
 
 _MATH = "_scaled_dot_product_attention_math"
 _MOST_NAMED = 3
 _MEANING = {
-    Flag.UNSTABLE: "processes (of one process: samples) differ so much that the value is known to no better than 10 %",
-    Flag.LAUNCH_BOUND: "launching takes longer than running; batch more, or use CUDA graphs (measure.launch: graph)",
-    Flag.THROTTLED: "the device lowered its clocks, or a quota stopped the process (attnbench doctor)",
-    Flag.CONTENDED: "other programs or machines used the device, too (attnbench doctor)",
+    Flag.UNSTABLE: "the 95 % interval is wider than +-10 % (with one process: its quartiles)",
+    Flag.LAUNCH_BOUND: "launching takes longer than running; use larger batches or CUDA graphs (measure.launch: graph)",
+    Flag.THROTTLED: "the device lowered its clocks, or a CPU quota stopped the process (attnbench doctor)",
+    Flag.CONTENDED: "other programs or virtual machines used the device (attnbench doctor)",
     Flag.FEW_SAMPLES: "fewer than 20 samples, or less than 100 ms of them, in a process (raise measure.max_time_s)",
 }
 
 
 def notes(run: StoredRun, *, baseline: str | None) -> list[str]:
-    """Everything to be said below the tables of a run, the most important first."""
+    """All notes, the most important first."""
     frame = run.table
     return [
         *completeness(run),
@@ -37,27 +39,27 @@ def notes(run: StoredRun, *, baseline: str | None) -> list[str]:
 
 
 def completeness(run: StoredRun) -> list[str]:
-    """What the table cannot say: cells that were not reached, and processes too few to tell how sure it is."""
+    """Notes on cells and processes that are missing."""
     if run.table.empty:
-        return ["Nothing was measured: the run was cut short."]
-    said = []
+        return ["Nothing was measured: the run was interrupted."]
+    found = []
     if run.unreached:
-        said.append(f"{len(run.table)} of {run.cells} cells: the run was cut short (go on with --resume).")
+        found.append(f"{len(run.table)} of {run.cells} cells: the run was interrupted (--resume continues it).")
     threads, cores = (run.environment.get(name, 1) for name in ("threads", "cores"))
     if threads > cores:
-        said.append(f"{threads} CPU threads on {cores} cores wait for one another (measure.threads).")
+        found.append(f"{threads} CPU threads share {cores} cores (measure.threads).")
     if run.unfinished:
-        said.append(
-            f"{run.unfinished} cells have fewer than the suite's {run.processes} processes: the run was cut short "
-            "(go on with --resume)."
+        found.append(
+            f"{plural(run.unfinished, 'cell')} with fewer than the suite's {run.processes} processes: the run was "
+            "interrupted (--resume continues it)."
         )
     if bool((run.table["processes"] == 1).any()):
-        said.append("One process: small differences may be noise, and no interval says how large (measure.processes).")
-    return said
+        found.append("One process: there are no intervals, and small differences may be noise (measure.processes).")
+    return found
 
 
 def pattern_of(row: Mapping[Any, Any]) -> str:
-    """The pattern that a row really computed: where one window covers the map, nothing is shifted."""
+    """The pattern that a row computed: a single window that covers the map is never shifted."""
     alone = row["height"] == row["window_height"] and row["width"] == row["window_width"]
     return Pattern.GROUPED if alone else str(row["pattern"])
 
@@ -73,40 +75,42 @@ def failures(frame: pd.DataFrame) -> list[str]:
 
 
 def ran_math(frame: pd.DataFrame) -> list[str]:
-    """Which cells torch computed with its unfused kernel."""
+    """Cells that torch computed with its unfused kernel."""
     math_cells = frame[frame["kernel"].fillna("").str.startswith(_MATH)]
     return [f"{who}: ran torch's unfused math kernel." for who in _who(math_cells, frame)]
 
 
 def flagged(frame: pd.DataFrame) -> list[str]:
     """What each flag means, and which cells have it."""
-    said = []
+    found = []
     ok = frame[frame["status"] == Status.OK]
     for flag, meaning in _MEANING.items():
         cells = ok[[flag in flags.split() for flags in ok["flags"]]]
         if len(cells) == len(ok) > 1:
-            said.append(f"{flag}, every cell: {meaning}.")
+            found.append(f"{flag}, every cell: {meaning}.")
         elif len(cells):
             who = "; ".join(_who(cells, ok)) if len(cells) <= _MOST_NAMED else f"{len(cells)} of {len(ok)} cells"
-            said.append(f"{flag}, {who}: {meaning}.")
-    return said
+            found.append(f"{flag}, {who}: {meaning}.")
+    return found
 
 
 def _other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
-    by_pattern: dict[str, list[str]] = {}
-    for _, cells in frame.groupby("case", sort=False):
-        rows = cells.to_dict("records")
-        patterns = [pattern_of(row) for row in rows]
-        of_baseline = [pattern for row, pattern in zip(rows, patterns, strict=True) if row["backend"] == baseline]
-        usual = (of_baseline or [max(patterns, key=patterns.count)])[0]
-        for row, pattern in zip(rows, patterns, strict=True):
+    by_pattern: dict[str, list[tuple[str, str]]] = {}
+    for case, cells in frame.groupby("case", sort=False):
+        patterns = [(row["backend"], pattern_of(row)) for row in cells.to_dict("records")]
+        usual = dict(patterns).get(baseline) or Counter(pattern for _, pattern in patterns).most_common(1)[0][0]
+        for backend, pattern in patterns:
             if pattern != usual:
-                by_pattern.setdefault(pattern, []).append(row["backend"])
-    return [
-        f"The {pattern} pattern was computed by {enumerate_names(list(dict.fromkeys(backends)))}: "
-        "a different function, without a speed-up where the others computed another one."
-        for pattern, backends in by_pattern.items()
-    ]
+                by_pattern.setdefault(pattern, []).append((backend, str(case)))
+    found = []
+    for pattern, who in by_pattern.items():
+        backends, cases = (list(dict.fromkeys(names)) for names in zip(*who, strict=True))
+        verb, pronoun = ("computes", "it has") if len(backends) == 1 else ("compute", "they have")
+        found.append(
+            f"{enumerate_names(backends)} {verb} {pattern} windows, a different function, so {pronoun} no speed-up "
+            f"{_where(cases, frame['case'].nunique())}."
+        )
+    return found
 
 
 def _without_baseline(frame: pd.DataFrame, baseline: str | None) -> list[str]:
@@ -120,7 +124,7 @@ def _without_baseline(frame: pd.DataFrame, baseline: str | None) -> list[str]:
 
 
 def _who(cells: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
-    """Backends and where: those of the same cases together."""
+    """Backends and their cases; backends with the same cases together."""
     by_place: dict[str, list[str]] = {}
     for backend, rows in cells.groupby("backend", sort=False):
         place = _where(list(rows["case"]), frame["case"].nunique())

@@ -1,4 +1,4 @@
-"""Numbers as people read them: as many digits as are known, and units that fit."""
+"""Numbers as text. Digits beyond the confidence interval are not printed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import Any
 
 import pandas as pd
 
+from attnbench.core.stats import Estimate
+from attnbench.core.text import MEBIBYTE
 from attnbench.results.table import COLUMNS
 
 NOTHING = "-"
-"""What stands where there is no number."""
+"""A missing number."""
 _MOST_DIGITS = 4
-_HOPELESS = 10
-"""An end this many times away from the value says nothing that its digits would."""
+_WIDEST = 10
+"""The digits of an end that is further from the value than this factor would mean nothing."""
 
 
 def missing(value: Any) -> bool:
-    """Whether a table has no such number."""
+    """Whether a table's value is missing."""
     return bool(pd.isna(value))
 
 
@@ -30,26 +32,36 @@ def significant(value: float, digits: int = 3) -> str:
     """
     if value == 0:
         return "0"
-    return _rounded(value, max(0, digits - 1 - _magnitude(value)))
+    return _fixed(value, max(0, digits - 1 - _magnitude(value)))
 
 
-def known(value: float, uncertainty: float | None) -> str:
-    """The digits that are known.
+def optional(value: float | None) -> str:
+    """Three significant digits of a value that may be missing."""
+    return NOTHING if value is None or missing(value) else significant(value)
+
+
+def mebibytes(count: int | None) -> str:
+    """Bytes in MiB; they may be missing."""
+    return NOTHING if count is None or missing(count) else significant(count / MEBIBYTE)
+
+
+def rounded(value: float, uncertainty: float | None) -> str:
+    """A value without the digits that are uncertain.
 
     Args:
-        value: What to spell.
-        uncertainty: Half of its interval's width, on the wider side; None where nobody knows: three digits then.
+        value: The value.
+        uncertainty: From it to the further end of its interval; if None, three digits are printed.
 
-    >>> [known(3.3719, error) for error in (0.77, 0.13, 0.021, 1e-6, 8.0, None)]
+    >>> [rounded(3.3719, error) for error in (0.77, 0.13, 0.021, 1e-6, 8.0, None)]
     ['3.4', '3.37', '3.37', '3.372', '3', '3.37']
-    >>> known(1234.5, 300)
+    >>> rounded(1234.5, 300)
     '1200'
     """
-    return _rounded(value, _decimals(value, uncertainty))
+    return _fixed(value, _decimals(value, uncertainty))
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """Both ends, to the digits that are known of the value.
+    """Both ends, to as many decimals as the value.
 
     >>> interval(3.3719, 2.751, 4.142)
     '2.8 to 4.1'
@@ -58,23 +70,24 @@ def interval(value: float, low: float, high: float) -> str:
     >>> interval(6.0, 1e-7, 2.6e8)
     'wider than 10x'
     """
-    if high > _HOPELESS * value or low * _HOPELESS < value:
-        return f"wider than {_HOPELESS}x"
+    if high > _WIDEST * value or low * _WIDEST < value:
+        return f"wider than {_WIDEST}x"
     decimals = _decimals(value, max(high - value, value - low))
-    lower = _rounded(low, decimals)
-    if float(lower) <= 0:  # no latency and no ratio is nothing
+    lower = _fixed(low, decimals)
+    if float(lower) <= 0:  # latencies and ratios are positive
         lower = significant(low, 1)
-    return f"{lower} to {_rounded(high, decimals)}"
+    return f"{lower} to {_fixed(high, decimals)}"
+
+
+def interval_of(estimate: Estimate | None) -> str:
+    """The interval of an estimate, if it has one."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return NOTHING
+    return interval(estimate.value, estimate.low, estimate.high)
 
 
 def spelled(name: str, value: float, relative_error: float | None = None) -> str:
-    """A value of the table's column ``name``.
-
-    Args:
-        name: A column.
-        value: What stands there.
-        relative_error: How uncertain the latency is that it was computed from.
-    """
+    """A value of a table's column ``name``; with the relative error of the latency that it was computed from."""
     if missing(value):
         return NOTHING
     if name == "max_error":
@@ -82,18 +95,18 @@ def spelled(name: str, value: float, relative_error: float | None = None) -> str
     if COLUMNS[name] == "Int64":
         return str(int(value))
     if name == "roofline_fraction":
-        return known(100 * value, None if relative_error is None else 100 * value * relative_error) + "%"
-    return known(value, None if relative_error is None else value * relative_error)
+        return rounded(100 * value, None if relative_error is None else 100 * value * relative_error) + "%"
+    return rounded(value, None if relative_error is None else value * relative_error)
 
 
 def relative_error(row: Mapping[Any, Any]) -> float | None:
-    """How uncertain a row's latency is; None where its interval is not known."""
+    """Of a row's latency; None without an interval."""
     value, low, high = (row[name] for name in ("latency_ms", "latency_low_ms", "latency_high_ms"))
     return None if missing(low) or missing(high) else max(high - value, value - low) / value
 
 
 def _decimals(value: float, uncertainty: float | None) -> int:
-    # A first digit of 1 says too little alone: then one more.
+    # An uncertainty of 0.10 to 0.19 spans a factor of two: one digit more.
     if uncertainty is None or value == 0:
         return max(0, 2 - _magnitude(value or 1.0))
     most = _MOST_DIGITS - 1 - _magnitude(value)
@@ -108,5 +121,5 @@ def _magnitude(value: float) -> int:
     return math.floor(math.log10(abs(value)))
 
 
-def _rounded(value: float, decimals: int) -> str:
+def _fixed(value: float, decimals: int) -> str:
     return f"{round(value, decimals):.{max(0, decimals)}f}"

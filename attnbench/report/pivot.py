@@ -1,4 +1,4 @@
-"""A sweep over two axes: one grid per backend and remaining combination, values of one column inside."""
+"""A sweep over two of its fields: one table per backend and combination of the other fields."""
 
 from __future__ import annotations
 
@@ -16,30 +16,19 @@ from attnbench.report.run_table import heading
 from attnbench.results.store import StoredRun
 from attnbench.results.table import COLUMNS, PROBLEM
 
-_SIDES = {"resolution": ("height", "width"), "window": ("window_height", "window_width")}
-_CASE = "told apart by"
+_SIZES = {"resolution": ("height", "width"), "window": ("window_height", "window_width")}
+_CASE = "case of crowded cells"
 _FIELDS = (
-    "case",
-    "backend",
-    "batch",
-    "resolution",
-    "window",
-    "heads",
-    "head_dim",
-    "dtype",
-    "mode",
-    "pattern",
-    "padding",
-    "bias",
-    "scope",
-)
-_AS_UNCERTAIN = ("latency_ms", "images_per_s", "tokens_per_s", "tflops", "gbytes_per_s", "roofline_fraction")
-"""Metrics that are as uncertain as the latency."""
+    "case", "backend", "batch", "resolution", "window", "heads", "head_dim", "dtype", "mode", "pattern", "padding",
+    "bias", "scope",
+)  # fmt: skip
+_FROM_LATENCY = ("latency_ms", "images_per_s", "tokens_per_s", "tflops", "gbytes_per_s", "roofline_fraction")
+"""Metrics with the relative error of the latency."""
 _METRICS = tuple(name for name, kind in COLUMNS.items() if kind != "string" and name not in PROBLEM)
 
 
 def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
-    """Lay out a run over two axes.
+    """Lay out a run over two fields.
 
     Args:
         run: What to show.
@@ -58,10 +47,10 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
     if metric not in _METRICS:
         raise UsageError(f"--metric {metric}: not a number of the table (allowed: {', '.join(_METRICS)})")
     frame = run.table.copy()
-    for axis, (height, width) in _SIDES.items():
+    for axis, (height, width) in _SIZES.items():
         frame[axis] = [_size(*pair) for pair in zip(frame[height], frame[width], strict=True)]
     rest = _remaining(frame, rows, columns)
-    frame[_CASE] = _told_apart(frame, [rows, columns, *rest])
+    frame[_CASE] = _case_of_crowded(frame, [rows, columns, *rest])
     groups: Any = frame.groupby([*rest, _CASE], sort=False)
     grids = tuple(
         _grid(cells, rows, columns, metric, dict(zip([*rest, "case"], key, strict=True)))
@@ -79,14 +68,14 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
 
 
 def _remaining(frame: pd.DataFrame, rows: str, columns: str) -> list[str]:
-    """The axes that still vary inside a row and column; each combination of theirs is a grid."""
+    """The axes that still vary; each of their combinations is a table."""
     return [axis for axis in _FIELDS if axis not in (rows, columns, "case") and len(frame[axis].unique()) > 1]
 
 
-def _told_apart(frame: pd.DataFrame, keys: list[str]) -> pd.Series[str]:
-    """The case of cells that one place of a grid would hold together, else nothing.
+def _case_of_crowded(frame: pd.DataFrame, keys: list[str]) -> pd.Series[str]:
+    """The case of cells that would share a place in a table, else nothing.
 
-    Two cases become one problem where a backend has a pattern of its own; each then gets a grid.
+    Two cases are one problem for a backend that always computes the same pattern; each gets a table.
     """
     crowded = set(frame.loc[frame.duplicated(keys, keep=False), "backend"])
     return frame["case"].where(frame["backend"].isin(crowded), "")
@@ -108,11 +97,11 @@ def _grid(cells: pd.DataFrame, rows: str, columns: str, metric: str, fixed: dict
 def _text(cell: Mapping[Any, Any], metric: str) -> str:
     if cell["status"] != Status.OK:
         return str(cell["status"])
-    return spelled(metric, cell[metric], relative_error(cell) if metric in _AS_UNCERTAIN else None)
+    return spelled(metric, cell[metric], relative_error(cell) if metric in _FROM_LATENCY else None)
 
 
 def _ordered(values: pd.Series[Any]) -> Sequence[Any]:
-    # As the suite lists them: a sweep is written in the order its author wants to read.
+    # In the order of the suite, which its author chose.
     return list(dict.fromkeys(values))
 
 

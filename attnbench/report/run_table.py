@@ -1,39 +1,27 @@
-"""A stored run as a sheet: one grid per case, fastest first, failed cells with their reasons below."""
+"""A stored run as a sheet: one table per case, fastest first, with failed cells below and their reasons in notes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate, paired_ratio
+from attnbench.core.text import plural
 from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.notes import notes, pattern_of
-from attnbench.report.numbers import NOTHING, interval, known, missing, relative_error, significant, spelled
+from attnbench.report.numbers import NOTHING, interval_of, mebibytes, missing, relative_error, rounded, spelled
 from attnbench.results.store import StoredRun
-from attnbench.results.table import ADDED, PROBLEM, processes_of
+from attnbench.results.table import PROBLEM, processes_of
 
 Row = Mapping[Any, Any]
 """One row of a run's table, by column."""
-_NUMBERS = (
-    ("of ceiling", 4, "roofline_fraction", True),
-    ("images/s", 6, "images_per_s", True),
-    ("J/image", 7, "joules_per_image", False),
-    ("GB/s", 8, "gbytes_per_s", True),
-    ("max error", 11, "max_error", False),
-    ("min ms", 12, "latency_min_ms", False),
-    ("samples", 13, "samples", False),
-    ("prepare s", 14, "prepare_s", False),
-)
-"""Columns shown where any cell has a value: header, rank, name, whether they are as uncertain as the latency."""
-_MEBIBYTE = 2**20
 _UNSURE = "~"
 
 
-def sheet(run: StoredRun, *, baseline: str | None = None) -> Sheet:
+def run_table(run: StoredRun, *, baseline: str | None = None) -> Sheet:
     """Lay out a run.
 
     Args:
@@ -41,17 +29,21 @@ def sheet(run: StoredRun, *, baseline: str | None = None) -> Sheet:
         baseline: The backend that speed-ups refer to; by default the suite's.
     """
     baseline = baseline or run.baseline
-    frame = run.table
-    layout = _Layout.of(run, baseline)
-    grids = tuple(_grid(str(case), cells, layout) for case, cells in frame.groupby("case", sort=False))
+    shown = _Shown.of(run, baseline)
+    grids = []
+    for case, cells in run.table.groupby("case", sort=False):
+        ordered = cells.assign(failed=cells["status"] != Status.OK).sort_values(["failed", "latency_ms", "backend"])
+        rows = ordered.to_dict("records")
+        columns = tuple(_Case(rows=rows, shown=shown).columns())
+        grids.append(Grid(title=str(case), subtitle=_problem(rows, baseline), columns=columns))
     unsure = any(text.startswith(_UNSURE) for grid in grids for column in grid.columns for text in column.cells)
-    legend = [f"{_UNSURE} before a speed-up: its 95 % interval, paired by process, holds 1x."] if unsure else []
+    legend = [f"{_UNSURE} before a speed-up: its 95 % interval, paired by process, contains 1x."] if unsure else []
     said = (*legend, *notes(run, baseline=baseline))
-    return Sheet(heading=heading(run), question=run.question, grids=grids, notes=said)
+    return Sheet(heading=heading(run), question=run.question, grids=tuple(grids), notes=said)
 
 
 def heading(run: StoredRun) -> str:
-    """The suite, the machine and the settings all cells share."""
+    """The suite, the machine and the settings that all cells share."""
     environment = run.environment
     suites = [name for name in (*run.table["suite"].unique(), run.suite.get("name"), run.path.name) if name]
     parts = [str(suites[0])]
@@ -59,7 +51,7 @@ def heading(run: StoredRun) -> str:
         parts += [
             environment["device_name"],
             environment["device"],
-            f"{environment['threads']} CPU thread{'s' if environment['threads'] != 1 else ''}",
+            plural(environment["threads"], "CPU thread"),
             f"torch {environment['torch']}",
             f"{environment['cache']} cache",
             environment["started_at"][:16].replace("T", " ") + " UTC",
@@ -68,82 +60,112 @@ def heading(run: StoredRun) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Layout:
-    """What all grids of a sheet share."""
+class _Shown:
+    """What the tables of all cases show, so that they have the same columns."""
 
     baseline: str | None
     paired: bool
     """Whether the latencies of processes are known."""
     intervals: bool
     flags: bool
+    joules: bool
     giga: bool
-    """Rates in giga for CPUs, in tera for GPUs."""
-    numbers: tuple[tuple[str, int, str, bool], ...]
+    """Whether rates are in GFLOP/s, for CPUs, rather than TFLOP/s."""
 
     @classmethod
-    def of(cls, run: StoredRun, baseline: str | None) -> _Layout:
-        frame = run.table
-        fastest = frame["tflops"].max()
+    def of(cls, run: StoredRun, baseline: str | None) -> _Shown:
+        table = run.table
+        fastest = table["tflops"].max()
         return cls(
             baseline=baseline,
-            paired=bool((frame["process_latencies_ms"] != "").any()),
-            intervals=bool((frame["processes"].fillna(0) > 1).any()),
-            flags=bool((frame["flags"] != "").any()),
+            paired=bool((table["process_latencies_ms"] != "").any()),
+            intervals=bool((table["processes"].fillna(0) > 1).any()),
+            flags=bool((table["flags"] != "").any()),
+            joules=bool(table["joules_per_image"].notna().any()),
             giga=not missing(fastest) and float(fastest) < 1,
-            numbers=tuple(number for number in _NUMBERS if number[2] not in ADDED or frame[number[2]].notna().any()),
         )
 
-    def speed_up(self, row: Row, reference: Row | None) -> Estimate | None:
-        """How many times as fast as the baseline, paired by process where processes are known."""
-        if reference is None or reference["backend"] == row["backend"]:
-            return None
-        plain = Estimate(value=reference["latency_ms"] / row["latency_ms"], low=None, high=None)
-        return paired_ratio(processes_of(reference), processes_of(row)) or plain
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """The rows of one case; columns stand in the order from left to right."""
+
+    rows: Sequence[Row]
+    shown: _Shown
+
+    def columns(self) -> Iterator[Column]:
+        """Of the backends, their latencies and speed-ups."""
+        baseline, shown = self.shown.baseline, self.shown
+        references = {_function(row): row for row in self.rows if row["backend"] == baseline and _is_ok(row)}
+        speed_ups = {row["backend"]: _speed_up(row, references.get(_function(row))) for row in self.rows if _is_ok(row)}
+        yield self._described("backend")
+        yield Column(header="latency ms", cells=tuple(map(_latency, self.rows)))
+        if baseline:
+            yield self._column(f"vs {baseline}", 0, lambda row: _times(row, baseline, speed_ups[row["backend"]]))
+        if len({row["pattern"] for row in self.rows}) > 1:
+            yield self._described("pattern")
+        if shown.intervals:
+            yield self._column("95 % interval", 2, lambda row: interval_of(_estimate(row)))
+        if shown.intervals and baseline and shown.paired:
+            yield self._column(f"95 % of vs {baseline}", 5, lambda row: interval_of(speed_ups[row["backend"]]))
+        if shown.flags:
+            yield self._column("flags", 3, lambda row: row["flags"], numeric=False)
+        yield from self._metrics()
+
+    def _metrics(self) -> Iterator[Column]:
+        yield self._column("peak MiB", 1, lambda row: mebibytes(row["peak_bytes"]))
+        yield self._from_latency("% of roofline", 4, "roofline_fraction")
+        yield self._from_latency("images/s", 6, "images_per_s")
+        if self.shown.joules:
+            yield self._number("J/image", 7, "joules_per_image")
+        yield self._from_latency("GB/s", 8, "gbytes_per_s")
+        yield self._number("max error", 11, "max_error")
+        yield self._number("min ms", 12, "latency_min_ms")
+        yield self._number("samples", 13, "samples")
+        yield self._number("prepare s", 14, "prepare_s")
+        rate, factor = ("GFLOP/s", 1e3) if self.shown.giga else ("TFLOP/s", 1)
+        yield self._from_latency(rate, 9, "tflops", factor=factor)
+        yield self._column("kernel", 10, lambda row: row["kernel"], numeric=False)
+
+    def _described(self, name: str) -> Column:
+        return Column(header=name, cells=tuple(row[name] for row in self.rows), numeric=False)
+
+    def _column(self, header: str, rank: int, text: Callable[[Row], str], *, numeric: bool = True) -> Column:
+        cells = tuple(text(row) if _is_ok(row) else NOTHING for row in self.rows)
+        return Column(header=header, cells=cells, numeric=numeric, rank=rank)
+
+    def _number(self, header: str, rank: int, name: str) -> Column:
+        return self._column(header, rank, lambda row: spelled(name, row[name]))
+
+    def _from_latency(self, header: str, rank: int, name: str, *, factor: float = 1) -> Column:
+        """A number with the relative error of the latency."""
+        return self._column(header, rank, lambda row: spelled(name, row[name] * factor, relative_error(row)))
 
 
-def _grid(case: str, cells: pd.DataFrame, layout: _Layout) -> Grid:
-    ordered = cells.assign(failed=cells["status"] != Status.OK).sort_values(["failed", "latency_ms", "backend"])
-    rows = ordered.to_dict("records")
-    references = {_function(row): row for row in rows if row["backend"] == layout.baseline and _ok(row)}
-
-    def column(header: str, rank: int, text: Callable[[Row], str], *, numeric: bool = True) -> Column:
-        texts = tuple(text(row) if _ok(row) else NOTHING for row in rows)
-        return Column(header=header, cells=texts, numeric=numeric, rank=rank)
-
-    def speed_up(row: Row) -> Estimate | None:
-        return layout.speed_up(row, references.get(_function(row)))
-
-    def described(name: str) -> Column:
-        return Column(header=name, cells=tuple(row[name] for row in rows), numeric=False)
-
-    columns = [described("backend"), Column(header="latency ms", cells=tuple(map(_latency, rows)))]
-    if layout.baseline:
-        columns.append(column(f"vs {layout.baseline}", 0, lambda row: _times(row, layout.baseline, speed_up(row))))
-    if len({row["pattern"] for row in rows}) > 1:
-        columns.append(described("pattern"))
-    if layout.intervals:
-        columns.append(column("95 % interval", 2, lambda row: _interval(_estimate(row))))
-        if layout.baseline and layout.paired:
-            columns.append(column(f"95 % of vs {layout.baseline}", 5, lambda row: _interval(speed_up(row))))
-    if layout.flags:
-        columns.append(column("flags", 3, lambda row: row["flags"], numeric=False))
-    rate, factor = ("GFLOP/s", 1e3) if layout.giga else ("TFLOP/s", 1)
-    columns += [
-        column("peak MiB", 1, _peak),
-        *(column(header, rank, _number(name, derived=derived)) for header, rank, name, derived in layout.numbers),
-        column(rate, 9, lambda row: spelled("tflops", row["tflops"] * factor, relative_error(row))),
-        column("kernel", 10, lambda row: row["kernel"], numeric=False),
-    ]
-    return Grid(title=case, subtitle=_describe(rows, layout.baseline), columns=tuple(columns))
-
-
-def _ok(row: Row) -> bool:
+def _is_ok(row: Row) -> bool:
     return bool(row["status"] == Status.OK)
 
 
 def _function(row: Row) -> tuple[Any, ...]:
-    """What a row computes: equal where two rows compute the same."""
+    """What a row computes: equal for two rows that compute the same."""
     return tuple(pattern_of(row) if field == "pattern" else row[field] for field in PROBLEM)
+
+
+def _speed_up(row: Row, reference: Row | None) -> Estimate | None:
+    """How many times as fast as the baseline, paired by process if processes are known."""
+    if reference is None or reference["backend"] == row["backend"]:
+        return None
+    plain = Estimate(value=reference["latency_ms"] / row["latency_ms"], low=None, high=None)
+    return paired_ratio(processes_of(reference), processes_of(row)) or plain
+
+
+def _times(row: Row, baseline: str, speed_up: Estimate | None) -> str:
+    if row["backend"] == baseline:
+        return "1x"
+    if speed_up is None:
+        return NOTHING
+    unsure = speed_up.uncertainty is not None and speed_up.holds(1.0)
+    return f"{_UNSURE if unsure else ''}{rounded(speed_up.value, speed_up.uncertainty)}x"
 
 
 def _estimate(row: Row) -> Estimate:
@@ -151,51 +173,20 @@ def _estimate(row: Row) -> Estimate:
     return Estimate(value=row["latency_ms"], low=low, high=high)
 
 
-def _times(row: Row, baseline: str | None, speed_up: Estimate | None) -> str:
-    if row["backend"] == baseline:
-        return "1x"
-    if speed_up is None:
-        return NOTHING
-    unsure = speed_up.uncertainty is not None and speed_up.holds(1.0)
-    return f"{_UNSURE if unsure else ''}{known(speed_up.value, speed_up.uncertainty)}x"
-
-
-def _interval(found: Estimate | None) -> str:
-    if found is None or found.low is None or found.high is None:
-        return NOTHING
-    return interval(found.value, found.low, found.high)
-
-
 def _latency(row: Row) -> str:
-    if not _ok(row):
+    if not _is_ok(row):
         return str(row["status"])
-    found = _estimate(row)
-    return known(found.value, found.uncertainty)
+    latency = _estimate(row)
+    return rounded(latency.value, latency.uncertainty)
 
 
-def _peak(row: Row) -> str:
-    return NOTHING if missing(row["peak_bytes"]) else significant(row["peak_bytes"] / _MEBIBYTE)
-
-
-def _number(name: str, *, derived: bool) -> Callable[[Row], str]:
-    return lambda row: spelled(name, row[name], relative_error(row) if derived else None)
-
-
-def _describe(rows: Sequence[Row], baseline: str | None) -> str:
+def _problem(rows: Sequence[Row], baseline: str | None) -> str:
     """The problem of a case; its pattern is that of the baseline or of most rows."""
-    patterns = [row["pattern"] for row in rows]
-    of_baseline = [row["pattern"] for row in rows if row["backend"] == baseline]
+    patterns = [row["pattern"] for row in rows if row["backend"] == baseline] or [row["pattern"] for row in rows]
     row = rows[0]
-    parts = [
-        f"batch {row['batch']}",
-        f"map {row['height']}x{row['width']}",
-        f"window {row['window_height']}x{row['window_width']}",
-        f"{row['heads']} heads of {row['head_dim']}",
-        row["dtype"],
-        row["mode"].replace("_", " and "),
-        (of_baseline or [max(patterns, key=patterns.count)])[0],
-        f"{row['padding']} padding",
-        f"bias {row['bias']}",
-        f"scope {row['scope']}",
-    ]
-    return ", ".join(parts)
+    return (
+        f"batch {row['batch']}, map {row['height']}x{row['width']}, "
+        f"window {row['window_height']}x{row['window_width']}, {row['heads']} heads of {row['head_dim']}, "
+        f"{row['dtype']}, {row['mode'].replace('_', ' and ')}, {Counter(patterns).most_common(1)[0][0]}, "
+        f"{row['padding']} padding, bias {row['bias']}, scope {row['scope']}"
+    )

@@ -1,4 +1,4 @@
-"""Named baselines as files: runs reduced to their tables, by name and fingerprint, in a directory for git or a cache.
+"""Named baselines: the tables of runs, by name and fingerprint, in a directory for git or a CI cache.
 
 Every entry is a directory of its own that appears whole, so that several jobs may save at once::
 
@@ -22,7 +22,7 @@ from zlib import crc32
 from attnbench.core.errors import LostOutputError, NotComparableError, OutputError, StoredRunError, UsageError
 from attnbench.core.record import Status
 from attnbench.results.journal import ENVIRONMENT, SUITE
-from attnbench.results.store import CSV, UNFINISHED, StoredRun, find_runs, read_suite
+from attnbench.results.store import CSV, UNFINISHED, FoundRuns, StoredRun, find_runs, read_suite
 
 DIRECTORY = Path("baselines")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -45,19 +45,19 @@ class Baseline:
 
 
 def save(run: StoredRun, directory: Path, name: str, *, keep: int) -> tuple[Path, bool]:
-    """Keep a run as the newest of a named baseline.
+    """Save a run in a named baseline.
 
     Args:
-        run: What to keep.
-        directory: Where baselines lie.
-        name: Which one.
-        keep: How many of the same suite and fingerprint to keep; the oldest go.
+        run: The run.
+        directory: The directory of baselines.
+        name: The baseline.
+        keep: Runs to keep of one suite and fingerprint; the oldest are removed.
 
     Returns:
-        Where it lies, and whether it was there already.
+        The entry's directory, and whether it was saved before.
 
     Raises:
-        UsageError: The name cannot be a directory's, or the run is not one to compare with.
+        UsageError: The name cannot name a directory, or the run cannot serve as a base.
         OutputError: The directory cannot be written.
         LostOutputError: The disk is full.
     """
@@ -69,7 +69,18 @@ def save(run: StoredRun, directory: Path, name: str, *, keep: int) -> tuple[Path
     entry = place / f"{started}-{crc32(content):08x}"
     if entry.exists():
         return entry, True
-    unfinished = place / f"{entry.name}-{secrets.token_hex(4)}{UNFINISHED}"
+    try:
+        _write(run, content, entry)
+    except OSError as error:
+        lost = LostOutputError if error.errno == errno.ENOSPC else OutputError
+        raise lost(f"{directory} cannot be written: {error.strerror}; give another --directory") from None
+    _forget(place, but=entry, suite=_suite(run), keep=keep)
+    return entry, False
+
+
+def _write(run: StoredRun, content: bytes, entry: Path) -> None:
+    """Write an entry beside its place, then rename it into it."""
+    unfinished = _unfinished(entry)
     try:
         unfinished.mkdir(parents=True)
         (unfinished / CSV).write_bytes(content)
@@ -80,24 +91,19 @@ def save(run: StoredRun, directory: Path, name: str, *, keep: int) -> tuple[Path
         except OSError:
             if not entry.exists():  # else another job saved the same
                 raise
-    except OSError as error:
-        lost = LostOutputError if error.errno == errno.ENOSPC else OutputError
-        raise lost(f"{directory} cannot be written: {error.strerror}; give another --directory") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    _forget(place, but=entry, suite=_suite(run), keep=keep)
-    return entry, False
 
 
-def history(directory: Path, name: str, *, passed_over: list[str] | None = None) -> list[StoredRun]:
-    """The entries of a baseline, oldest first.
+def _unfinished(entry: Path) -> Path:
+    return entry.with_name(f"{entry.name}-{secrets.token_hex(4)}{UNFINISHED}")
 
-    Args:
-        directory: Where baselines lie.
-        name: Which one.
-        passed_over: Takes a sentence for every damaged entry; without it, one is an error.
+
+def history(directory: Path, name: str) -> FoundRuns:
+    """The entries of a baseline.
 
     Raises:
+        StoredRunError: None of them can be read.
         UsageError: It cannot be a baseline's name.
         NotComparableError: There is no such baseline yet.
     """
@@ -108,8 +114,8 @@ def history(directory: Path, name: str, *, passed_over: list[str] | None = None)
             f"there is no baseline {name} in {directory} (there: {known or 'none'}); attnbench baseline save makes one"
         )
     if not any((directory / name).glob(f"*/*/{CSV}")):
-        return []
-    return find_runs(directory / name, passed_over=passed_over)
+        return FoundRuns(runs=())
+    return find_runs(directory / name)
 
 
 def entries(directory: Path) -> list[Baseline]:
@@ -117,12 +123,16 @@ def entries(directory: Path) -> list[Baseline]:
 
     Raises:
         UsageError: It does not exist.
+        StoredRunError: An entry is damaged.
     """
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory that exists; attnbench baseline save makes one")
     groups: dict[tuple[str, str, str], list[StoredRun]] = {}
     for name in sorted(path for path in directory.iterdir() if path.is_dir()):
-        for run in history(directory, name.name):
+        found = history(directory, name.name)
+        if found.errors:
+            raise found.errors[0]
+        for run in found.runs:
             groups.setdefault((name.name, run.path.parent.name, _suite(run)), []).append(run)
     return [
         Baseline(
@@ -147,7 +157,7 @@ def _forget(place: Path, *, but: Path, suite: str, keep: int) -> None:
                 entries_of_suite.append(file.parent)
     oldest = [entry for entry in sorted(entries_of_suite) if entry != but]  # their names begin with the time
     for entry in oldest[: max(0, len(oldest) + 1 - keep)]:
-        going = entry.with_name(f"{entry.name}-{secrets.token_hex(4)}{UNFINISHED}")
+        going = _unfinished(entry)
         with contextlib.suppress(OSError):  # another job was faster
             entry.rename(going)
             shutil.rmtree(going)

@@ -1,4 +1,4 @@
-"""The journal: one line per finished (cell, process), on disk before the next cell starts."""
+"""The journal: one line per finished (cell, process), on disk before the next starts; and the environment beside it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from attnbench.core.errors import LostOutputError, OutputError, ProblemError, StoredRunError
-from attnbench.core.record import SCHEMA_VERSION, Record
+from attnbench.core import files
+from attnbench.core.errors import LostOutputError, OutputError, StoredRunError
+from attnbench.core.record import SCHEMA_VERSION, Environment, Record
 
 JOURNAL = "journal.jsonl"
 ENVIRONMENT = "environment.json"
 SUITE = "suite.yaml"
 """Files of a run directory that are written while it is measured."""
 RESULTS = Path("results")
-"""Where run directories lie, below the directory that one works in."""
+"""Where run directories lie, below the working directory."""
+_REMOVE = "remove the line, and the rest can be read (--resume measures its cell again)"
 
 
 class Journal:
@@ -81,7 +83,7 @@ def read_journal(directory: Path) -> Iterator[Record]:
     """The records of a run, oldest first. A torn last line, as a killed run leaves it, is passed over.
 
     Raises:
-        StoredRunError: A line other than the last is not a record, or comes from a newer version.
+        StoredRunError: A line other than the last is not a record, or comes from another version.
     """
     path = directory / JOURNAL
     try:
@@ -92,22 +94,14 @@ def read_journal(directory: Path) -> Iterator[Record]:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return
-            yield _parse(line, f"{path}:{number}")
+            yield files.parse(Record, line, path, line=number, version=SCHEMA_VERSION, what="a record", advice=_REMOVE)
 
 
-def _parse(line: bytes, where: str) -> Record:
-    try:
-        data = json.loads(line)
-        version = data["schema_version"]
-    except (ValueError, KeyError, TypeError):
-        raise StoredRunError(
-            f"{where}: not a journal line; remove it, and the rest reads (--resume measures it anew)"
-        ) from None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise StoredRunError(
-            f"{where}: written by a newer attnbench (schema {version}, this one reads up to {SCHEMA_VERSION}); upgrade"
-        )
-    try:
-        return Record.from_json(data)
-    except (ValueError, KeyError, TypeError, ProblemError) as error:
-        raise StoredRunError(f"{where}: not a record: {error}") from None
+def read_environment(directory: Path) -> Environment:
+    """The environment of a run.
+
+    Raises:
+        StoredRunError: There is none, it is damaged, or another version wrote it.
+    """
+    file = directory / ENVIRONMENT
+    return files.load(Environment, file, version=SCHEMA_VERSION, what="an environment", derived=("fingerprint",))

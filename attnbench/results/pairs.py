@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from attnbench.core.errors import StoredRunError
+from attnbench.core import files
 
 BASE, CANDIDATE = "base", "candidate"
 Place = tuple[str, int]
@@ -47,6 +46,10 @@ class Pairing:
     finished: bool = False
     """Whether all was measured that there is to measure."""
 
+    def __post_init__(self) -> None:
+        if set(self.parties) != {BASE, CANDIDATE}:
+            raise ValueError(f"parties must be {BASE} and {CANDIDATE}")
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values, with the schema's version."""
         return {"schema_version": VERSION, **asdict(self)}
@@ -56,25 +59,7 @@ def read_pairing(directory: Path) -> Pairing:
     """What a directory says of its two runs.
 
     Raises:
-        StoredRunError: It is no A/B comparison, is damaged, or a newer version wrote it.
+        StoredRunError: It is no A/B comparison, is damaged, or another version wrote it.
     """
-    file = directory / Pairing.FILE
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        version = int(data.pop("schema_version"))
-    except OSError:
-        raise StoredRunError(
-            f"{directory} holds no {Pairing.FILE}; give the directory that attnbench ab wrote"
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise StoredRunError(f"{file}:1: not an A/B comparison; the file is damaged") from None
-    if version > VERSION:
-        raise StoredRunError(
-            f"{file}: written by a newer attnbench (schema {version}, this one reads up to {VERSION}); upgrade"
-        )
-    try:
-        parties = {name: Party(**data["parties"][name]) for name in (BASE, CANDIDATE)}
-        backends = tuple((base, candidate) for base, candidate in data["backends"])
-        return Pairing(**{**data, "parties": parties, "backends": backends})
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoredRunError(f"{file}: not an A/B comparison: {error}; the file is damaged") from None
+    hint = "give the directory that attnbench ab wrote"
+    return files.load(Pairing, directory / Pairing.FILE, version=VERSION, what="an A/B comparison", hint=hint)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,12 @@ from zlib import crc32
 
 import pandas as pd
 
-from attnbench.core.errors import LostOutputError, StoredRunError
-from attnbench.core.record import SCHEMA_VERSION, Environment, Measure, Status
-from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
+from attnbench.core.errors import StoredRunError
+from attnbench.core.files import written_whole
+from attnbench.core.record import Measure, Status
+from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_environment, read_journal
 from attnbench.results.pairs import Pairing
-from attnbench.results.table import ADDED, COLUMNS, Cells, typed
+from attnbench.results.table import COLUMNS, Cells, typed
 
 PARQUET = "table.parquet"
 CSV = "table.csv"
@@ -77,7 +76,8 @@ class StoredRun:
     @property
     def baseline(self) -> str | None:
         """The backend that speed-ups refer to: the suite's baseline, or the first backend that it lists."""
-        first = (self.suite.get("backends") or [None])[0]
+        backends = self.suite.get("backends") or [None]
+        first = backends if isinstance(backends, str) else backends[0]
         if isinstance(first, dict):
             first = first.get("label") or first.get("name")
         baseline = self.suite.get("baseline", first)
@@ -91,7 +91,7 @@ def load(directory: str | Path) -> pd.DataFrame:
         directory: A run directory, one that holds at least ``table.csv``, or a table's file.
 
     Raises:
-        StoredRunError: It is not a run, is damaged, or was written by a newer version.
+        StoredRunError: It is not a run, is damaged, or was written by another version.
     """
     return read_run(directory).table
 
@@ -100,7 +100,7 @@ def read_run(directory: str | Path) -> StoredRun:
     """A stored run with what is known of it.
 
     Raises:
-        StoredRunError: It is not a run, is damaged, or was written by a newer version.
+        StoredRunError: It is not a run, is damaged, or was written by another version.
     """
     path = Path(directory)
     if not path.exists():
@@ -109,7 +109,7 @@ def read_run(directory: str | Path) -> StoredRun:
         return _read_kept_table(path)
     if not path.is_dir():
         raise StoredRunError(f"{path} is a file; give the run directory that holds {JOURNAL}, or a table kept of one")
-    environment = _read_environment(path)
+    environment = _environment(path)
     suite = read_suite(path)
     if (path / JOURNAL).exists():
         # The journal is the truth; a table made from exactly this one says the same sooner.
@@ -125,45 +125,55 @@ def is_run(path: str | Path) -> bool:
     return not found.is_dir() or any((found / name).exists() for name in _RUN_FILES)
 
 
-def find_runs(
-    directory: str | Path, *, but: str | Path | None = None, passed_over: list[str] | None = None
-) -> list[StoredRun]:
-    """A run, or every run below a directory, oldest first.
+@dataclass(frozen=True, kw_only=True)
+class FoundRuns:
+    """The runs below a directory."""
 
-    The two sides of an A/B comparison are not among them: the one may be a build that was turned down.
+    runs: tuple[StoredRun, ...]
+    """Oldest first."""
+    errors: tuple[StoredRunError, ...] = ()
+    """Why others were left out: they are damaged."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for every run that was left out."""
+        return tuple(f"Left out, because it cannot be read: {error}." for error in self.errors)
+
+
+def find_runs(directory: str | Path, *, but: str | Path | None = None) -> FoundRuns:
+    """A run, or every run below a directory.
+
+    The two sides of an A/B comparison are not among them: the candidate may be a build that was rejected.
 
     Args:
         directory: A run directory, or one that holds some.
         but: A run to leave out: the candidate often lies beside its base.
-        passed_over: Takes a sentence for every damaged run of a directory; without it, one is an error.
 
     Raises:
-        StoredRunError: There is none, or one of them is damaged.
+        StoredRunError: There is none that can be read.
     """
     path = Path(directory)
     if is_run(path):
-        return [read_run(path)]
-    places = {file.parent for name in _RUN_FILES for file in path.glob(f"**/{name}")}
+        return FoundRuns(runs=(read_run(path),))
     left_out = None if but is None else Path(but).resolve()
     runs, errors = [], []
-    for place in sorted(places):
+    for place in sorted({file.parent for name in _RUN_FILES for file in path.glob(f"**/{name}")}):
         is_side = (place.parent / Pairing.FILE).exists()
         if place.resolve() == left_out or place.name.endswith(UNFINISHED) or is_side:
             continue
         try:
             runs.append(read_run(place))
         except StoredRunError as error:
-            if passed_over is None:
-                raise
             if place.exists():  # else another job removed it meanwhile
                 errors.append(error)
-    if errors and not runs:
-        raise errors[0]
-    if passed_over is not None:
-        passed_over += [f"Left out, because it cannot be read: {error}." for error in errors]
     if not runs:
-        raise StoredRunError(f"{path} holds no run; give run directories, or a directory of them")
-    return sorted(runs, key=lambda run: str(run.environment.get("started_at", "")))
+        raise (
+            errors[0]
+            if errors
+            else StoredRunError(f"{path} holds no run; give run directories, or a directory of them")
+        )
+    runs.sort(key=lambda run: str(run.environment.get("started_at", "")))
+    return FoundRuns(runs=tuple(runs), errors=tuple(errors))
 
 
 def _read_from_journal(path: Path, *, suite: str) -> tuple[pd.DataFrame, int | None]:
@@ -199,26 +209,8 @@ def _made_from(path: Path) -> dict[Any, Any]:
     return {"attnbench": __version__, "journal_crc32": checksum}
 
 
-def _read_environment(path: Path) -> dict[str, Any]:
-    file = path / ENVIRONMENT
-    if not file.exists():
-        return {}
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        version = int(data["schema_version"])
-    except OSError as error:
-        raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise StoredRunError(f"{file}:1: not an environment; the file is damaged") from None
-    if version > SCHEMA_VERSION:
-        raise StoredRunError(
-            f"{file}: written by a newer attnbench (schema {version}, this one reads up to {SCHEMA_VERSION}); upgrade"
-        )
-    try:
-        Environment.from_json(data)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoredRunError(f"{file}:1: not an environment: {error}; the file is damaged") from None
-    return dict(data)
+def _environment(path: Path) -> dict[str, Any]:
+    return read_environment(path).to_json() if (path / ENVIRONMENT).exists() else {}
 
 
 def read_suite(path: Path) -> dict[str, Any]:
@@ -255,7 +247,7 @@ def _read_kept_table(file: Path) -> StoredRun:
     """A table's file by itself, with the environment that lies beside it, if one does."""
     frame = _read_table_file(file)
     return StoredRun(
-        path=file, table=frame, environment=_read_environment(file.parent), suite=read_suite(file.parent), cells=None
+        path=file, table=frame, environment=_environment(file.parent), suite=read_suite(file.parent), cells=None
     )
 
 
@@ -268,7 +260,7 @@ def _read_table_file(file: Path) -> pd.DataFrame:
 
 
 def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    if missing := [name for name in COLUMNS if name not in frame.columns and name not in ADDED]:
+    if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise StoredRunError(f"{path}: not a run's table: there is no column {missing[0]}")
     checked = typed(frame)
     for line, row in enumerate(checked.to_dict("records"), start=2):
@@ -278,12 +270,14 @@ def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
                 f"{path}:{line}: status {row['status']!r} and latency do not agree; the file is damaged"
             )
         if pd.notna(latency_ms) and not 0 < latency_ms < math.inf:
-            raise StoredRunError(f"{path}:{line}: latency_ms {latency_ms:g} is none; the file is damaged")
+            raise StoredRunError(
+                f"{path}:{line}: latency_ms {latency_ms:g} is not a positive number; the file is damaged"
+            )
     return checked
 
 
 def write_tables(directory: Path) -> StoredRun:
-    """Write ``table.parquet`` and ``table.csv`` from the journal: beside their place, then renamed into it.
+    """Write ``table.parquet`` and ``table.csv`` from the journal.
 
     Returns:
         The run as it lies there now.
@@ -295,12 +289,7 @@ def write_tables(directory: Path) -> StoredRun:
     table = run.table.copy()
     table.attrs = _made_from(directory)
     table.attrs["cells"] = run.cells
-    try:
-        for name, write in ((PARQUET, table.to_parquet), (CSV, table.to_csv)):
-            unfinished = directory / f".{name}.unfinished"
+    for name, write in ((PARQUET, table.to_parquet), (CSV, table.to_csv)):
+        with written_whole(directory / name, note="the journal stays") as unfinished:
             write(unfinished, index=False)
-            unfinished.replace(directory / name)
-    except OSError as error:
-        reason = error.strerror or os.strerror(error.errno or 0)
-        raise LostOutputError(f"the tables of {directory} cannot be written: {reason}; the journal stays") from None
     return run

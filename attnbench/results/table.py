@@ -16,49 +16,57 @@ from attnbench.core.record import Ceilings, Flag, Record, Status
 from attnbench.core.stats import estimate, geometric_mean, percentile, process_statistic
 
 _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
-COLUMNS: dict[str, str] = {
-    **dict.fromkeys(("suite", "case", "backend", "device"), _TEXT),
-    **dict.fromkeys(
-        ("batch", "height", "width", "window_height", "window_width", "heads", "head_dim"),
-        _COUNT,
-    ),
-    **dict.fromkeys(("dtype", "mode", "pattern", "padding", "bias", "scope", "status", "reason", "flags"), _TEXT),
-    **dict.fromkeys(
-        (
-            "latency_ms",
-            "latency_low_ms",
-            "latency_high_ms",
-            "latency_median_ms",
-            "latency_min_ms",
-            "host_ms",
-            "images_per_s",
-            "tokens_per_s",
-            "tflops",
-            "gbytes_per_s",
-            "roofline_fraction",
-        ),
-        _NUMBER,
-    ),
-    "peak_bytes": _COUNT,
-    "max_error": _NUMBER,
-    "kernel": _TEXT,
-    "processes": _COUNT,
-    "samples": _COUNT,
-    "prepare_s": _NUMBER,
-    "joules_per_image": _NUMBER,
-    "process_latencies_ms": _TEXT,
-}
+_COLUMNS = (
+    ("suite", _TEXT, "Name of the suite."),
+    ("case", _TEXT, "Name of the problem in the suite."),
+    ("backend", _TEXT, "The backend's label."),
+    ("device", _TEXT, "As torch spells it, such as cpu or cuda:0."),
+    ("batch", _COUNT, "Images."),
+    ("height", _COUNT, "Tokens of the map, top to bottom."),
+    ("width", _COUNT, "Tokens of the map, left to right."),
+    ("window_height", _COUNT, "Tokens of a window, top to bottom."),
+    ("window_width", _COUNT, "Tokens of a window, left to right."),
+    ("heads", _COUNT, "Attention heads."),
+    ("head_dim", _COUNT, "Channels of a head."),
+    ("dtype", _TEXT, "Element type of inputs, weights and output."),
+    ("mode", _TEXT, "Whether the gradients belong to the call."),
+    ("pattern", _TEXT, "Which windows the backend divided the map into: grouped or shifted."),
+    ("padding", _TEXT, "Whether tokens added to fill windows take part in the softmax (zero) or not (masked)."),
+    ("bias", _TEXT, "What is added to the scores."),
+    ("scope", _TEXT, "What is inside the timed call: attention of windows, of a map, or a layer with its projections."),
+    ("status", _TEXT, "How the cell ended. Numbers exist exactly where it is ok."),
+    ("reason", _TEXT, "Why it is not ok, in one sentence; empty where it is."),
+    ("flags", _TEXT, "What qualifies an ok cell, separated by spaces; empty where nothing does."),
+    ("latency_ms", _NUMBER, "Of one call: the geometric mean over processes."),
+    ("latency_low_ms", _NUMBER, "Lower end of its 95 % interval; null with one process."),
+    ("latency_high_ms", _NUMBER, "Upper end of its 95 % interval; null with one process."),
+    ("latency_median_ms", _NUMBER, "Median over processes of their median samples."),
+    ("latency_min_ms", _NUMBER, "The fastest sample of all."),
+    ("host_ms", _NUMBER, "On a GPU, until the call returned to Python."),
+    ("images_per_s", _NUMBER, "Batch divided by latency."),
+    ("tokens_per_s", _NUMBER, "Tokens of all maps divided by latency."),
+    ("tflops", _NUMBER, "Floating-point operations by formula, in units of 1e12, divided by latency."),
+    ("gbytes_per_s", _NUMBER, "The fewest bytes that must move, in units of 1e9, divided by latency."),
+    ("roofline_fraction", _NUMBER, "The time that the device's measured ceilings allow, divided by the time it took."),
+    ("peak_bytes", _COUNT, "Allocated at the peak of one call above what was held before."),
+    ("max_error", _NUMBER, "Largest absolute difference of the output from the float64 reference."),
+    ("kernel", _TEXT, "The operator torch dispatched to, on a GPU with the longest kernel; empty if unknown."),
+    ("processes", _COUNT, "Fresh processes that measured the cell."),
+    ("samples", _COUNT, "Timed samples of all processes."),
+    ("prepare_s", _NUMBER, "Preparing the backend and its first call; the median over processes."),
+    ("joules_per_image", _NUMBER, "Energy by the device's own count; null if it counts none."),
+    ("process_latencies_ms", _TEXT, "The latency of every process, as number:latency, separated by spaces."),
+)
+COLUMNS: dict[str, str] = {name: kind for name, kind, _ in _COLUMNS}
 """Columns of a table and their pandas types; units stand in the names."""
-ADDED = ("joules_per_image", "process_latencies_ms")
-"""Columns that older tables lack."""
-
-
+DESCRIPTIONS: dict[str, str] = {name: description for name, _, description in _COLUMNS}
+"""What the columns hold."""
 PROBLEM = tuple(field.name for field in fields(Problem))
 """The columns that together are a problem."""
 
 
 def processes_of(row: Mapping[Any, Any]) -> dict[int, float]:
-    """By process, what stands for it, in milliseconds; empty where a cell is not ok or the table does not tell.
+    """By process, its latency in milliseconds; empty if the cell is not ok.
 
     >>> processes_of({"process_latencies_ms": "0:3.25 1:3.5"})
     {0: 3.25, 1: 3.5}
@@ -68,7 +76,7 @@ def processes_of(row: Mapping[Any, Any]) -> dict[int, float]:
 
 
 def anchor(ceilings: Ceilings) -> float:
-    """The logarithm of the time that a device's ceilings make of everything: what latencies are divided by."""
+    """The log of the geometric mean of the times for one byte and one FLOP: what compared latencies are divided by."""
     return -(math.log(ceilings.bytes_per_s) + math.log(ceilings.flops_per_s)) / 2
 
 
@@ -81,7 +89,7 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
 def table(records: Iterable[Record], *, suite: str) -> pd.DataFrame:
     """One row per cell, in the order of the suite.
 
-    A cell is ok where every process was; otherwise the row tells the first failure.
+    A cell is ok if every process was; otherwise the row has the first failure.
     """
     cells = Cells()
     for record in records:
@@ -90,7 +98,7 @@ def table(records: Iterable[Record], *, suite: str) -> pd.DataFrame:
 
 
 class Cells:
-    """What becomes of records as they are read: memory grows with processes, not with samples."""
+    """Collects records into cells; it keeps statistics, so that memory grows with processes and not with samples."""
 
     def __init__(self) -> None:
         self._cells: dict[tuple[str, str], _Cell] = {}
@@ -98,7 +106,7 @@ class Cells:
         """Cells of the whole suite, as the records say."""
 
     def add(self, record: Record) -> None:
-        """Take in one record."""
+        """Add a record."""
         key = (record.case, record.backend)
         if key not in self._cells:
             self._cells[key] = _Cell(record)
@@ -106,10 +114,7 @@ class Cells:
         self.expected = record.cells
 
     def anchors(self) -> dict[tuple[str, str], dict[int, float]]:
-        """By case and backend, then by process: the logarithm of what the device's own ceilings made of it.
-
-        Zero where they were not measured.
-        """
+        """By case and backend, then by process, the ``anchor`` of its ceilings; 0 if they were not measured."""
         return {key: cell.anchors for key, cell in self._cells.items()}
 
     def table(self, *, suite: str) -> pd.DataFrame:
@@ -119,7 +124,7 @@ class Cells:
 
 
 class _Cell:
-    """What becomes of a cell's records: statistics alone are kept, so that memory does not grow with samples."""
+    """A cell of the table."""
 
     def __init__(self, first: Record) -> None:
         self._first = first
@@ -137,7 +142,7 @@ class _Cell:
         return {number: process.anchor for number, process in self._processes.items()}
 
     def add(self, record: Record) -> None:
-        """Take in one more process. A process measured twice counts as it was measured last; a failure is final."""
+        """Add a process. Of a process that was measured twice the last record counts; a failure is final."""
         if record.status is Status.OK:
             self._processes[record.round] = _Process.of(record)
         elif self._shown.status is Status.OK:
@@ -163,11 +168,9 @@ class _Cell:
         processes, problem = list(self._processes.values()), self._first.problem
         latency = estimate([process.statistic_ms for process in processes])
         seconds, work = latency.value / 1e3, cost(problem)
-        errors = [process.max_error for process in processes if process.max_error is not None]
-        peaks = [process.peak_bytes for process in processes if process.peak_bytes is not None]
-        fractions = [process.roofline_fraction for process in processes if process.roofline_fraction is not None]
-        hosts = [process.host_ms for process in processes if process.host_ms is not None]
-        joules = [process.joules for process in processes if process.joules is not None]
+        fractions = _known(process.roofline_fraction for process in processes)
+        hosts = _known(process.host_ms for process in processes)
+        joules = _known(process.joules for process in processes)
         flags = set[Flag]().union(*(process.flags for process in processes))
         if is_unstable(latency, quartiles=processes[0].quartiles_ms):
             flags.add(Flag.UNSTABLE)
@@ -184,8 +187,8 @@ class _Cell:
             "tflops": work.flops / seconds / 1e12,
             "gbytes_per_s": work.bytes / seconds / 1e9,
             "roofline_fraction": geometric_mean(fractions) if fractions else None,
-            "peak_bytes": max(peaks, default=None),
-            "max_error": max(errors, default=None),
+            "peak_bytes": max(_known(process.peak_bytes for process in processes), default=None),
+            "max_error": max(_known(process.max_error for process in processes), default=None),
             "kernel": self._first.kernel,
             "processes": len(processes),
             "samples": sum(process.samples for process in processes),
@@ -195,6 +198,10 @@ class _Cell:
                 f"{number}:{process.statistic_ms!r}" for number, process in self._processes.items()
             ),
         }
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,8 @@ _CLOCK_SHARE, _CLOCK_S = 1e-3, 1e-3
 """How much more than it took a turn may claim: nothing, but for rounding."""
 _CPU_SHARE, _CPU_TURN_S = 0.03, 1e-3
 """How much more CPU time than it claims a cell may take: handing over."""
+_IDLE_SHARE, _IDLE_TURN_S = 0.03, 1e-3
+"""CPU time that a participant may take between its turns: sleeping takes none."""
 _FRESH_SHARE, _FRESH_MS, FEWEST_FRESH = 2.0, 0.1, 20
 """How much longer than a repeated call one on new values may take: the shortest of one in each of so many turns."""
 _LATE_SHARE, _LATE_S = 0.05, 1e-3
@@ -57,6 +59,17 @@ def check_claims(work: Work, threads: int) -> None:
             Status.WRONG_RESULT,
             f"{what}: more than measure.threads allows ({threads}), or its clock is slow",
         )
+
+
+def check_idle(work: Work) -> None:
+    """On a CPU, a participant sleeps while others have their turns.
+
+    Raises:
+        CellEnds: It does not.
+    """
+    if work.idle_cpu_s > _IDLE_SHARE * work.idle_s + _IDLE_TURN_S * len(work.turns):
+        took = f"{work.idle_cpu_s:.3g} s of CPU time in {work.idle_s:.3g} s"
+        raise CellEnds(Status.ERROR, f"threads of it were still at work after its turns: {took}")
 
 
 def check_leak(work: Work) -> None:

@@ -273,6 +273,10 @@ class Crew:
             raise WorkerDied("its starter is gone", killed=True)
         return self._participants[participant]
 
+    def pids(self) -> tuple[int, ...]:
+        """Of all participants' processes."""
+        return tuple(process.pid for process in self._participants.values())
+
     def is_at_work(self, participant: Participant) -> bool:
         """Whether a participant has a process that was introduced."""
         return participant in self._participants

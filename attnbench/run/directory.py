@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from attnbench.core.errors import LostOutputError, OutputError
+from attnbench.core.errors import OutputError
+from attnbench.core.files import write_json
 from attnbench.core.record import Environment
 from attnbench.results.journal import ENVIRONMENT, RESULTS, SUITE
 
@@ -74,23 +72,9 @@ def start(directory: Path, suite: str, environment: Environment) -> None:
 
 
 def write_environment(directory: Path, environment: Environment) -> None:
-    """Write ``environment.json``: beside its place, then renamed into it.
+    """Write ``environment.json`` whole.
 
     Raises:
         LostOutputError: It cannot be written.
     """
     write_json(directory / ENVIRONMENT, environment.to_json())
-
-
-def write_json(file: Path, data: Mapping[str, Any]) -> None:
-    """Write a JSON file: beside its place, then renamed into it.
-
-    Raises:
-        LostOutputError: It cannot be written.
-    """
-    unfinished = file.with_name(f".{file.name}.unfinished")
-    try:
-        unfinished.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(file)
-    except OSError as error:
-        raise LostOutputError(f"{file} cannot be written: {error.strerror}") from None

@@ -17,21 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TypeVar, final
 
+from attnbench.core.channel import Channel, ClosedError, GarbledError
 from attnbench.core.errors import WorkerError
-from attnbench.core.protocol import (
-    Begin,
-    Channel,
-    ClosedError,
-    Continued,
-    End,
-    Ended,
-    Fork,
-    Forked,
-    GarbledError,
-    Message,
-    Started,
-    Stopped,
-)
+from attnbench.core.protocol import Begin, Continued, End, Ended, Fork, Forked, Message, Started, Stopped
 from attnbench.core.record import Allocator
 from attnbench.run.interpreter import Interpreter
 from attnbench.worker import reaper

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from attnbench.core.errors import NotComparableError, OutputError, StoredRunError, UsageError
 from attnbench.core.record import Case, Ceilings, Environment, Record, Status
-from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_journal
+from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_environment, read_journal
 from attnbench.suite import Suite, load_suite
 
 _SAME = ("torch", "cuda", "driver", "python", "packages", "flags", "participants")
@@ -109,11 +108,9 @@ def check_environment(directory: Path, environment: Environment, *, commit: bool
 
     Raises:
         NotComparableError: It is not: with what differs.
+        StoredRunError: What was stored is damaged.
     """
-    try:
-        before = Environment.from_json(json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError):
-        raise StoredRunError(f"{directory / ENVIRONMENT}:1: not an environment; the file is damaged") from None
+    before = read_environment(directory)
     same = (*_SAME, "commit") if commit else _SAME
     old = before.fingerprint | {name: getattr(before, name) for name in same}
     new = environment.fingerprint | {name: getattr(environment, name) for name in same}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnbench.backends import registry
 from attnbench.core.errors import BusyError, NotComparableError, SuiteError, WorkerError
+from attnbench.core.files import write_json
 from attnbench.core.protocol import Introduced
 from attnbench.core.record import Environment, fingerprint_mismatch
 from attnbench.results.journal import JOURNAL, Journal
@@ -17,7 +18,7 @@ from attnbench.results.pairs import ATTEMPTS, BASE, Pairing
 from attnbench.run import pairs as two
 from attnbench.run import resume as resuming
 from attnbench.run.crew import Crew, Participant
-from attnbench.run.directory import check_output, run_directory, start, write_json
+from attnbench.run.directory import check_output, run_directory, start
 from attnbench.run.events import Resumed
 from attnbench.run.interruption import Interruption
 from attnbench.run.lock import device_lock

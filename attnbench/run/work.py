@@ -63,6 +63,12 @@ class Work:
     """Of the budget."""
     wall_s: float = 0.0
     cpu_s: float = 0.0
+    left: tuple[float, float] | None = None
+    """Its CPU time and the parent's clock when its last turn was over."""
+    idle_s: float = 0.0
+    """Between its turns."""
+    idle_cpu_s: float = 0.0
+    """CPU time that it took meanwhile."""
     resident_bytes: list[int] = field(default_factory=list)
     """After every turn."""
     checked: bool = False

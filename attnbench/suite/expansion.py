@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -10,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from attnbench.core.errors import ProblemError, SuiteError
 from attnbench.core.problem import Mode, Problem
 from attnbench.core.record import BackendChoice, Case, Measure
-from attnbench.suite.schema import BackendEntry, BatchByDevice, CaseEntry, Exclusion, Fields, MeasureEntry, SuiteFile
+from attnbench.core.shipped import GROUPS
+from attnbench.suite.mistakes import did_you_mean, sentence
+from attnbench.suite.schema import BackendEntry, BatchByDevice, Exclusion, Fields, SuiteFile
 from attnbench.suite.source import Location, Source
 
 _FIELDS = tuple(Fields.model_fields)
@@ -31,6 +31,8 @@ class Suite:
     """``auto``, or as torch spells it."""
     choices: tuple[BackendChoice, ...]
     measure: Measure
+    _places: tuple[int, ...]
+    """By backend, the entry of the file that names it; a group names several."""
     _file: SuiteFile
     _source: Source
 
@@ -52,18 +54,12 @@ class Suite:
 
     @property
     def text(self) -> str:
-        """The YAML as run, with what the command line changed, and environments as they are called from anywhere."""
-        entries = self._source.data.get("backends") or []
-        pythons: dict[Location, str] = {
-            ("backends", index, "python"): self._absolute(entry["python"])
-            for index, entry in enumerate(entries)
-            if isinstance(entry, dict) and entry.get("python")
-        }
-        return self._source.text_with(pythons)
+        """The YAML as run: with what the command line changed, every backend, and absolute paths to environments."""
+        return self._source.text_with("backends", [_entry(choice) for choice in self.resolved])
 
     @property
     def resolved(self) -> tuple[BackendChoice, ...]:
-        """Its backends, with environments as they are called from anywhere."""
+        """Its backends, with absolute paths to environments."""
         return tuple(
             replace(choice, python=self._absolute(choice.python)) if choice.python else choice
             for choice in self.choices
@@ -75,7 +71,10 @@ class Suite:
         return str(Path(path).absolute()) if "/" in path or Path(path).exists() else path
 
     def where(self, *keys: str | int) -> str:
-        """``file:line`` of a key, or the option that set it."""
+        """``file:line`` of a key, or of one of the ``backends``, or the option that set it."""
+        match keys:
+            case ("backends", int(index)):
+                return self._source.where(("backends", self._places[index]))
         return self._source.where(keys)
 
     @property
@@ -184,13 +183,9 @@ def load_suite(
         source.override(assignment)
     if backends:
         source.replace(("backends",), [_read_choice(text) for text in backends], backends_option)
-    try:
-        file = SuiteFile.model_validate(source.data)
-    except ValidationError as error:
-        raise SuiteError(_sentence(error.errors(), source)) from None
-    choices = _choices(file, known_backends, source)
-    labels = [choice.label for choice in choices]
-    if file.baseline is not None and file.baseline not in labels:
+    file = _validated(source)
+    choices, places = _choices(file, known_backends, source)
+    if file.baseline is not None and file.baseline not in {choice.label for choice in choices}:
         _check_backend(file.baseline, known_backends, source.where(("baseline",)))
     if not (file.sweep or file.cases):
         raise SuiteError(f"{source.where(())}: nothing to run; give a sweep or cases")
@@ -200,9 +195,17 @@ def load_suite(
         device=file.device,
         choices=choices,
         measure=file.measure.measure(),
+        _places=places,
         _file=file,
         _source=source,
     )
+
+
+def _validated(source: Source) -> SuiteFile:
+    try:
+        return SuiteFile.model_validate(source.data)
+    except ValidationError as error:
+        raise SuiteError(sentence(error.errors(), source)) from None
 
 
 def _read_choice(text: str) -> str | dict[str, str]:
@@ -215,22 +218,36 @@ def _read_choice(text: str) -> str | dict[str, str]:
     return {key: value for key, value in given.items() if value or (key == "name")}
 
 
-def _choices(file: SuiteFile, known_backends: Sequence[str], source: Source) -> tuple[BackendChoice, ...]:
-    """The backends of a suite.
+def _choices(
+    file: SuiteFile, known_backends: Sequence[str], source: Source
+) -> tuple[tuple[BackendChoice, ...], tuple[int, ...]]:
+    """The backends of a suite, and by backend the entry that names it.
 
     Raises:
-        SuiteError: A name leads nowhere, or two backends would be called the same.
+        SuiteError: A name leads nowhere, or two backends have one label.
     """
     entries = file.backends if file.backends is not None else [BackendEntry(name=name) for name in known_backends]
     found: dict[str, BackendChoice] = {}
+    places: dict[str, int] = {}
     for index, entry in enumerate(entries):
         where = source.where(("backends", index))
-        choice = entry.choice()
-        if choice.python is None:  # another environment may have names of its own
-            _check_backend(choice.name, known_backends, where)
-        if found.setdefault(choice.label, choice) != choice:
-            raise SuiteError(f"{where}: two backends are labelled {choice.label!r}; give one of them another label")
-    return tuple(found.values())
+        for choice in entry.choices():
+            if choice.python is None:  # another environment may have names of its own
+                _check_backend(choice.name, known_backends, where, groups=tuple(GROUPS))
+            if found.setdefault(choice.label, choice) != choice:
+                raise SuiteError(f"{where}: two backends are labelled {choice.label!r}; give one of them another label")
+            places.setdefault(choice.label, index)
+    return tuple(found.values()), tuple(places.values())
+
+
+def _entry(choice: BackendChoice) -> str | dict[str, str]:
+    """A backend as a suite spells it."""
+    entry = {"name": choice.name}
+    if choice.python is not None:
+        entry["python"] = choice.python
+    if choice.label != choice.name:
+        entry["label"] = choice.label
+    return choice.name if len(entry) == 1 else entry
 
 
 def built_in_suites() -> dict[str, Path]:
@@ -253,93 +270,16 @@ def _find(name: str | Path) -> Path:
     if path.exists():
         return path
     if path.suffix in (".yaml", ".yml"):
-        raise SuiteError(f"{path} does not exist{_did_you_mean(path.stem, suites)}")
+        raise SuiteError(f"{path} does not exist{did_you_mean(path.stem, suites)}")
     known = ", ".join(suites)
-    raise SuiteError(f"{name} is neither a file nor a suite{_did_you_mean(str(name), suites)} (suites: {known})")
+    raise SuiteError(f"{name} is neither a file nor a suite{did_you_mean(str(name), suites)} (suites: {known})")
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _check_backend(name: str, known: Sequence[str], where: str) -> None:
+def _check_backend(name: str, known: Sequence[str], where: str, *, groups: Sequence[str] = ()) -> None:
     if name in known or ":" in name:
         return
-    hint = _did_you_mean(name, known)
+    hint = did_you_mean(name, [*known, *groups])
+    also = f"; groups: {', '.join(groups)}" if groups else ""
     raise SuiteError(
-        f"{where}: there is no backend {name!r}{hint} (known: {', '.join(known)}; or give package.module:Class)"
+        f"{where}: there is no backend {name!r}{hint} (known: {', '.join(known)}{also}; or give package.module:Class)"
     )
-
-
-def _sentence(errors: Sequence[ErrorDetails], source: Source) -> str:
-    # A misspelt key often comes with a missing one: name the cause, not the consequence.
-    first = min(errors, key=lambda error: error["type"] != "extra_forbidden")
-    location = first["loc"]
-    key = ".".join(str(step) for step in location)
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{source.where(location)}: {_explanation(first, key, location)}{more}"
-
-
-_KINDS = {
-    "list_type": "a list",
-    "string_type": "text",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "too_short": "at least one",
-    "string_too_short": "text that is not empty",
-}
-"""What pydantic's kinds of error mean to the author of a suite."""
-
-
-def _explanation(error: ErrorDetails, key: str, location: Location) -> str:
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        allowed = _keys_beside(location)
-        hint = _did_you_mean(str(location[-1]), allowed)
-        return f"unknown key {key}{hint} (allowed: {', '.join(allowed)})"
-    if kind == "missing":
-        return f"{key} is missing"
-    if kind == "value_error":
-        return f"{key}: {error['ctx']['error']}"
-    what = _KINDS.get(kind) or _describe(location)
-    if kind in ("model_type", "model_attributes_type"):
-        what = f"a mapping of {', '.join(_model_at(location).model_fields)}"
-    if what:
-        return f"{key}: {error['input']!r} is not allowed (allowed: {what})"
-    message = error["msg"][0].lower() + error["msg"][1:]
-    return f"{key}: {message}, got {error['input']!r}"
-
-
-def _model_at(location: Location) -> type[Any]:
-    match location[:1]:
-        case ("sweep",):
-            return Fields
-        case ("cases",):
-            return CaseEntry
-        case ("exclude",):
-            return Exclusion
-        case ("measure",):
-            return MeasureEntry
-        case ("backends",):
-            return BackendEntry
-    return SuiteFile
-
-
-def _keys_beside(location: Location) -> list[str]:
-    return list((SuiteFile if len(location) == 1 else _model_at(location)).model_fields)
-
-
-def _describe(location: Location) -> str | None:
-    match location:
-        case ("cases", _, "name"):
-            return "one line of text"
-        case ("backends", _, "label"):
-            return "one line of text without = and @"
-    known: dict[Location, str] = {
-        ("device",): "auto, cpu, cuda, cuda:1",
-        ("measure", "cache"): "cold, hot",
-        ("measure", "allocator"): "steady, system",
-        ("name",): "letters, digits, '_', '-' and '.', because it names a directory",
-    }
-    return known.get(location)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from attnbench.core.problem import DEFAULT_HEAD_DIM, Bias, Dtype, Mode, Padding, Pattern, Scope
 from attnbench.core.record import Allocator, BackendChoice, Cache, Launch, Measure
+from attnbench.core.shipped import GROUPS
 
 Size = tuple[int, int]
 LARGEST = 2**31 - 1
@@ -168,38 +169,35 @@ class Exclusion(_Mapping):
 
 
 _DEFAULT = Measure()
+_Count = Annotated[int, Field(ge=1)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_AsText = Field(strict=False)
+"""An enumeration whose values a suite spells as text."""
 
 
 class MeasureEntry(_Mapping):
     """How a suite is measured."""
 
-    processes: int = Field(
-        _DEFAULT.processes, ge=1, description="Sets of fresh processes, each of which measures every cell once."
-    )
-    timeout_s: float = Field(
-        _DEFAULT.timeout_s, gt=0, allow_inf_nan=False, description="Deadline for checking and timing a cell."
-    )
-    prepare_timeout_s: float = Field(
-        _DEFAULT.prepare_timeout_s, gt=0, allow_inf_nan=False, description="Deadline for preparing a cell."
-    )
-    hung_timeout_s: float = Field(
-        _DEFAULT.hung_timeout_s,
-        gt=0,
-        allow_inf_nan=False,
-        description="The same for a backend that timed out in two cases; as long as prepare_timeout_s to insist.",
-    )
-    threads: int = Field(_DEFAULT.threads, ge=1, description="CPU threads of a participant.")
-    allocator: Literal["steady", "system"] = Field(
-        _DEFAULT.allocator.value,
-        description="steady: the C library keeps freed memory, so that no timed call pays for pages.",
-    )
-    cache: Literal["cold", "hot"] | None = Field(None, description="By default cold on a GPU, hot on the CPU.")
-    launch: Literal["eager", "graph"] = Field(
-        _DEFAULT.launch.value, description="graph: every call is captured in a CUDA graph before it is timed."
-    )
-    max_time_s: float = Field(
-        _DEFAULT.max_time_s, gt=0, allow_inf_nan=False, description="Time for the samples of a cell in a process."
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    processes: _Count = _DEFAULT.processes
+    """Sets of fresh processes, each of which measures every cell once."""
+    timeout_s: _Seconds = _DEFAULT.timeout_s
+    """Deadline for checking and timing a cell."""
+    prepare_timeout_s: _Seconds = _DEFAULT.prepare_timeout_s
+    """Deadline for preparing a cell."""
+    hung_timeout_s: _Seconds = _DEFAULT.hung_timeout_s
+    """The same for a backend that timed out in two cases; as long as prepare_timeout_s to insist."""
+    threads: _Count = _DEFAULT.threads
+    """CPU threads of a participant."""
+    allocator: Annotated[Allocator, _AsText] = _DEFAULT.allocator
+    """steady: the C library keeps freed memory, so that no timed call pays for pages."""
+    cache: Annotated[Cache, _AsText] | None = None
+    """By default cold on a GPU, hot on the CPU."""
+    launch: Annotated[Launch, _AsText] = _DEFAULT.launch
+    """graph: every call is captured in a CUDA graph before it is timed."""
+    max_time_s: _Seconds = _DEFAULT.max_time_s
+    """Time for the samples of a cell in a process."""
 
     @model_validator(mode="after")
     def _leaves_time_to_check(self) -> Self:
@@ -209,14 +207,11 @@ class MeasureEntry(_Mapping):
 
     def measure(self) -> Measure:
         """As the plain data the rest works with."""
-        fields = self.model_dump()
-        cache = Cache(self.cache) if self.cache else None
-        allocator = Allocator(self.allocator)
-        return Measure(**{**fields, "cache": cache, "launch": Launch(self.launch), "allocator": allocator})
+        return Measure(**dict(self))
 
 
 class BackendEntry(_Mapping):
-    """A backend that runs in an environment of its own."""
+    """A backend, perhaps in an environment of its own."""
 
     name: str = Field(min_length=1, description="A name, or package.module:Class.")
     python: str | None = Field(
@@ -228,9 +223,11 @@ class BackendEntry(_Mapping):
         None, pattern=r"^[^\s=@][^\n\r=@]*$", description="What tables call it; by default its name."
     )
 
-    def choice(self) -> BackendChoice:
-        """As the plain data the rest works with."""
-        return BackendChoice(label=self.label or self.name, name=self.name, python=self.python)
+    def choices(self) -> list[BackendChoice]:
+        """As the plain data the rest works with: one backend, or those of a group."""
+        if self.model_fields_set == {"name"}:
+            return [BackendChoice(label=name, name=name) for name in GROUPS.get(self.name, (self.name,))]
+        return [BackendChoice(label=self.label or self.name, name=self.name, python=self.python)]
 
 
 def _parse_backend(given: Any) -> Any:
@@ -243,8 +240,14 @@ def _parse_backend(given: Any) -> Any:
     return given
 
 
-_BACKEND_SCHEMA = {"anyOf": [{"type": "string", "minLength": 1}, BackendEntry.model_json_schema()]}
-Backend = Annotated[BackendEntry, BeforeValidator(_parse_backend), WithJsonSchema(_BACKEND_SCHEMA)]
+_NAME_SCHEMA = {"type": "string", "minLength": 1, "examples": [*GROUPS, *GROUPS["all"]]}
+_BACKEND_SCHEMA = {"anyOf": [_NAME_SCHEMA, BackendEntry.model_json_schema()]}
+Backend = Annotated[BackendEntry, BeforeValidator(_parse_backend)]
+Backends = Annotated[
+    list[Backend] | None,
+    BeforeValidator(lambda given: [given] if isinstance(given, str | dict) else given),
+    WithJsonSchema({"anyOf": [*_listed(_BACKEND_SCHEMA)["anyOf"], {"type": "null"}]}),
+]
 
 
 class SuiteFile(_Mapping):
@@ -257,10 +260,11 @@ class SuiteFile(_Mapping):
     sweep: Fields | None = Field(None, description="All combinations of these values.")
     cases: list[CaseEntry] = Field([], description="Problems besides or instead of a sweep.")
     exclude: list[Exclusion] = Field([], description="Problems to leave out.")
-    backends: list[Backend] | None = Field(
+    backends: Backends = Field(
         None,
         min_length=1,
-        description="Names, package.module:Class, or {name, python, label}; by default all that are installed.",
+        description="Names, groups (all, cpu, fused), package.module:Class, or {name, python, label}; one or a list. "
+        "By default all that are installed.",
     )
     measure: MeasureEntry = MeasureEntry()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -73,28 +73,15 @@ class Source:
         assert isinstance(plain, dict)
         return plain
 
-    @property
-    def text(self) -> str:
-        """The YAML as it stands after overrides, comments kept."""
+    def text_with(self, key: str, items: list[Any]) -> str:
+        """The YAML after overrides, comments kept, with other items in the list at ``key``."""
+        root = deepcopy(self._root)
+        if items != _plain(root.get(key)):
+            root[key] = CommentedSeq(items)
+            root[key].fa.set_flow_style()
         buffer = io.StringIO()
-        self._yaml.dump(self._root, buffer)
+        self._yaml.dump(root, buffer)
         return buffer.getvalue()
-
-    def text_with(self, values: Mapping[Location, Any]) -> str:
-        """The YAML with other values at some places that it has."""
-        before = {location: self._at(location[:-1])[location[-1]] for location in values}
-        for location, value in values.items():
-            self._at(location[:-1])[location[-1]] = value
-        text = self.text
-        for location, value in before.items():
-            self._at(location[:-1])[location[-1]] = value
-        return text
-
-    def _at(self, location: Location) -> Any:
-        node: Any = self._root
-        for step in location:
-            node = node[step]
-        return node
 
     def override(self, assignment: str) -> None:
         """Set one value: ``measure.max_time_s=0.5``; the value is read as YAML.

@@ -12,6 +12,8 @@ import torch
 
 _OURS = (
     "attnbench.worker.",
+    "attnbench.core.channel",
+    "attnbench.core.files",
     "attnbench.core.protocol",
     "attnbench.backends.base",
     "attnbench.backends.layout",

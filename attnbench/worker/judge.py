@@ -16,11 +16,10 @@ from pathlib import Path
 
 import torch
 
+from attnbench.core.channel import Channel, ClosedError, memory_file
 from attnbench.core.problem import Problem
 from attnbench.core.protocol import (
     CeilingsMeasured,
-    Channel,
-    ClosedError,
     CountEnergy,
     Describe,
     Described,
@@ -38,7 +37,6 @@ from attnbench.core.protocol import (
     Watch,
     Watched,
     Watching,
-    memory_file,
 )
 from attnbench.core.record import Status
 from attnbench.worker.ceilings import measure_ceilings
@@ -115,7 +113,7 @@ class _Judge:
                 case MeasureCeilings():
                     return self._ceilings(message), ()
                 case Watch():
-                    self._monitor = Monitor(threads=message.threads, gpu=self._gpu)
+                    self._monitor = Monitor(threads=message.threads, gpu=self._gpu, participants=message.participants)
                     return Watching(), ()
                 case Unwatch():
                     assert self._monitor is not None, "nothing is watched"
@@ -135,6 +133,9 @@ class _Judge:
             self._device = torch.device(found.environment.device)
             make_current(self._device)
             self._gpu = managed_gpu(gpu_uuid(self._device))
+            if self._gpu is not None and self._gpu.is_exclusive():
+                said = f"{self._device} lets one process use it at a time, and every backend has its own"
+                return Refused(message=f"{said}: sudo nvidia-smi -c DEFAULT", key=("device",))
         return found
 
     def _expect(self, problem: Problem) -> tuple[Expected | Failed, tuple[int, ...]]:

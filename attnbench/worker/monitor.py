@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +52,13 @@ class Monitor:
     Args:
         threads: CPU threads of this process.
         gpu: The GPU where the case runs on one that can be asked.
+        participants: Processes of this run that may use it.
     """
 
-    def __init__(self, *, threads: int, gpu: ManagedGpu | None = None) -> None:
+    def __init__(self, *, threads: int, gpu: ManagedGpu | None = None, participants: Sequence[int] = ()) -> None:
         self._threads = threads
         self._gpu = gpu
+        self._participants = participants
         self._glances: list[Glance] = []
         self._glanced = 0.0
         self.start()
@@ -94,7 +97,7 @@ class Monitor:
 
     def _look(self) -> None:
         if self._gpu is not None:
-            self._glances.append(self._gpu.glance())
+            self._glances.append(self._gpu.glance(self._participants))
             self._glanced = time.monotonic()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attnbench.core.conditions import THROTTLING, Glance, GpuSettings
@@ -40,8 +41,12 @@ class ManagedGpu:
         except self._library.NVMLError:
             return self._library.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")  # a part of a GPU has one of its own
 
-    def glance(self) -> Glance:
-        """What the GPU tells of itself now."""
+    def glance(self, participants: Sequence[int] = ()) -> Glance:
+        """What the GPU tells of itself now.
+
+        Args:
+            participants: Processes that are no strangers, besides this one.
+        """
         library, gpu = self._library, self._gpu
         return Glance(
             sm_mhz=self._ask(library.nvmlDeviceGetClockInfo, gpu, library.NVML_CLOCK_SM),
@@ -49,7 +54,7 @@ class ManagedGpu:
             power_w=self._ask(library.nvmlDeviceGetPowerUsage, gpu, scale=1e-3),
             temperature_c=self._ask(library.nvmlDeviceGetTemperature, gpu, library.NVML_TEMPERATURE_GPU),
             throttle_reasons=self._throttle_reasons(),
-            foreign_processes=self._foreign_processes(),
+            foreign_processes=self._foreign_processes({os.getpid(), *participants}),
         )
 
     def settings(self) -> GpuSettings:
@@ -84,13 +89,21 @@ class ManagedGpu:
             if mask & getattr(library, "nvmlClocksEventReason" + "".join(map(str.capitalize, reason.split("_"))))
         )
 
-    def _foreign_processes(self) -> int | None:
+    def _foreign_processes(self, ours: set[int]) -> int | None:
         processes = self._value(self._library.nvmlDeviceGetComputeRunningProcesses, self._gpu)
         if processes is None:
             return None
-        known = [process.pid for process in processes]
-        # In a container the library gives the host's numbers: then one of those that hold the GPU is this process.
-        return len(known) - 1 if known else 0
+        strangers = [process.pid for process in processes if process.pid not in ours]
+        if len(strangers) == len(processes):
+            # In a container the library gives the host's numbers: as many as we have may be ours.
+            return max(0, len(strangers) - len(ours))
+        return len(strangers)
+
+    def is_exclusive(self) -> bool:
+        """Whether the GPU lets only one process use it at a time."""
+        library = self._library
+        modes = (library.NVML_COMPUTEMODE_EXCLUSIVE_THREAD, library.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS)
+        return self._value(library.nvmlDeviceGetComputeMode, self._gpu) in modes
 
     def _ask(self, question: Callable[..., Any], *arguments: Any, scale: float = 1.0) -> float | None:
         value = self._value(question, *arguments)

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from attnbench.backends.base import Backend, WrongOutputError, check_plain, effective, refusals
 from attnbench.backends.registry import load
+from attnbench.core.channel import Channel
 from attnbench.core.errors import AttnbenchError
 from attnbench.core.problem import Mode
 from attnbench.core.protocol import (
     LONGEST_REASON,
     CallAgain,
     Called,
-    Channel,
     Describe,
     Explain,
     Explained,

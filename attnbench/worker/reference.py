@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from torch import Tensor
 
-from attnbench.core.problem import Axis, Bias, Mode, Padding, Problem, Scope
+from attnbench.core.problem import Axis, Mode, Problem, Scope
 from attnbench.core.protocol import Verdict
 
 BIAS_TABLE = "relative_position_bias_table"
@@ -66,7 +67,7 @@ def make_inputs(problem: Problem, *, device: torch.device, seed: int) -> Inputs:
     area = (problem.batch, problem.height, problem.width)
     per_head = (problem.heads, problem.head_dim)
     parameters = {}
-    if problem.bias is Bias.RELATIVE:
+    if problem.has_bias:
         parameters[BIAS_TABLE] = normal(problem.bias_entries, problem.heads)
     if problem.scope is Scope.LAYER:
         channels = problem.channels
@@ -104,7 +105,7 @@ def reference(problem: Problem, inputs: Inputs, *, dtype: torch.dtype = torch.fl
 
 
 def _compute(problem: Problem, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-    table = parameters.get(BIAS_TABLE)
+    table = parameters[BIAS_TABLE] if problem.has_bias else None
     match problem.scope:
         case Scope.MAP:
             return _attend(_pad(x, problem), problem, table)
@@ -114,6 +115,7 @@ def _compute(problem: Problem, x: Tensor, parameters: Mapping[str, Tensor]) -> T
             qkv = _pad(x, problem) @ parameters["qkv.weight"].T + parameters["qkv.bias"]
             out = _attend(qkv.unflatten(-1, (3, problem.heads, problem.head_dim)), problem, table)
             return out.flatten(3) @ parameters["proj.weight"].T + parameters["proj.bias"]
+    assert_never(problem.scope)
 
 
 def _attend(qkv: Tensor, problem: Problem, table: Tensor | None) -> Tensor:
@@ -130,10 +132,10 @@ def _attend_images(qkv: Tensor, problem: Problem, bias: Tensor | None) -> Tensor
     # Two levels of split: the backward of a split is one concatenation, that of a slice a whole map of zeros.
     strips = qkv.split([group.total for group in row_groups], dim=1)
     for strip, rows in zip(strips, row_groups, strict=True):
-        processes = strip.split([group.total for group in column_groups], dim=2)
+        parts = strip.split([group.total for group in column_groups], dim=2)
         out_columns = [
-            _attend_group(process, rows, columns, problem, bias)
-            for process, columns in zip(processes, column_groups, strict=True)
+            _attend_group(part, rows, columns, problem, bias)
+            for part, columns in zip(parts, column_groups, strict=True)
             if rows.real and columns.real
         ]
         if out_columns:
@@ -166,12 +168,12 @@ def _groups(axis: Axis) -> list[_Group]:
     ]
 
 
-def _attend_group(process: Tensor, rows: _Group, columns: _Group, problem: Problem, bias: Tensor | None) -> Tensor:
+def _attend_group(part: Tensor, rows: _Group, columns: _Group, problem: Problem, bias: Tensor | None) -> Tensor:
     """Attention among ``[batch, rows, columns, 3, heads, head_dim]``; gives the map's own tokens."""
-    own = process[:, : rows.real, : columns.real]
-    seen = own if problem.padding is Padding.MASKED else process
+    own = part[:, : rows.real, : columns.real]
+    seen = own if problem.hides_padding else part
     query = own[:, :, :, 0].flatten(1, 2).transpose(1, 2)
-    key, value = (seen[:, :, :, part].flatten(1, 2).transpose(1, 2) for part in (1, 2))
+    key, value = (seen[:, :, :, which].flatten(1, 2).transpose(1, 2) for which in (1, 2))
     scores = query @ key.transpose(-2, -1) / math.sqrt(problem.head_dim)
     if bias is not None:
         # Only displacements matter, so a group may lie anywhere in the window: here, at its first corner.

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import torch  # noqa: F401 - what a starter is for: its forks have it
 
-from attnbench.core.protocol import Begin, Channel, ClosedError, Continued, End, Ended, Fork, Forked, Started, Stopped
+from attnbench.core.channel import Channel, ClosedError
+from attnbench.core.protocol import Begin, Continued, End, Ended, Fork, Forked, Started, Stopped
 from attnbench.worker import judge, participant
 from attnbench.worker.boot import command
 from attnbench.worker.reaper import adopt_orphans, end_children, end_first, end_with_parent

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from attnbench.backends.flash_attn import FlashAttn
+from attnbench.core.files import read
 from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
 
 from . import stand_ins
@@ -65,7 +66,7 @@ def test_single_precision_and_bias_are_refused_whatever_else_is_asked() -> None:
 def test_every_reason_holds_the_value_and_what_is_allowed(
     asked: dict[str, Dtype | Bias | int], reasons: list[str]
 ) -> None:
-    problem = Problem.from_json({**replace(MAPS[0], dtype=Dtype.FLOAT16).to_json(), **asked})
+    problem = read(Problem, {**replace(MAPS[0], dtype=Dtype.FLOAT16).to_json(), **asked})
 
     assert FlashAttn().unsupported_on(problem, "cuda") == reasons
 

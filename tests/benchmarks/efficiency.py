@@ -58,8 +58,9 @@ from torch.utils.benchmark import Timer
 from attnbench.backends.registry import load
 from attnbench.worker.call import Call
 from attnbench.worker.reference import make_inputs
+from attnbench.core.files import read
 from attnbench.core.problem import Problem
-problem = Problem.from_json(json.loads(sys.argv[1]))
+problem = read(Problem, json.loads(sys.argv[1]))
 inputs = make_inputs(problem, device=torch.device("cpu"), seed=0)
 call = Call(load(sys.argv[2])(), problem, inputs)
 timer = Timer("call(x)", globals={"call": call, "x": call.input(inputs.x)}, num_threads=1)

@@ -178,7 +178,7 @@ def ours_in_pairs(values: Numbers, tables: int, generator: np.random.Generator) 
 def _in_pairs(pairs: Numbers) -> list[Verdict]:
     cells = range(pairs.shape[1])
     first = {cell: pairs[:SCREEN_PAIRS, cell].tolist() for cell in cells}
-    second = {cell: pairs[SCREEN_PAIRS:, cell].tolist() for cell in screen(first).suspects}
+    second = {cell: pairs[SCREEN_PAIRS:, cell].tolist() for cell in screen(first)}
     judged = judge_pairs(first, second)
     return [judged[cell].verdict for cell in cells]
 

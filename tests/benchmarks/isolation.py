@@ -25,16 +25,17 @@ from pathlib import Path
 
 from scipy import stats
 
+from attnbench.core.channel import memory_file
 from attnbench.core.problem import Problem
-from attnbench.core.protocol import Expect, Expected, Outcome, Prepare, memory_file
+from attnbench.core.protocol import Expect, Expected, Outcome, Prepare
 from attnbench.core.record import BackendChoice, Case, Measure
 from attnbench.core.stats import percentile, process_statistic
-from attnbench.run.case import CaseRun
+from attnbench.run.cell import CellRun
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
 from attnbench.run.processes import ParticipantProcess
-from attnbench.run.work import Setting, Work
+from attnbench.run.work import Setting
 
 BACKENDS = ("naive", "sdpa", "swin")
 SLEEPING = 10
@@ -56,7 +57,6 @@ class Company:
             crew=crew, environment=crew.describe("cpu").environment, measure=measure, baseline="",
             introduced={one: crew.introduce(one, "cpu") for one in self.participants}, abandon=lambda: False,
         )  # fmt: skip
-        self.run = CaseRun(self.case, [[self.cell(0)]], self.setting, ceilings=None, ceilings_s=0.0)
         for one in self.participants:
             crew.end(one)
 
@@ -65,31 +65,32 @@ class Company:
         one = self.participants[index]
         return Cell(case=self.case, backend=one.label, position=index, round=0), one
 
-    def prepared(self, index: int) -> Work:
+    def prepared(self, index: int) -> CellRun:
         """One that can be sampled; only the first time is it checked in full."""
-        work = self.run._work(*self.cell(index))
-        self.run._prepare(work)
-        assert work.known is not None
-        self.setting.known[self.case.name, work.participant] = work.known
-        return work
+        run = CellRun(*self.cell(index), self.setting, ceilings=None)
+        run.prepare(settle=False)
+        assert run.work.known is not None
+        self.setting.known[self.case.name, run.work.participant] = run.work.known
+        return run
 
-    def turns(self, work: Work, count: int = TURNS) -> tuple[float, float]:
+    def turns(self, run: CellRun, count: int = TURNS) -> tuple[float, float]:
         """Milliseconds a call in some turns in a row, and of CPU time a call."""
+        work = run.work
         before, cpu_s, work.spent_s = len(work.turns), work.cpu_s, 0.0
         for _ in range(count):
-            self.run._take_turn(work)
+            run.take_turn()
         samples = [sample for turn in work.turns[before:] for sample in turn.samples_ms]
         cpu_ms = 1e3 * (work.cpu_s - cpu_s) / (len(samples) * work.calls_per_sample)
         return process_statistic(samples, "cpu"), cpu_ms
 
-    def cpu_s(self, works: Sequence[Work]) -> float:
+    def cpu_s(self, runs: Sequence[CellRun]) -> float:
         """CPU time that some have taken so far."""
-        return sum(self.crew.process(work.participant).cpu_s() for work in works)
+        return sum(self.crew.process(run.work.participant).cpu_s() for run in runs)
 
-    def end(self, work: Work) -> None:
+    def end(self, run: CellRun) -> None:
         """Let one give back its memory, and end it."""
-        self.run._release(work)
-        self.crew.end(work.participant)
+        run.release()
+        self.crew.end(run.work.participant)
 
 
 def line(title: str, values: Sequence[float], unit: str, target: str = "") -> None:

@@ -28,26 +28,16 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
+from attnbench.core.channel import decode, encode, memory_file
 from attnbench.core.problem import Problem
-from attnbench.core.protocol import (
-    Introduce,
-    Message,
-    Prepare,
-    TakeTurn,
-    Turned,
-    Variation,
-    WarmUp,
-    decode,
-    encode,
-    memory_file,
-)
+from attnbench.core.protocol import Introduce, Message, Prepare, TakeTurn, Turned, Variation, WarmUp
 from attnbench.core.record import BackendChoice, Cache, Case, Launch, Measure
 from attnbench.core.stats import percentile
-from attnbench.run import case
+from attnbench.run import cell as cells
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
-from attnbench.run.work import Setting, Work
+from attnbench.run.work import Setting
 from attnbench.worker import participant
 from attnbench.worker.reference import make_inputs
 from attnbench.worker.tensors import write_tensors
@@ -60,22 +50,22 @@ Parts = dict[str, list[float]]
 """Milliseconds, turn by turn."""
 
 
-class TimedCase(case.CaseRun):
+class TimedCell(cells.CellRun):
     """One that tells what the parent does after every turn."""
 
     def __init__(self, *args: Any, parts: Parts, **options: Any) -> None:
         super().__init__(*args, **options)
         self.parts = parts
 
-    def _wait_until_quiet(self, work: Work) -> None:
-        self.parts["quiet"].append(_ms(lambda: case.CaseRun._wait_until_quiet(self, work)))
+    def _wait_until_quiet(self) -> None:
+        self.parts["quiet"].append(_ms(super()._wait_until_quiet))
 
 
 def real_turns(count: int) -> Parts:
     """What turns of a participant take, as its parent gives them."""
     parts: Parts = defaultdict(list)
     measure = Measure()
-    with closing(Crew(measure)) as crew, mock.patch.object(case, "_CHECKED_SHARE", 0.0):
+    with closing(Crew(measure)) as crew, mock.patch.object(cells, "_CHECKED_SHARE", 0.0):
         one = Participant(choice=BackendChoice(label="naive", name="naive"), interpreter=this_interpreter())
         setting = Setting(
             crew=crew, environment=crew.describe("cpu").environment, measure=measure, baseline="",
@@ -83,14 +73,14 @@ def real_turns(count: int) -> Parts:
         )  # fmt: skip
         small = Case(name="small", problem=SMALL, device="cpu", threads=1)
         cell = Cell(case=small, backend="naive", position=0, round=0)
-        run = TimedCase(small, [[(cell, one)]], setting, ceilings=None, ceilings_s=0.0, parts=parts)
-        work = run._work(cell, one)
-        run._prepare(work)
+        run = TimedCell(cell, one, setting, ceilings=None, parts=parts)
+        work = run.work
+        run.prepare(settle=True)
         work.drawn = -1  # none of the turns tries a call on new values as well
         process = crew.process(one)
         for _ in range(count):
             wall_s, work.spent_s = work.wall_s, 0.0
-            all_ms = _ms(lambda: run._take_turn(work))
+            all_ms = _ms(run.take_turn)
             wall_ms, turned = 1e3 * (work.wall_s - wall_s), work.turns[-1]
             parts["besides"].append(wall_ms - 1e3 * turned.timed_s)
             parts["inside"].append(1e3 * (turned.whole_s - turned.timed_s))

@@ -3,8 +3,8 @@
 A/A: the same suite twice, one run after the other, nothing changed between them. Every ratio would be 1 on a machine
 that does the same thing every time, and nearly every pair of 95 % intervals should overlap. The scatter of a cell is
 the standard deviation, over processes, of the logarithm of what stands for a process: the 10th percentile, the median
-and the mean of the very same samples, so that nothing but the statistic differs. Cells of all runs are pooled as the root
-of the mean variance, which the worst cells decide, and as the median cell, which they do not.
+and the mean of the very same samples, so that nothing but the statistic differs. Cells of all runs are pooled as the
+root of the mean variance, which the worst cells decide, and as the median cell, which they do not.
 
 ``--recorded`` shows the same of 80 recorded processes: every five that follow one another are taken for a run of five
 processes, and every run is compared with the next.

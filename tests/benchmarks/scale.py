@@ -69,12 +69,12 @@ seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_
 print(f"comparing two runs of 10,000 cells x 5 processes x 50 samples, a whole process: {seconds:.2f} s, {peak} MiB")
 from attnbench.comparison.runs import compare
 from attnbench.report import markdown, terminal
-from attnbench.report.comparison_table import verdicts
+from attnbench.report.comparison_table import comparison_table
 from attnbench.results.store import read_run
 found = compare([read_run("a")], read_run("b"))
 for name, render in (("terminal", lambda sheet: terminal.render(sheet, width=120)), ("Markdown", markdown.render)):
     began = time.perf_counter()
-    render(verdicts(found, everything=True))
+    render(comparison_table(found, everything=True))
     print(f"rendering {len(found.cells)} verdicts for the {name}: {time.perf_counter() - began:.2f} s")
 """
 

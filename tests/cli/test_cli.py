@@ -166,7 +166,7 @@ def test_show_pivots(cli_here: Cli, stored: Path) -> None:
     assert "backend / scope" in done.stdout
     assert "--rows and --columns go together" in cli_here("show", str(stored), "--rows", "heads", check=2).stderr
     csv = cli_here("show", str(stored), "--rows", "heads", "--columns", "window", "--format", "csv", check=2)
-    assert "--format csv holds every cell already; pivot as rich or markdown" in csv.stderr
+    assert "--format csv prints every cell; pivot as rich or markdown" in csv.stderr
     assert "--baseline fast: not in this run" in cli_here("show", str(stored), "--baseline", "fast", check=2).stderr
 
 

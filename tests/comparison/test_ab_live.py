@@ -14,6 +14,8 @@ from attnbench.results.store import read_run
 from tests.conftest import Cli
 from tests.run.test_environments import environment_with_torch_that_does_not_load
 
+pytestmark = pytest.mark.live
+
 SUITE = """\
 name: small
 device: cpu

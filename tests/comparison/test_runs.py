@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 
-from attnbench.comparison.cells import rows_of
-from attnbench.comparison.noise import Noise, Scatter
+from attnbench.comparison.noise import CellNoise, Noise
 from attnbench.comparison.runs import compare, gather
 from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.core.errors import NotComparableError, UsageError
 from attnbench.core.record import Ceilings, Record, Status
 from attnbench.report import terminal
-from attnbench.report.comparison_table import verdicts
+from attnbench.report.comparison_table import comparison_table
 from attnbench.results.journal import Journal
 from attnbench.results.store import find_runs, read_run
 from tests.conftest import Cli
@@ -164,7 +163,7 @@ def test_runs_of_unlike_machines_are_refused_by_field(tmp_path: Path) -> None:
         compared([base], now)
     found = compared([base], now, anyway=True)
     assert found.fingerprint_mismatch == ("cores 2 -> 64",)
-    assert "though not measured alike: cores 2 -> 64" in terminal.render(verdicts(found), width=200)
+    assert "though not measured alike: cores 2 -> 64" in terminal.render(comparison_table(found), width=200)
 
 
 def test_what_changed_in_the_environment_is_said(tmp_path: Path) -> None:
@@ -189,9 +188,9 @@ def test_disjoint_runs_are_never_fine(tmp_path: Path) -> None:
 
 def test_a_directory_of_runs_is_its_runs_oldest_first_but_the_candidate(tmp_path: Path) -> None:
     runs = history(tmp_path, runs=3)
-    assert [run.path for run in find_runs(tmp_path / "base")] == runs
-    assert [run.path for run in find_runs(tmp_path / "base", but=runs[1])] == [runs[0], runs[2]]
-    assert [run.path for run in find_runs(runs[0])] == [runs[0]]
+    assert [run.path for run in find_runs(tmp_path / "base").runs] == runs
+    assert [run.path for run in find_runs(tmp_path / "base", but=runs[1]).runs] == [runs[0], runs[2]]
+    assert [run.path for run in find_runs(runs[0]).runs] == [runs[0]]
 
 
 def test_of_a_directory_of_runs_those_that_may_be_compared_are_taken(tmp_path: Path) -> None:
@@ -204,8 +203,10 @@ def test_of_a_directory_of_runs_those_that_may_be_compared_are_taken(tmp_path: P
     now = read_run(candidate(tmp_path))
     gathered = gather([tmp_path / "base"], now)
     assert len(gathered.runs) == 6
-    assert gathered.notes == (f"2 runs of {tmp_path / 'base'} are of other suites or machines and were left out.",)
-    assert "left out" in terminal.render(verdicts(compare(gathered.runs, now, notes=gathered.notes)), width=200)
+    assert gathered.notes == (f"Left out 2 runs of other suites or machines in {tmp_path / 'base'}.",)
+    assert "Left out 2" in terminal.render(
+        comparison_table(compare(gathered.runs, now, notes=gathered.notes)), width=200
+    )
 
 
 @pytest.mark.parametrize(
@@ -225,11 +226,11 @@ def test_a_directory_without_a_run_to_compare_with_says_what_its_newest_lacks(
 def test_a_candidate_that_was_cut_short_is_refused_and_never_passes(tmp_path: Path) -> None:
     base = store(tmp_path / "a", [record(), record("sdpa")])
     now = store(tmp_path / "b", [record(cells=2)])
-    with pytest.raises(NotComparableError, match=r"cut short: it has 1 of 2 cells and .*; go on with .* --resume"):
+    with pytest.raises(NotComparableError, match=r"incomplete: it has 1 of 2 cells and .*; resume it with .* --resume"):
         compared([base], now)
     found = compared([base], now, anyway=True)
     lacks = "it has 1 of 2 cells and 1 of its cells have fewer than 3 processes"
-    assert found.notes == (f"{now} was cut short: {lacks}.",)
+    assert found.notes == (f"{now} is incomplete: {lacks}.",)
     assert Verdict.REMOVED in found.counts
 
 
@@ -237,11 +238,11 @@ def test_a_base_that_was_cut_short_is_refused_too_and_left_out_of_a_directory(tm
     runs = history(tmp_path, runs=6)
     short = store(tmp_path / "base" / "short", [record("sdpa", "case 0", cells=12)])
     now = candidate(tmp_path)
-    with pytest.raises(NotComparableError, match=r"short was cut short: it has 1 of 12 cells"):
+    with pytest.raises(NotComparableError, match=r"short is incomplete: it has 1 of 12 cells"):
         compared([short], now)
     gathered = gather([tmp_path / "base"], read_run(now))
     assert [run.path for run in gathered.runs] == runs
-    assert gathered.notes == (f"1 runs of {tmp_path / 'base'} were cut short and were left out.",)
+    assert gathered.notes == (f"Left out 1 incomplete run in {tmp_path / 'base'}.",)
 
 
 def test_anchors_count_where_every_run_has_them(tmp_path: Path) -> None:
@@ -283,7 +284,7 @@ def test_the_run_that_differs_is_named(tmp_path: Path) -> None:
 def test_where_every_cell_fails_on_both_sides_nothing_was_compared(tmp_path: Path) -> None:
     one = failed("naive", Status.UNAVAILABLE, "no kernels")
     nothing = compared([store(tmp_path / "a", [one], **day(1))], store(tmp_path / "b", [one], **day(2)))
-    assert "were measured in neither or in one alone" in nothing.not_compared_reason
+    assert "have no cell that works in both" in nothing.not_compared_reason
     found = compared([store(tmp_path / "c", [one, record("sdpa")])], store(tmp_path / "d", [one, record("sdpa")]))
     assert (found.not_measured, found.counts) == (1, {Verdict.INCONCLUSIVE: 1})
 
@@ -299,21 +300,23 @@ def test_a_cell_that_only_some_base_runs_have_is_judged_by_those(tmp_path: Path)
 def test_beside_one_run_the_noise_of_the_machine_tells_calm_from_suspect(tmp_path: Path) -> None:
     scatter = random.Random(1)
     base, now = candidate(tmp_path, name="base"), candidate(tmp_path, slower=1.15)
-    cells = rows_of(read_run(now).table)
     noise = Noise(
         path="noise", suite="sample", device="cpu", started_at="", fingerprint={},
-        cells={
-            cell: Scatter(
+        cells=tuple(
+            CellNoise(
+                case=f"case {cell}",
+                backend="sdpa",
+                problem=problem(),
                 pairs=tuple(scatter.gauss(0, 0.005) for _ in range(10)),
                 processes=tuple(scatter.gauss(0, 0.005) for _ in range(20)),
             )
-            for cell in cells
-        },
+            for cell in range(12)
+        ),
     )  # fmt: skip
     found = compared([base], now, noise=noise)
     assert found.counts == {Verdict.SUSPECT: 1, Verdict.STABLE: 11}
     assert found.min_detectable_ratio is None
-    assert "by how far processes scatter in the A/A measurement noise" in found.method
+    assert "by the noise of the A/A test noise" in found.method
     assert not found.failed
 
 
@@ -353,7 +356,7 @@ def test_verdicts_as_csv_and_json(tmp_path: Path, cli: Cli) -> None:
         (("only", "nowhere"), 2, "nowhere does not exist"),
         (("only", "only"), 2, "is given twice"),
         (("empty", "only"), 2, "empty holds no run"),
-        (("cut", "only"), 2, "holds nothing"),
+        (("cut", "only"), 2, "holds no cells"),
         (("only", "other"), 4, "have no cell in common"),
         (("only", "fingerprint_mismatch"), 4, "cores 2 -> 64"),
         (("only", "microseconds"), 2, "table.csv: not a run's table: there is no column latency_ms"),

@@ -68,7 +68,7 @@ def test_the_published_models_differ_by_the_attention_their_counters_miss(
     for stage, (stage_heads, depth) in enumerate(zip(heads, depths, strict=True)):
         side = 56 >> stage
         local = cost(problem(batch=1, height=side, width=side, heads=stage_heads)).flops // 2
-        # Every other process attends globally to 7 x 7 keys: the same 49 keys a query as LSA's.
+        # Every other block attends globally to 7 x 7 keys: the same 49 keys a query as LSA's.
         total += depth * local
     assert total / 1e9 == pytest.approx(expected_giga, abs=0.0006)
 

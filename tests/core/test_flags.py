@@ -16,7 +16,7 @@ from tests.samples import conditions, record
 
 def test_a_quiet_machine_sets_no_flag() -> None:
     assert process_flags(record()) == set()
-    assert process_flags(record(conditions=None)) == set(), "journals of version 1 know no conditions"
+    assert process_flags(record(conditions=None)) == set()
 
 
 CAPPED = (Glance(throttle_reasons=("sw_power_cap",)),)

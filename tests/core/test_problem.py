@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attnbench.core.errors import ProblemError
+from attnbench.core.files import read
 from attnbench.core.problem import Axis, Problem
 from tests.samples import problem
 
@@ -63,7 +64,7 @@ def test_masked_padding_matters_only_where_windows_do_not_divide_the_map() -> No
 
 def test_a_problem_survives_json() -> None:
     given_problem = problem(dtype="bfloat16", mode="forward_backward", bias="relative", scope="layer")
-    assert Problem.from_json(given_problem.to_json()) == given_problem
+    assert read(Problem, given_problem.to_json()) == given_problem
 
 
 def test_the_label_names_all_that_is_not_usual() -> None:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import math
+from typing import Any
+
 import pytest
 
-from attnbench.core.record import Cache, Environment, Measure, Record, Status
+from attnbench.core.files import read
+from attnbench.core.record import SCHEMA_VERSION, Cache, Ceilings, Environment, Measure, Record, Status
 from tests.samples import environment, failed, record, sample_records
+
+
+def stored(one: Record | Environment) -> dict[str, Any]:
+    """What a file holds of it, besides the schema's version."""
+    data: dict[str, Any] = json.loads(json.dumps(one.to_json()))
+    assert data.pop("schema_version") == SCHEMA_VERSION
+    return data
 
 
 @pytest.mark.parametrize("one", sample_records(), ids=lambda one: f"{one.case}-{one.backend}")
 def test_records_survive_json(one: Record) -> None:
-    assert Record.from_json(one.to_json()) == one
+    assert read(Record, stored(one)) == one
 
 
 def test_environments_survive_json() -> None:
-    assert Environment.from_json(environment().to_json()) == environment()
+    data = stored(environment())
+    assert data.pop("fingerprint") == environment().fingerprint
+    assert read(Environment, data) == environment()
 
 
 def test_the_fingerprint_tells_machines_apart_and_not_versions() -> None:
@@ -43,6 +57,14 @@ def test_caches_are_cold_on_a_gpu_and_hot_on_the_cpu_unless_the_suite_says() -> 
     assert Measure(cache=Cache.COLD).cache_on("cpu") is Cache.COLD
 
 
-def test_a_record_of_another_version_is_refused() -> None:
-    with pytest.raises(ValueError, match="schema version 3"):
-        Record.from_json({**record().to_json(), "schema_version": 3})
+@pytest.mark.parametrize("sample_ms", [0.0, -1.0, math.inf, math.nan])
+def test_a_latency_is_positive_and_finite(sample_ms: float) -> None:
+    with pytest.raises(ValueError, match="samples_ms must be positive and finite"):
+        record(samples_ms=(1.0, sample_ms))
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, math.inf, math.nan])
+def test_ceilings_are_positive_and_finite(rate: float) -> None:
+    for rates in ((rate, 1.0), (1.0, rate)):
+        with pytest.raises(ValueError, match="ceilings must be positive and finite"):
+            Ceilings(bytes_per_s=rates[0], flops_per_s=rates[1])

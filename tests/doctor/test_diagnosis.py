@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from attnbench.core.conditions import Glance, GpuSettings
+from attnbench.core.flags import process_flags
+from attnbench.core.record import Flag
 from attnbench.doctor.diagnosis import Facts, diagnose
+from attnbench.doctor.facts import quota_cores
 from attnbench.report import terminal
 from attnbench.report.doctor_table import doctor_table
 from tests.conftest import Cli
-from tests.samples import environment
+from tests.samples import conditions, environment, record
 
 QUIET = Facts(
-    environment=environment(), threads=1, governor="performance", boost=False, hyperthreads=False, clock_source="tsc",
-    available_bytes=2**33, free_disk_bytes=2**36, quota_cores=2.0,
+    environment=environment(), conditions=conditions(), governor="performance", boost=False, hyperthreads=False,
+    clock_source="tsc", available_bytes=2**33, free_disk_bytes=2**36, quota_cores=2.0,
 )  # fmt: skip
 GPU = GpuSettings(
     max_sm_mhz=1980, power_limit_w=700, default_power_limit_w=700, persistence=True, mig=False,
@@ -28,19 +32,20 @@ ON_GPU = replace(QUIET, environment=replace(environment(), device="cuda:0"), gpu
 
 
 @pytest.mark.parametrize("facts", [QUIET, ON_GPU], ids=["on the CPU", "on a GPU"])
-def test_a_good_machine_has_nothing_to_mend(facts: Facts) -> None:
+def test_a_good_machine_has_no_problems(facts: Facts) -> None:
     assert [finding for finding in diagnose(facts) if finding.advice] == []
-    assert "nothing to mend" in terminal.render(doctor_table(facts), width=100)
+    assert "no problems" in terminal.render(doctor_table(facts), width=100)
 
 
 @pytest.mark.parametrize(
     ("fields", "topic", "advice"),
     [
-        ({"others_share": 0.4, "busiest": ("gcc",)}, "other load", "end it"),
-        ({"steal_share": 0.02}, "steal", "dedicated"),
-        ({"threads": 4, "quota_cores": None}, "threads", "measure.threads: 2 at most"),
-        ({"threads": 2, "hyperthreads": True}, "threads", "measure.threads: 1"),
-        ({"threads": 2, "quota_cores": 1.0}, "CPU quota", "raise it"),
+        ({"conditions": conditions(others_s=1.4), "busiest": ("gcc",)}, "other load", "end it"),
+        ({"conditions": conditions(steal_s=0.2)}, "steal", "dedicated"),
+        ({"conditions": conditions(threads=4), "quota_cores": None}, "threads", "measure.threads: 2 at most"),
+        ({"conditions": conditions(threads=2), "hyperthreads": True}, "threads", "measure.threads: 1"),
+        ({"conditions": conditions(threads=2), "quota_cores": 1.0}, "CPU quota", "raise it"),
+        ({"conditions": conditions(quota_s=0.5)}, "CPU quota", "raise it"),
         ({"governor": "powersave"}, "CPU governor", "cpupower"),
         ({"boost": True}, "CPU clocks", "boost off"),
         ({"clock_source": "hpet"}, "clock source", "tsc"),
@@ -79,6 +84,35 @@ def test_what_is_wrong_with_a_gpu_is_found(gpu: GpuSettings | None, topic: str, 
     first = diagnose(replace(ON_GPU, gpu=gpu))[0]
     assert first.topic == topic
     assert advice in first.advice
+
+
+@pytest.mark.parametrize("others_s", [0.0, 0.9, 1.04, 1.06, 1.9])
+@pytest.mark.parametrize("steal_s", [0.0, 0.04, 0.2])
+def test_the_doctor_advises_exactly_where_a_cell_would_be_contended(others_s: float, steal_s: float) -> None:
+    found = conditions(others_s=others_s, steal_s=steal_s)
+    load = [one for one in diagnose(replace(QUIET, conditions=found)) if one.topic in ("other load", "steal")]
+    contended = Flag.CONTENDED in process_flags(record(conditions=found))
+    assert any(one.advice for one in load) == contended
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "cores"),
+    [
+        ("0::/", {}, None),
+        ("0::/", {"cpu.max": "max 100000"}, None),
+        ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "150000 100000", "cpu.max": "400000 100000"}, 1.5),
+        ("0::/of/the/host", {"cpu.max": "200000 100000"}, 2.0),
+        ("3:memory:/\n4:cpu,cpuacct:/a", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, None),
+        ("4:cpu,cpuacct:/a", {"cpu/a/cpu.cfs_quota_us": "50000", "cpu/a/cpu.cfs_period_us": "100000"}, 0.5),
+    ],
+)
+def test_the_quota_is_that_of_the_tightest_enclosing_group(
+    tmp_path: Path, groups: str, files: dict[str, str], cores: float | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert quota_cores(groups, tmp_path) == cores
 
 
 def test_the_doctor_fits_one_screen(cli: Cli) -> None:

@@ -15,10 +15,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from attnbench.comparison.verdict import CellVerdict, Verdict
 from attnbench.core.record import Record, Status
-from attnbench.exports import action_benchmark, bencher, junit, openmetrics, summary, tables
-from attnbench.exports import json_document as document
-from attnbench.exports.results import Subject
-from tests.exports.subjects import cell, comparison_of, idle_cell, run_of
+from attnbench.exports import documents, junit, openmetrics, summary, trackers
+from attnbench.exports.results import Results, RunResults
+from tests.exports.samples import cell, compared, comparison_of, idle_cell, run_of
 from tests.exports.test_summary import tables as tables_of
 from tests.samples import failed, record
 
@@ -40,44 +39,44 @@ def runs(draw: st.DrawFn) -> list[Record]:
     ]
 
 
-def of_junit(subject: Subject) -> Numbers:
-    root = ET.fromstring(junit.render(subject))
+def of_junit(results: Results) -> Numbers:
+    root = ET.fromstring(junit.render(results))
     times = {str(case.get("classname")).split(".")[1]: float(case.get("time", 0)) for case in root.iter("testcase")}
     return {name: [time] for name, time in times.items() if time}
 
 
-def of_action_benchmark(render: Callable[[Subject], str]) -> Callable[[Subject], Numbers]:
-    return lambda subject: {one["name"].split("/")[1]: [one["value"]] for one in json.loads(render(subject))}
+def of_action_benchmark(render: Callable[[Results], str]) -> Callable[[Results], Numbers]:
+    return lambda results: {one["name"].split("/")[1]: [one["value"]] for one in json.loads(render(results))}
 
 
-def of_bencher(subject: Subject) -> Numbers:
-    found = json.loads(bencher.render(subject))
+def of_bencher(results: Results) -> Numbers:
+    found = json.loads(trackers.bencher(results))
     return {name.split("/")[1]: [one["value"] for one in found[name].values()] for name in found}
 
 
-def of_openmetrics(subject: Subject) -> Numbers:
+def of_openmetrics(results: Results) -> Numbers:
     found: Numbers = {}
-    for family in text_string_to_metric_families(openmetrics.render(subject)):  # type: ignore[no-untyped-call]
+    for family in text_string_to_metric_families(openmetrics.render(results)):  # type: ignore[no-untyped-call]
         for sample in family.samples:
             found.setdefault(sample.labels["case"], []).append(sample.value)
     return found
 
 
-def of_document(subject: Subject) -> Numbers:
-    cells = json.loads(document.render(subject))["cells"]
+def of_document(results: Results) -> Numbers:
+    cells = json.loads(documents.json_text(results))["cells"]
     numbers = {cell["case"]: [cell[name] for name in TABLE_NUMBERS if cell[name] is not None] for cell in cells}
     return {case: found for case, found in numbers.items() if found}
 
 
-def of_csv(subject: Subject) -> Numbers:
-    rows = csv.DictReader(io.StringIO(tables.csv(subject)))
+def of_csv(results: Results) -> Numbers:
+    rows = csv.DictReader(io.StringIO(documents.csv_text(results)))
     numbers = {row["case"]: [float(row[name]) for name in TABLE_NUMBERS if row[name]] for row in rows}
     return {case: found for case, found in numbers.items() if found}
 
 
-def of_markdown(render: Callable[[Subject], str]) -> Callable[[Subject], Numbers]:
-    def numbers(subject: Subject) -> Numbers:
-        grids = [table for table in tables_of(render(subject)) if table[0][0] == "backend"]
+def of_markdown(render: Callable[[Results], str]) -> Callable[[Results], Numbers]:
+    def numbers(results: Results) -> Numbers:
+        grids = [table for table in tables_of(render(results)) if table[0][0] == "backend"]
         rows = {str(case): grid[1] for case, grid in enumerate(grids)}
         found = {case: [text for text in row[1:] if text[:1].isdigit()] for case, row in rows.items()}
         return {case: [float(texts[0])] for case, texts in found.items() if texts}
@@ -85,15 +84,15 @@ def of_markdown(render: Callable[[Subject], str]) -> Callable[[Subject], Numbers
     return numbers
 
 
-READERS: dict[str, Callable[[Subject], Numbers]] = {
+READERS: dict[str, Callable[[Results], Numbers]] = {
     "junit": of_junit,
-    "latencies": of_action_benchmark(action_benchmark.latencies),
-    "rates": of_action_benchmark(action_benchmark.rates),
+    "latencies": of_action_benchmark(trackers.action_benchmark_latencies),
+    "rates": of_action_benchmark(trackers.action_benchmark_rates),
     "bencher": of_bencher,
     "openmetrics": of_openmetrics,
     "json": of_document,
     "csv": of_csv,
-    "markdown": of_markdown(tables.markdown),
+    "markdown": of_markdown(documents.markdown_text),
     "github": of_markdown(summary.render),
 }
 
@@ -102,7 +101,7 @@ READERS: dict[str, Callable[[Subject], Numbers]] = {
 @settings(max_examples=25, deadline=None)
 @given(records=runs())
 def test_numbers_are_given_of_the_cells_that_are_ok_and_of_no_other(reader: str, records: list[Record]) -> None:
-    found = READERS[reader](Subject(run=run_of(records)))
+    found = READERS[reader](RunResults(run=run_of(records)))
     assert set(found) == {one.case for one in records if one.status is Status.OK}
     assert all(number > 0 for numbers in found.values() for number in numbers)
 
@@ -110,15 +109,12 @@ def test_numbers_are_given_of_the_cells_that_are_ok_and_of_no_other(reader: str,
 @given(cells=st.lists(st.sampled_from([*map(cell, Verdict), idle_cell()]), min_size=1, max_size=8))
 @settings(deadline=None)
 def test_what_could_not_be_compared_neither_passes_nor_has_a_ratio(cells: list[CellVerdict]) -> None:
-    subject = Subject(comparison=comparison_of(cells))
-    assert subject.comparison is not None
-    root = ET.fromstring(junit.render(subject))
-    for one, case in zip(subject.comparison.cells, root.iter("testcase"), strict=True):
+    results = compared(comparison_of(cells))
+    root = ET.fromstring(junit.render(results))
+    for one, case in zip(results.comparison.cells, root.iter("testcase"), strict=True):
         passed = not {child.tag for child in case} & {"failure", "error", "skipped"}
         comparable = one.candidate_ms is not None and one.verdict is not Verdict.ADDED
         assert passed == (comparable and not one.verdict.fails)
         assert bool(float(case.get("time", 0))) == (one.candidate_ms is not None)
-    ratios = [row["ratio"] for row in csv.DictReader(io.StringIO(tables.csv(subject)))]
-    assert [bool(ratio) for ratio in ratios] == [one.ratio is not None for one in subject.comparison.cells]
-    measured = [one["value"] for one in json.loads(action_benchmark.latencies(subject))]
-    assert measured == [one.candidate_ms for one in subject.comparison.cells if one.candidate_ms is not None]
+    ratios = [row["ratio"] for row in csv.DictReader(io.StringIO(documents.csv_text(results)))]
+    assert [bool(ratio) for ratio in ratios] == [one.ratio is not None for one in results.comparison.cells]

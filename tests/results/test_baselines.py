@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from attnbench.comparison.runs import select
-from attnbench.core.errors import NotComparableError, OutputError, UsageError
+from attnbench.core.errors import NotComparableError, OutputError, StoredRunError, UsageError
 from attnbench.core.record import Status
 from attnbench.results import baselines
 from attnbench.results.store import StoredRun, find_runs, read_run
@@ -46,7 +46,7 @@ def test_saving_a_run_twice_changes_nothing(tmp_path: Path) -> None:
     run = store(tmp_path / "run", [record()], **started(1))
     entry = saved(tmp_path, run)
     assert baselines.save(read_run(run), tmp_path / "kept", "main", keep=1) == (entry, True)
-    assert len(find_runs(tmp_path / "kept")) == 1
+    assert len(find_runs(tmp_path / "kept").runs) == 1
 
 
 def test_of_one_suite_and_machine_the_newest_stay(tmp_path: Path) -> None:
@@ -63,14 +63,14 @@ def test_of_one_suite_and_machine_the_newest_stay(tmp_path: Path) -> None:
 
 def found(tmp_path: Path, candidate_run: Path, name: str = "main") -> list[StoredRun]:
     runs = baselines.history(tmp_path / "kept", name)
-    return list(select(runs, read_run(candidate_run), of=f"baseline {name}").runs)
+    return list(select(runs.runs, read_run(candidate_run), of=f"baseline {name}").runs)
 
 
 def test_an_older_run_that_is_saved_late_stays(tmp_path: Path) -> None:
     saved(tmp_path, store(tmp_path / "new", [record()], **started(9)))
     late = saved(tmp_path, store(tmp_path / "old", [record()], **started(1)), keep=1)
     assert late.is_dir()
-    assert len(find_runs(tmp_path / "kept")) == 1
+    assert len(find_runs(tmp_path / "kept").runs) == 1
 
 
 def test_a_history_is_of_machines_like_the_candidates_and_never_of_itself(tmp_path: Path) -> None:
@@ -119,9 +119,9 @@ def test_many_jobs_save_into_one_directory_at_once_and_nothing_is_lost_or_half_w
     stop.set()
     watcher.join()
     assert not broken
-    assert len(find_runs(tmp_path / "kept")) == len(runs)
+    assert len(find_runs(tmp_path / "kept").runs) == len(runs)
     assert not list(tmp_path.glob("kept/**/*.unfinished"))
-    assert 1 <= len(find_runs(tmp_path / "few")) <= 8  # each saw the others come and go
+    assert 1 <= len(find_runs(tmp_path / "few").runs) <= 8  # each saw the others come and go
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,10 @@ def test_save_list_and_check_as_commands(tmp_path: Path, cli_here: Cli) -> None:
     ("arguments", "code", "said"),
     [
         (("save", "nowhere"), 2, "nowhere does not exist"),
-        (("save", "only", "--keep", "0"), 2, "--keep 0: nothing would be left"),
+        (("save", "only", "--keep", "0"), 2, "--keep 0: no run would be left"),
         (("list", "--directory", "nowhere"), 2, "nowhere is not a directory that exists"),
         (("check", "only", "--name", "none"), 4, "there is no baseline none in baselines (there: main)"),
-        (("check", "only"), 4, "baseline main in baselines holds no run that only can be compared with: it has itself"),
+        (("check", "only"), 4, "holds no run that only can be compared with: it holds only this run"),
         (("check", "fingerprint_mismatch"), 4, "cores 2 -> 64"),
     ],
 )
@@ -207,9 +207,11 @@ def test_a_damaged_entry_is_named_and_one_that_another_job_removed_is_none(tmp_p
     assert f"{entry.relative_to(tmp_path)}/table.csv: not a run's table" in done.stderr
     other = store(tmp_path / "other", [record(latency_ms=2.1)], **started(2))
     saved(tmp_path, other)
-    said: list[str] = []
-    assert [run.path.parent for run in baselines.history(tmp_path / "kept", "main", passed_over=said)] == [entry.parent]
-    assert said[0].startswith("Left out, because it cannot be read: ")
+    kept = baselines.history(tmp_path / "kept", "main")
+    assert [run.path.parent for run in kept.runs] == [entry.parent]
+    assert [note.partition(": ")[0] for note in kept.notes] == ["Left out, because it cannot be read"]
+    with pytest.raises(StoredRunError, match="not a run's table"):
+        baselines.entries(tmp_path / "kept")
     shutil.rmtree(saved(tmp_path, other))
     shutil.rmtree(entry)
     with pytest.raises(NotComparableError, match="it is empty"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from attnbench.core.record import Ceilings, Record, Status
 from attnbench.results import store
 from attnbench.results.journal import JOURNAL, Journal, read_journal
 from attnbench.results.store import CSV, PARQUET, read_run, write_tables
-from attnbench.results.table import COLUMNS, table
+from attnbench.results.table import COLUMNS, DESCRIPTIONS, table
 from tests.conftest import TESTS
 from tests.samples import failed, problem, record, sample_records
 
@@ -30,6 +31,7 @@ def test_a_table_has_one_row_per_cell_and_the_fixed_columns(stored: Path) -> Non
     assert len(frame) == len(sample_records())
     assert {name: str(kind) for name, kind in frame.dtypes.items()} == COLUMNS
     assert set(frame["suite"]) == {"sample"}
+    assert list(DESCRIPTIONS) == list(COLUMNS)
 
 
 def test_rates_follow_from_latency_and_problem() -> None:
@@ -141,18 +143,44 @@ def test_a_torn_last_line_is_passed_over(stored: Path) -> None:
         assert len(attnbench.load(stored)) == len(sample_records()) - 1
 
 
-def test_a_journal_and_a_table_of_version_1_are_read(stored: Path) -> None:
-    journal = stored / JOURNAL
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    for line in lines:
-        line |= {"schema_version": 1, "flags": []}
-        del line["conditions"], line["joules"]
-    frame = attnbench.load(stored).assign(flags=pd.array([""] * len(lines), dtype="string"))
-    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    pd.testing.assert_frame_equal(frame, attnbench.load(stored))
-    journal.unlink()
-    frame.drop(columns="joules_per_image").to_csv(stored / "table.csv", index=False)
-    pd.testing.assert_frame_equal(frame, attnbench.load(stored))
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("samples_ms", [1.0, 0.0], "samples_ms must be positive and finite"),
+        ("samples_ms", [1.0, float("inf")], "samples_ms must be positive and finite"),
+        ("samples_ms", [1.0, float("nan")], "samples_ms: not a number"),
+        ("samples_ms", [1.0, "2"], "samples_ms: '2' is not of type float"),
+        ("samples_ms", [], "a latency exists exactly when ok: ok with 0 samples"),
+        ("reason", "because", "a reason exists exactly when not ok"),
+        ("round", True, "round: True is not of type int"),
+        ("ceilings", {"bytes_per_s": 0.0, "flops_per_s": 1.0}, "ceilings: ceilings must be positive and finite"),
+        ("spent", {"timed_s": "long"}, "spent: timed_s: 'long' is not of type float"),
+        ("colour", "red", "Record has no field 'colour'"),
+        ("problem", None, "problem: None is not of type dict"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_its_line(stored: Path, field: str, value: object, said: str) -> None:
+    first, *others = (stored / JOURNAL).read_text().splitlines(keepends=True)
+    line = json.dumps({**json.loads(first), field: value}) + "\n"
+    (stored / JOURNAL).write_text("".join([first, line, *others]))
+    with pytest.raises(StoredRunError, match=rf"journal.jsonl:2: not a record: {re.escape(said)}") as caught:
+        attnbench.load(stored)
+    assert str(caught.value).endswith("; remove the line, and the rest can be read (--resume measures its cell again)")
+
+
+def test_a_field_that_is_missing_is_named(stored: Path) -> None:
+    data = json.loads((stored / "environment.json").read_text())
+    del data["torch"]
+    (stored / "environment.json").write_text(json.dumps(data))
+    with pytest.raises(StoredRunError, match=r"environment.json:1: not an environment: Environment lacks torch; the"):
+        attnbench.load(stored)
+
+
+def test_the_fingerprint_is_made_of_the_environment_when_it_is_read(stored: Path) -> None:
+    data = json.loads((stored / "environment.json").read_text())
+    data["fingerprint"]["cores"] = 64
+    (stored / "environment.json").write_text(json.dumps(data))
+    assert read_run(stored).environment["fingerprint"]["cores"] == 2
 
 
 def test_a_torn_middle_line_is_named(stored: Path) -> None:
@@ -160,35 +188,40 @@ def test_a_torn_middle_line_is_named(stored: Path) -> None:
     lines = journal.read_text().splitlines(keepends=True)
     lines[2] = lines[2][:50] + "\n"
     journal.write_text("".join(lines))
-    with pytest.raises(StoredRunError, match=r"journal.jsonl:3: not a journal line; remove it, and the rest reads"):
+    with pytest.raises(
+        StoredRunError, match=r"journal.jsonl:3: not a record; remove the line, and the rest can be read"
+    ):
         attnbench.load(stored)
 
 
-def test_a_newer_journal_is_refused_by_version(stored: Path) -> None:
+def test_a_journal_of_another_version_is_refused(stored: Path) -> None:
     journal = stored / JOURNAL
     journal.write_text(journal.read_text().replace('"schema_version":2', '"schema_version":3'))
     with pytest.raises(StoredRunError, match=r"journal.jsonl:1: written by a newer attnbench \(schema 3, this one"):
+        attnbench.load(stored)
+    journal.write_text(journal.read_text().replace('"schema_version":3', '"schema_version":1'))
+    with pytest.raises(StoredRunError, match=r"journal.jsonl:1: written by an older attnbench \(schema 1, this one"):
         attnbench.load(stored)
 
 
 def test_a_journal_line_that_contradicts_itself_is_named(stored: Path) -> None:
     journal = stored / JOURNAL
     journal.write_text(journal.read_text().replace('"status":"ok"', '"status":"fine"', 1))
-    with pytest.raises(StoredRunError, match=r"journal.jsonl:1: not a record: 'fine' is not a valid Status"):
+    with pytest.raises(StoredRunError, match=r"journal.jsonl:1: not a record: status: 'fine' is not a valid Status"):
         attnbench.load(stored)
 
 
 def test_a_newer_environment_is_refused(stored: Path) -> None:
     path = stored / "environment.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 9}))
-    with pytest.raises(StoredRunError, match=r"environment.json: written by a newer attnbench \(schema 9"):
+    with pytest.raises(StoredRunError, match=r"environment.json:1: written by a newer attnbench \(schema 9"):
         attnbench.load(stored)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": null}', '{"schema_version": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": null}', '{"schema_version": 2}', '{"a":\n[}'])
 def test_a_damaged_environment_is_named(stored: Path, content: str) -> None:
     (stored / "environment.json").write_text(content)
-    with pytest.raises(StoredRunError, match=r"environment.json:1: not an environment"):
+    with pytest.raises(StoredRunError, match=r"environment.json:[12]: not an environment"):
         attnbench.load(stored)
 
 

@@ -9,18 +9,8 @@ from typing import Any
 import pytest
 
 import attnbench
-from attnbench.core.protocol import (
-    Expect,
-    Expected,
-    Failed,
-    Message,
-    Prepare,
-    Profile,
-    Profiled,
-    TakeTurn,
-    Tensors,
-    memory_file,
-)
+from attnbench.core.channel import memory_file
+from attnbench.core.protocol import Expect, Expected, Failed, Message, Prepare, Profile, Profiled, TakeTurn, Tensors
 from attnbench.core.record import Status
 from attnbench.results.journal import read_journal
 from attnbench.run.case import _orders

@@ -9,7 +9,7 @@ import pytest
 
 from attnbench.core.protocol import Profiled, Turned
 from attnbench.core.record import BackendChoice, Case, Status
-from attnbench.run.checks import check_claims, check_leak, check_turn, excess_ms
+from attnbench.run.checks import check_claims, check_idle, check_leak, check_turn, excess_ms
 from attnbench.run.crew import Participant
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
@@ -49,6 +49,13 @@ def test_a_turn_that_cannot_be_is_not(fields: dict[str, Any], said: str) -> None
     with pytest.raises(CellEnds, match=said) as ended:
         check_turn(turned(**fields), 0.052, 10)
     assert ended.value.status is Status.WRONG_RESULT
+
+
+def test_who_works_while_others_have_their_turns_is_found_and_who_wakes_for_a_moment_is_not() -> None:
+    with pytest.raises(CellEnds, match=r"still at work after its turns: 0.2 s of CPU time in 2 s"):
+        check_idle(work(turns=[turned()] * 10, idle_s=2.0, idle_cpu_s=0.2))
+    check_idle(work(turns=[turned()] * 10, idle_s=2.0, idle_cpu_s=0.05))
+    check_idle(work(turns=[turned()]))
 
 
 def test_a_slow_clock_shows_in_the_cpu_time_and_being_descheduled_does_not() -> None:

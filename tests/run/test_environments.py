@@ -19,6 +19,8 @@ from attnbench.comparison.pairs import read_pairs
 from attnbench.results.journal import read_journal
 from tests.conftest import Cli
 
+pytestmark = pytest.mark.slow
+
 SUITE = """\
 name: s
 device: cpu

@@ -17,6 +17,8 @@ import attnbench
 from attnbench.results.journal import read_journal
 from tests.conftest import TESTS, Cli
 
+pytestmark = pytest.mark.slow
+
 MEASURE = "measure: {processes: 1, max_time_s: 0.2, timeout_s: 20}\n"
 CASES = (
     "  - {name: windows, batch: 2, resolution: 28, window: 7, heads: 2, scope: windows}\n"

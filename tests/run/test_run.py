@@ -58,6 +58,7 @@ FAULTS = {
     "Allocates": ("oom", "RuntimeError: [enforce fail at alloc_cpu.cpp"),
     "AllocatesWithoutEnd": ("oom", "RuntimeError: [enforce fail at alloc_cpu.cpp"),
     "Poisons": ("error", "RuntimeError: CUDA error: an illegal memory access was encountered (faults.py:"),
+    "PoisonsLater": ("error", "RuntimeError: CUDA error"),
     "GivesItsInput": ("wrong_result", "output is off by"),
     "WrongResult": ("wrong_result", "output is off by"),
     "WrongShape": ("wrong_result", "output of shape (4, 49, 64) (allowed: (4, 49, 2, 32))"),
@@ -96,6 +97,7 @@ def test_every_fault_costs_its_own_cell_and_no_other(run: object) -> None:
     assert "xxx" not in run.stdout + run.stderr  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_the_backends_of_a_case_are_sampled_in_turn(run: object, tmp_path: Path) -> None:
     names = ("faults:NotesTurn", "tests.faults:NotesTurn", "faults:DiesInThirdSample", "naive")
     measure = QUICK.replace("0.01", "0.8")
@@ -111,13 +113,7 @@ def test_the_backends_of_a_case_are_sampled_in_turn(run: object, tmp_path: Path)
     assert len(turns_taken) > 20
 
 
-def test_whoever_breaks_the_device_is_blamed_and_the_others_start_clean(run: object) -> None:
-    found = by_backend(run("naive", "faults:PoisonsLater", "faults:Poisons", "sdpa"))  # type: ignore[operator]
-    assert {name: status for name, (status, _) in found.items()} == {
-        "naive": "ok", "PoisonsLater": "error", "Poisons": "error", "sdpa": "ok",
-    }  # fmt: skip
-
-
+@pytest.mark.slow
 def test_a_leak_costs_the_leaking_cell_alone(run: object) -> None:
     two = f"{CASE}\n  - {CASE.replace('one', 'two').replace('heads: 2', 'heads: 3')}"
     measure = QUICK.replace("0.01", "0.3")
@@ -127,6 +123,7 @@ def test_a_leak_costs_the_leaking_cell_alone(run: object) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_a_backend_leaves_running_ends_with_its_worker(run: object, tmp_path: Path) -> None:
     frame = run("naive", "faults:LeavesAProcess")  # type: ignore[operator]
     assert set(frame["status"]) == {"ok"}
@@ -135,6 +132,7 @@ def test_what_a_backend_leaves_running_ends_with_its_worker(run: object, tmp_pat
     assert not any(map(_alive, left))
 
 
+@pytest.mark.slow
 def test_whom_the_system_kills_for_memory_ran_out_of_memory(run: object) -> None:
     group = Path(f"/sys/fs/cgroup/memory/attnbench-test-{os.getpid()}")
     try:
@@ -153,6 +151,7 @@ def test_whom_the_system_kills_for_memory_ran_out_of_memory(run: object) -> None
     assert reason == "in stage prepare, the system killed its process, because memory ran out"
 
 
+@pytest.mark.slow
 def test_a_sample_that_never_ends_is_given_up_long_before_the_cells_deadline(run: object) -> None:
     measure = "measure: {processes: 1, max_time_s: 1, timeout_s: 200}\n"
     found = by_backend(run("naive", "faults:HangsInSample", measure=measure))  # type: ignore[operator]
@@ -161,6 +160,7 @@ def test_a_sample_that_never_ends_is_given_up_long_before_the_cells_deadline(run
     assert found["HangsInSample"][1].startswith("stage sample took longer than 10 s (20 x what it took before")
 
 
+@pytest.mark.slow
 def test_graphs_on_a_cpu_are_a_mistake_in_the_suite_with_its_line(cli: Cli, tmp_path: Path) -> None:
     graphs = QUICK.replace("processes: 1", "launch: graph")
     (tmp_path / "s.yaml").write_text(f"name: s\ndevice: cpu\nbackends: [naive]\ncases:\n  - {CASE}\n{graphs}")
@@ -168,6 +168,7 @@ def test_graphs_on_a_cpu_are_a_mistake_in_the_suite_with_its_line(cli: Cli, tmp_
     assert stderr == "attnbench: s.yaml:6: measure.launch graph: there are no CUDA graphs on cpu (allowed: eager)\n"
 
 
+@pytest.mark.slow
 def test_switches_that_a_backend_sets_are_its_own(run: object, tmp_path: Path) -> None:
     names = ("naive", "faults:SwitchesKernels", "faults:NotesSwitches", "sdpa")
     frame = run(*names, measure=QUICK.replace("processes: 1", "processes: 2"))  # type: ignore[operator]
@@ -175,20 +176,17 @@ def test_switches_that_a_backend_sets_are_its_own(run: object, tmp_path: Path) -
     assert set((tmp_path / "switches").read_text().splitlines()) == {"(True, torch.float32, 1)"}
 
 
+@pytest.mark.slow
 def test_a_thread_left_at_work_costs_its_own_cell(run: object) -> None:
     found = by_backend(run("naive", "faults:LeavesAThread", measure=QUICK.replace("0.01", "0.3")))  # type: ignore[operator]
     assert found["naive"] == ("ok", "")
-    # Where the thread is descheduled while it is looked for, the CPU time of the turns gives it away.
+    # Where the thread is descheduled while it is looked for, the CPU time in or between the turns gives it away.
     status, reason = found["LeavesAThread"]
     assert status in ("error", "wrong_result")
-    assert "still at work 0.3 s after its turn had ended" in reason or "of CPU time in turns" in reason
+    assert "still at work" in reason or "of CPU time in turns" in reason
 
 
-def test_what_another_backend_printed_is_not_in_a_reason(run: object) -> None:
-    found = by_backend(run("faults:Prints", "faults:Exits", "naive"))  # type: ignore[operator]
-    assert found["Exits"] == ("crashed", "in stage prepare, its process exited with code 7")
-
-
+@pytest.mark.slow
 def test_a_wrong_gradient_is_found_in_training(run: object) -> None:
     case = CASE.replace("heads: 2", "heads: 2, mode: forward_backward")
     found = by_backend(run("naive", "faults:WrongGradient", cases=case))  # type: ignore[operator]
@@ -196,6 +194,7 @@ def test_a_wrong_gradient_is_found_in_training(run: object) -> None:
     assert found["WrongGradient"][1].startswith("gradient of input is off by")
 
 
+@pytest.mark.slow
 def test_hanging_ends_at_the_deadline_of_its_stage(run: object) -> None:
     measure = "measure: {processes: 1, max_time_s: 0.01, timeout_s: 3, prepare_timeout_s: 3}\n"
     names = ("faults:Hangs", "faults:HangsInPrepare", "faults:HangsLater", "faults:HangsInC", "naive")
@@ -207,7 +206,8 @@ def test_hanging_ends_at_the_deadline_of_its_stage(run: object) -> None:
     assert found["naive"][0] == "ok"
 
 
-def test_a_cell_that_fails_in_a_later_block_is_told_and_the_counting_goes_on(run: object) -> None:
+@pytest.mark.slow
+def test_a_cell_that_fails_in_a_later_round_is_told_and_the_counting_goes_on(run: object) -> None:
     measure = QUICK.replace("processes: 1", "processes: 3")
     frame = run("naive", "faults:RaisesLater", measure=measure)  # type: ignore[operator]
     assert dict(zip(frame["backend"], frame["status"], strict=True)) == {"naive": "ok", "faults:RaisesLater": "error"}
@@ -218,6 +218,7 @@ def test_a_cell_that_fails_in_a_later_block_is_told_and_the_counting_goes_on(run
     assert lines[3].partition(" ms, ")[2].startswith("1 ok; ")
 
 
+@pytest.mark.slow
 def test_a_run_where_nothing_could_be_measured_ends_with_3(run: object) -> None:
     frame = run("faults:Raises", "faults:Unavailable", check=3)  # type: ignore[operator]
     assert set(frame["status"]) == {"error", "unavailable"}
@@ -264,6 +265,7 @@ def test_stdout_is_the_table_and_stderr_the_rest(run: object) -> None:
     assert lines[3] == "out"
 
 
+@pytest.mark.slow
 def test_without_an_output_the_directory_names_suite_and_machine(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(f"name: named\ndevice: cpu\nbackends: [naive]\ncases:\n  - {CASE}\n{QUICK}")
     directory = Path(cli("run", "s.yaml", check=0).stderr.splitlines()[-1])
@@ -273,6 +275,7 @@ def test_without_an_output_the_directory_names_suite_and_machine(cli: Cli, tmp_p
     assert time_and_id[8:9] == "T"
 
 
+@pytest.mark.slow
 def test_a_module_in_the_working_directory_is_a_backend(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from faults import Right as Mine\n")
     (tmp_path / "s.yaml").write_text(f"name: s\ndevice: cpu\nbackends: [naive]\ncases:\n  - {CASE}\n{QUICK}")
@@ -280,6 +283,7 @@ def test_a_module_in_the_working_directory_is_a_backend(cli: Cli, tmp_path: Path
     assert "mine:Mine" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_backend_of_the_whole_map_runs_at_map_and_layer(run: object) -> None:
     cases = "{resolution: 14, window: 7, heads: 2, scope: [map, windows, layer]}"
     frame = run("naive", "faults:OnMap", cases=cases)  # type: ignore[operator]
@@ -297,6 +301,7 @@ def test_python_gets_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(frame["status"]) == ["ok"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_no_table_in_python(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(
         f"name: s\ndevice: cpu\nbackends: ['faults:Slow', naive]\ncases:\n  - {CASE}\n{QUICK}"
@@ -321,6 +326,7 @@ def test_an_interrupted_run_is_no_table_in_python(tmp_path: Path) -> None:
     assert done.stdout == "the run was cut short; what was measured is in out\n", done.stderr
 
 
+@pytest.mark.slow
 def test_interrupts_are_heard_while_a_worker_starts(tmp_path: Path) -> None:
     (tmp_path / "slow_import.py").write_text(
         "import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(3600)\n"
@@ -338,6 +344,7 @@ def test_interrupts_are_heard_while_a_worker_starts(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_workers_attnbench_is_the_parents(tmp_path: Path) -> None:
     other = tmp_path / "other" / "attnbench"
     other.mkdir(parents=True)
@@ -375,6 +382,7 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_one_interrupt_finishes_the_case_and_writes_the_tables(tmp_path: Path) -> None:
     two = f"{CASE}\n  - {CASE.replace('one', 'two').replace('heads: 2', 'heads: 3')}"
     with _start(tmp_path, "'faults:Slow', naive, 'faults:Unavailable'", cases=two) as process:
@@ -384,12 +392,13 @@ def test_one_interrupt_finishes_the_case_and_writes_the_tables(tmp_path: Path) -
     assert process.returncode == 3, stderr
     assert "stopping after the case at work; once more stops at once" in stderr
     assert "interrupted: 4 of 6 cells" in stderr
-    assert "4 of 6 cells: the run was cut short (go on with --resume)." in stdout
+    assert "4 of 6 cells: the run was interrupted (--resume continues it)." in stdout
     frame = attnbench.load(tmp_path / "out")
     assert sorted(frame["status"]) == ["ok", "ok", "unavailable", "unavailable"]
     assert (tmp_path / "out" / "table.parquet").exists()
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_gives_up_the_cell_at_work(tmp_path: Path) -> None:
     with _start(tmp_path, "'faults:Slow', 'faults:Unavailable'") as process:
         _wait_for(tmp_path / "started")
@@ -403,6 +412,7 @@ def test_a_second_interrupt_gives_up_the_cell_at_work(tmp_path: Path) -> None:
     assert list(attnbench.load(tmp_path / "out")["status"]) == ["unavailable"]
 
 
+@pytest.mark.slow
 def test_a_killed_parent_takes_its_worker_along_and_leaves_a_readable_run(tmp_path: Path) -> None:
     with _start(tmp_path, "'faults:LeavesAProcess', 'faults:Slow', 'faults:Unavailable'") as process:
         _wait_for(tmp_path / "started")
@@ -426,6 +436,7 @@ def _alive(process: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_a_bar_with_the_cell_at_work_and_the_time_left(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(
         f"name: s\ndevice: cpu\nbackends: [naive, 'faults:Raises', sdpa]\ncases:\n  - {CASE}\n{QUICK}"

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from attnbench.backends import registry
 from attnbench.core.errors import SuiteError
 from attnbench.core.record import Allocator, BackendChoice, Cache
+from attnbench.core.shipped import GROUPS
 from attnbench.suite import Suite, built_in_suites, json_schema, load_suite
 
 KNOWN = ["naive", "sdpa", "swin"]
@@ -39,7 +40,7 @@ def load(tmp_path: Path) -> Load:
     def write_and_load(text: str, **options: object) -> Suite:
         path = tmp_path / "s.yaml"
         path.write_text(text)
-        return load_suite(path, known_backends=KNOWN, **options)  # type: ignore[arg-type]
+        return load_suite(path, **{"known_backends": KNOWN, **options})  # type: ignore[arg-type]
 
     return write_and_load
 
@@ -144,6 +145,54 @@ def load_suite_again(suite: Suite) -> tuple[BackendChoice, ...]:
     return load_suite(path, known_backends=KNOWN).choices
 
 
+ALL = GROUPS["all"]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("all", ALL),
+        ("[all]", ALL),
+        ("cpu", GROUPS["cpu"]),
+        ("[cpu, xformers]", (*GROUPS["cpu"], "xformers")),
+        ("[xformers, all]", ("xformers", *(name for name in ALL if name != "xformers"))),
+        ("[fused, cpu]", (*GROUPS["fused"], "naive", "sdpa", "sdpa_math", "sdpa_5d", "swin")),
+        ("[cpu, naive]", GROUPS["cpu"]),
+        ("[{name: cpu}]", GROUPS["cpu"]),
+        ("swin", ("swin",)),
+        ("{name: swin, label: shifted}", ("shifted",)),
+        ("[swin, {name: cpu, python: ../other}]", ("swin", "cpu")),
+    ],
+)
+def test_a_group_stands_for_its_backends_in_their_order(load: Load, given: str, names: tuple[str, ...]) -> None:
+    suite = load(GOOD.replace("[naive, swin]", given), known_backends=registry.names())
+    assert suite.backends == names
+    assert suite.baseline == names[0]
+    jsonschema.validate(YAML(typ="safe").load(suite._source.path), json_schema())
+    assert load_suite(suite._source.path, known_backends=registry.names(), backends=["cpu"]).backends == GROUPS["cpu"]
+
+
+def test_the_groups_are_of_backends_that_come_with_attnbench_and_do_what_they_say() -> None:
+    assert set(GROUPS["fused"]) < set(ALL)
+    assert {name for name in ALL if registry.load(name).unavailable("cpu") is None} == set(GROUPS["cpu"])
+
+
+def test_beside_its_run_a_suite_names_every_backend(load: Load) -> None:
+    suite = load(GOOD.replace("[naive, swin]", "[fused, {name: sdpa, python: /other}]  # why"), known_backends=ALL)
+    assert "backends: [sdpa_flash, sdpa_efficient, sdpa_cudnn, xformers, flash_attn, {name: sdpa," in suite.text
+    assert suite.text == suite.text, "it is not changed by being asked for"
+    assert "backends: [naive, sdpa, swin]" in load(GOOD.replace("backends: [naive, swin]\n", "")).text
+    assert load("# why\n" + GOOD).text.startswith("# why\nname: good")
+
+
+def test_every_backend_of_a_group_stands_on_the_line_of_the_group(load: Load) -> None:
+    text = GOOD.replace("[naive, swin]", "\n  - naive\n  - fused\n  - swin")
+    suite = load(text, known_backends=registry.names())
+    lines = [suite.where("backends", index).rpartition(":")[2] for index in range(len(suite.backends))]
+    assert lines == ["13", *["14"] * 5, "15"]
+    assert load(GOOD.replace("[naive, swin]", "naive")).where("backends", 0).endswith(":12")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -243,6 +292,19 @@ MISTAKES = {
     ),
     "unknown backend": (GOOD.replace("[naive, swin]", "[naive, swim]"), "s.yaml:12: there is no backend 'swim'; did"),
     "unknown baseline": (GOOD + "baseline: naif\n", "s.yaml:14: there is no backend 'naif'; did you mean naive?"),
+    "a misspelt group": (
+        GOOD.replace("[naive, swin]", "fuesd"),
+        "s.yaml:12: there is no backend 'fuesd'; did you mean fused? (known: naive, sdpa, swin; groups: all, cpu",
+    ),
+    "a backend of a group that another environment has": (
+        GOOD.replace("[naive, swin]", "\n  - {name: naive, python: ../other}\n  - cpu"),
+        "s.yaml:14: two backends are labelled 'naive'; give one of them another label",
+    ),
+    "a group as a baseline": (GOOD + "baseline: cpu\n", "s.yaml:14: there is no backend 'cpu' (known: naive, sdpa"),
+    "unknown launch": (
+        GOOD.replace("cache: cold", "launch: fast"),
+        "s.yaml:13: measure.launch: 'fast' is not allowed (allowed: eager, graph)",
+    ),
     "a label twice": (
         GOOD.replace("[naive, swin]", "\n  - naive\n  - {name: swin, label: a}\n  - {name: sdpa, label: a}"),
         "s.yaml:15: two backends are labelled 'a'; give one of them another label",
@@ -284,7 +346,10 @@ MISTAKES = {
         "s.yaml:14: there is no backend 'b'",
     ),
     "no backends": (GOOD.replace("[naive, swin]", "[]"), "s.yaml:12: backends: [] is not allowed (allowed: at least"),
-    "unknown allocator": (GOOD.replace("cache: cold", "allocator: fast"), "s.yaml:13: measure.allocator: 'fast' is no"),
+    "unknown allocator": (
+        GOOD.replace("cache: cold", "allocator: fast"),
+        "s.yaml:13: measure.allocator: 'fast' is not allowed (allowed: steady, system)",
+    ),
     "no patience": (GOOD.replace("cache: cold", "hung_timeout_s: 0"), "s.yaml:13: measure.hung_timeout_s: "),
     "unknown device": (GOOD + "device: gpu\n", "s.yaml:14: device: 'gpu' is not allowed (allowed: auto, cpu, cuda"),
     "batch for a device only": (

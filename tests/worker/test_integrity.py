@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from attnbench.backends import layout as windows
-from attnbench.core import protocol
+from attnbench.core import channel
 from attnbench.worker import participant, timing
 from attnbench.worker.call import Call
 from attnbench.worker.integrity import Integrity
@@ -42,7 +42,7 @@ def other(*_: Any, **__: Any) -> Any:
         (participant, "_now", "attnbench.worker.participant._now"),
         (participant, "vary_input", "attnbench.worker.participant.vary_input"),
         (Call, "__call__", "Call.__call__"),
-        (protocol, "encode", "attnbench.core.protocol.encode"),
+        (channel, "encode", "attnbench.core.channel.encode"),
         (windows, "partition", "attnbench.backends.layout.partition"),
     ],
 )

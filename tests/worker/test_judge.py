@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from attnbench.core.channel import memory_file
+from attnbench.core.files import read
 from attnbench.core.problem import Dtype, Problem
 from attnbench.core.protocol import (
     CeilingsMeasured,
@@ -32,7 +34,6 @@ from attnbench.core.protocol import (
     Watch,
     Watched,
     Watching,
-    memory_file,
 )
 from attnbench.core.record import Ceilings, Launch, Measure, Status
 from attnbench.worker import judge as judging
@@ -95,7 +96,7 @@ KINDS = pytest.mark.parametrize("asked", [FORWARD, TRAINING], ids=["forward", "t
 @KINDS
 @pytest.mark.parametrize("scope", ["map", "windows", "layer"])
 def test_what_is_right_for_plain_and_for_varied_inputs_passes(judge: _Judge, asked: Problem, scope: str) -> None:
-    asked = Problem.from_json({**asked.to_json(), "scope": scope})
+    asked = read(Problem, {**asked.to_json(), "scope": scope})
     plain, varied = right(judge, asked), right(judge, asked, VARIED)
     said = verdict(judge, asked, plain)
     assert (said.reason, said.max_error < 1e-5) == ("", True)

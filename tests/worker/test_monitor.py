@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_a_gpu_is_looked_at_before_and_after_and_not_too_often_between() -> None
         def __init__(self) -> None:
             self.looks = 0
 
-        def glance(self) -> Glance:
+        def glance(self, participants: Sequence[int] = ()) -> Glance:
             self.looks += 1
             return Glance(power_w=self.looks)
 

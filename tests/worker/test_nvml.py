@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
@@ -12,7 +13,7 @@ import pytest
 
 from attnbench.core.conditions import THROTTLING, Glance
 from attnbench.core.protocol import Called
-from attnbench.run.case import _interpolated
+from attnbench.run.cell import _interpolated
 from attnbench.worker.judge import _Judge
 from attnbench.worker.nvml import ManagedGpu, managed_gpu
 
@@ -33,7 +34,7 @@ ANSWERS: dict[str, Any] = {
 }
 
 
-REAL = {name: getattr(pynvml, name) for name in [*ANSWERS, "nvmlDeviceGetClockInfo"]}
+REAL = {name: getattr(pynvml, name) for name in [*ANSWERS, "nvmlDeviceGetClockInfo", "nvmlDeviceGetComputeMode"]}
 
 
 class Library:
@@ -67,6 +68,36 @@ def test_a_glance_has_units_and_names() -> None:
         foreign_processes=1,
     )
     pynvml.nvmlDeviceGetHandleByUUID.assert_called_with("GPU-uuid")
+
+
+def running(*pids: int) -> list[SimpleNamespace]:
+    return [SimpleNamespace(pid=pid) for pid in pids]
+
+
+@pytest.mark.parametrize(
+    ("processes", "participants", "strangers"),
+    [
+        ((os.getpid(), 11, 12), (11, 12, 13), 0),
+        ((os.getpid(), 11, 99), (11,), 1),
+        ((101, 102, 103), (11, 12), 0),  # in a container, by the numbers of the host
+        ((101, 102, 103, 104), (11, 12), 1),
+        ((), (), 0),
+    ],
+)
+def test_participants_of_the_run_are_no_strangers_on_the_gpu(
+    library: Library, processes: tuple[int, ...], participants: tuple[int, ...], strangers: int
+) -> None:
+    library.answer("nvmlDeviceGetComputeRunningProcesses", running(*processes))
+    assert ManagedGpu("uuid").glance(participants).foreign_processes == strangers
+
+
+@pytest.mark.parametrize(
+    ("mode", "exclusive"),
+    [(pynvml.NVML_COMPUTEMODE_DEFAULT, False), (pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS, True)],
+)
+def test_a_gpu_may_let_only_one_process_in(library: Library, mode: int, *, exclusive: bool) -> None:
+    library.answer("nvmlDeviceGetComputeMode", mode)
+    assert ManagedGpu("uuid").is_exclusive() is exclusive
 
 
 @pytest.mark.usefixtures("library")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend
+from attnbench.core.channel import memory_file
 from attnbench.core.problem import Problem
 from attnbench.core.protocol import (
     CallAgain,
@@ -41,7 +42,6 @@ from attnbench.core.protocol import (
     Verify,
     WarmedUp,
     WarmUp,
-    memory_file,
 )
 from attnbench.core.record import Cache, Launch, Measure, Status
 from attnbench.worker import participant as participants

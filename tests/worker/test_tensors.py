@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from attnbench.core.protocol import Tensors, memory_file
+from attnbench.core.channel import memory_file
+from attnbench.core.protocol import Tensors
 from attnbench.worker.tensors import NoRoomError, copy_tensors, map_tensors, write_tensors
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]

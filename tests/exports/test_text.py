@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attnbench.exports.escaping import legal, one_line, shortened
+from attnbench.exports.text import legal, one_line, shortened
 
 ANYTHING = st.text(st.characters(codec=None))
 EVERY_CHARACTER = "".join(map(chr, range(sys.maxunicode + 1)))

@@ -17,22 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnbench.core import protocol
+from attnbench.core import channel as channels
+from attnbench.core.channel import Channel, ClosedError, GarbledError, decode, encode, memory_file
 from attnbench.core.problem import Bias, Mode, Padding, Pattern, Problem, Scope
-from attnbench.core.protocol import (
-    Channel,
-    ClosedError,
-    EnergyCounted,
-    Failed,
-    GarbledError,
-    Message,
-    Turned,
-    Verdict,
-    decode,
-    encode,
-    memory_file,
-)
-from attnbench.core.record import Status
+from attnbench.core.protocol import EnergyCounted, Failed, Message, Turned, Verdict
+from attnbench.core.record import Ceilings, Status
 from tests.samples import problem
 
 KINDS: tuple[type, ...] = get_args(Message)
@@ -53,6 +42,9 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         choices = {"mode": Mode, "pattern": Pattern, "padding": Padding, "bias": Bias, "scope": Scope}
         fields = {name: st.sampled_from(list(choice)) for name, choice in choices.items()}
         found = st.builds(problem, batch=st.integers(1, 2**40), height=st.integers(7, 99), **fields)
+    elif origin is Ceilings:
+        rates = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+        found = st.builds(Ceilings, bytes_per_s=rates, flops_per_s=rates)
     elif is_dataclass(origin):
         found = st.builds(
             cast("type", origin), **{name: values(one) for name, one in get_type_hints(cast("type", origin)).items()}
@@ -237,7 +229,7 @@ def test_a_message_longer_than_any_buffer_arrives_whole_with_its_descriptors(cha
 
 
 def test_a_line_without_end_is_garbled(channel: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "_LONGEST_LINE", 1000)
+    monkeypatch.setattr(channels, "_LONGEST_LINE", 1000)
     ours, theirs = channel()
     theirs.send(b"x" * 1000)
     ours.fetch()

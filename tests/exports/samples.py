@@ -10,7 +10,7 @@ from attnbench.comparison.cells import worst_first
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.core.record import Record, Status
 from attnbench.core.stats import Estimate
-from attnbench.exports.results import Subject
+from attnbench.exports.results import ComparisonResults, RunResults
 from attnbench.results.store import StoredRun
 from attnbench.results.table import Cells
 from tests.samples import environment, failed, record
@@ -115,8 +115,15 @@ def comparison_of_every_verdict() -> Comparison:
     return comparison_of([*cells, idle_cell()], candidate="results/\udcff")  # a path that is no text
 
 
-EVERY_SUBJECT = {
-    "run": Subject(run=run_of_every_status()),
-    "comparison": Subject(comparison=comparison_of_every_verdict()),
-    "both": Subject(run=run_of_every_status(), comparison=comparison_of_every_verdict()),
+_NO_CELLS = run_of([])
+
+
+def compared(comparison: Comparison) -> ComparisonResults:
+    """A comparison whose candidate's run does not matter."""
+    return ComparisonResults(comparison=comparison, run=_NO_CELLS)
+
+
+EVERY_RESULTS: dict[str, RunResults | ComparisonResults] = {
+    "run": RunResults(run=run_of_every_status()),
+    "comparison": ComparisonResults(run=run_of_every_status(), comparison=comparison_of_every_verdict()),
 }

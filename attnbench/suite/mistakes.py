@@ -1,0 +1,80 @@
+"""What the author of a suite is told about a mistake: one sentence, with the file and the line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from attnbench.suite.schema import BackendEntry, CaseEntry, Exclusion, Fields, MeasureEntry, SuiteFile
+from attnbench.suite.source import Location, Source
+
+_MODELS: dict[str | int, type[BaseModel]] = {
+    "sweep": Fields,
+    "cases": CaseEntry,
+    "exclude": Exclusion,
+    "measure": MeasureEntry,
+    "backends": BackendEntry,
+}
+"""By key of a suite, the mapping below it."""
+_KINDS = {
+    "list_type": "a list",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "too_short": "at least one",
+    "string_too_short": "text that is not empty",
+}
+"""By pydantic's kind of error, what is allowed."""
+_PATTERNS = {
+    "name": "letters, digits, '_', '-' and '.', because it names a directory",
+    "device": "auto, cpu, cuda, cuda:1",
+    "cases.name": "one line of text",
+    "backends.label": "one line of text without = and @",
+}
+"""By key, what a pattern allows."""
+
+
+def sentence(errors: Sequence[ErrorDetails], source: Source) -> str:
+    """What is wrong, where, and what is allowed."""
+    # A misspelt key often comes with a missing one: name the cause, not the consequence.
+    first = min(errors, key=lambda error: error["type"] != "extra_forbidden")
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{source.where(first['loc'])}: {_explanation(first)}{more}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at a similar word; empty where there is none."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _explanation(error: ErrorDetails) -> str:
+    kind, location = error["type"], error["loc"]
+    key = ".".join(map(str, location))
+    match kind:
+        case "extra_forbidden":
+            model = SuiteFile if len(location) == 1 else _MODELS[location[0]]
+            allowed = list(model.model_fields)
+            hint = did_you_mean(str(location[-1]), allowed)
+            return f"unknown key {key}{hint} (allowed: {', '.join(allowed)})"
+        case "missing":
+            return f"{key} is missing"
+        case "value_error":
+            return f"{key}: {error['ctx']['error']}"
+    if what := _allowed(error, location):
+        return f"{key}: {error['input']!r} is not allowed (allowed: {what})"
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
+
+
+def _allowed(error: ErrorDetails, location: Location) -> str | None:
+    match error["type"]:
+        case "enum":
+            return str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
+        case "string_pattern_mismatch":
+            return _PATTERNS[".".join(step for step in location if isinstance(step, str))]
+        case "model_type" | "model_attributes_type":
+            return f"a mapping of {', '.join(_MODELS[location[0]].model_fields)}"
+    return _KINDS.get(error["type"])
