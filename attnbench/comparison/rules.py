@@ -209,17 +209,16 @@ def judge_history(base: Logs[Key], candidate: Logs[Key], *, fail_above: float = 
     }
     least = _LEAST_AGREEMENT * math.log1p(fail_above)
     found = {}
-    for cell, judgment in _confirm(changes, fail_above).items():
+    for cell, plain in _confirm(changes, fail_above).items():
         shown = [log - statistics.fmean(base[cell]) for log in candidate[cell]]
         enough = len(shown) >= FEWEST_PROCESSES
-        if enough:
-            detectable = changes[cell].detectable(cells=len(base), fail_above=fail_above)
-            judgment = replace(judgment, min_detectable_ratio=detectable)  # noqa: PLW2901
-        if judgment.verdict in _UNCONFIRMED and not (enough and (min(shown) >= least or max(shown) <= -least)):
+        verdict, reason = plain.verdict, ""
+        if verdict in _UNCONFIRMED and not (enough and (min(shown) >= least or max(shown) <= -least)):
+            verdict = _UNCONFIRMED[verdict]
             shortage = f"{len(shown)} of the {FEWEST_PROCESSES} processes that confirm a change"
             reason = "not every process shows it" if enough else shortage
-            judgment = replace(judgment, verdict=_UNCONFIRMED[judgment.verdict], reason=reason)  # noqa: PLW2901
-        found[cell] = judgment
+        detectable = changes[cell].detectable(cells=len(base), fail_above=fail_above) if enough else None
+        found[cell] = replace(plain, verdict=verdict, reason=reason, min_detectable_ratio=detectable)
     return found
 
 

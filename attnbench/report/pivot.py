@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -48,8 +48,9 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
         raise UsageError(f"--metric {metric}: not a number of the table (allowed: {', '.join(_METRICS)})")
     frame = run.table.copy()
     for axis, (height, width) in _SIZES.items():
-        frame[axis] = [_size(*pair) for pair in zip(frame[height], frame[width], strict=True)]
-    rest = _remaining(frame, rows, columns)
+        frame[axis] = [f"{tall}x{wide}" for tall, wide in zip(frame[height], frame[width], strict=True)]
+    varying = [axis for axis in _FIELDS if len(frame[axis].unique()) > 1]
+    rest = [axis for axis in varying if axis not in (rows, columns, "case")]  # each combination is a table
     frame[_CASE] = _case_of_crowded(frame, [rows, columns, *rest])
     groups: Any = frame.groupby([*rest, _CASE], sort=False)
     grids = tuple(
@@ -57,19 +58,15 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
         for key, cells in groups
         if (cells["status"] == Status.OK).any()
     )
-    fixed = [axis for axis in _FIELDS if axis not in (rows, columns) and len(frame[axis].unique()) == 1]
-    notes = [f"In every cell: {_spelled({axis: frame[axis].iloc[0] for axis in fixed})}."] if fixed else []
+    fixed = [axis for axis in _FIELDS if axis not in (rows, columns, *varying)]
+    common = {} if frame.empty else {axis: frame[axis].iloc[0] for axis in fixed}
+    notes = [f"In every cell: {_spelled(common)}."] if common else []
     return Sheet(
         heading=heading(run),
         question=run.question,
         grids=grids,
         notes=(*notes, *completeness(run), *ran_math(frame), *flagged(frame), *failures(frame)),
     )
-
-
-def _remaining(frame: pd.DataFrame, rows: str, columns: str) -> list[str]:
-    """The axes that still vary; each of their combinations is a table."""
-    return [axis for axis in _FIELDS if axis not in (rows, columns, "case") and len(frame[axis].unique()) > 1]
 
 
 def _case_of_crowded(frame: pd.DataFrame, keys: list[str]) -> pd.Series[str]:
@@ -82,7 +79,8 @@ def _case_of_crowded(frame: pd.DataFrame, keys: list[str]) -> pd.Series[str]:
 
 
 def _grid(cells: pd.DataFrame, rows: str, columns: str, metric: str, fixed: dict[str, Any]) -> Grid:
-    row_keys, column_keys = _ordered(cells[rows]), _ordered(cells[columns])
+    # In the order of the suite, which its author chose.
+    row_keys, column_keys = cells[rows].unique(), cells[columns].unique()
     texts = {(cell[rows], cell[columns]): _text(cell, metric) for cell in cells.to_dict("records")}
     first = Column(header=f"{rows} / {columns}", cells=tuple(map(str, row_keys)), numeric=False)
     data = [
@@ -98,15 +96,6 @@ def _text(cell: Mapping[Any, Any], metric: str) -> str:
     if cell["status"] != Status.OK:
         return str(cell["status"])
     return spelled(metric, cell[metric], relative_error(cell) if metric in _FROM_LATENCY else None)
-
-
-def _ordered(values: pd.Series[Any]) -> Sequence[Any]:
-    # In the order of the suite, which its author chose.
-    return list(dict.fromkeys(values))
-
-
-def _size(height: int, width: int) -> str:
-    return f"{height}x{width}"
 
 
 def _spelled(values: dict[str, Any]) -> str:

@@ -113,7 +113,8 @@ class CaseRun:
         if not company:
             return
         gone: list[CellRun] = []
-        watching = self._ask_judge(Watch(threads=self._setting.measure.threads, participants=self._setting.crew.pids()), Watching)
+        asked = Watch(threads=self._setting.measure.threads, participants=self._setting.crew.pids())
+        watching = self._ask_judge(asked, Watching)
         own_s = time.process_time()
         for order in _orders(company):
             hungry = [cell for cell in order if cell not in gone and cell.wants_more()]

@@ -342,7 +342,7 @@ class Starter:
         self.participants[number] = participant
         return participant
 
-    def listen(self) -> None:
+    def receive(self) -> None:
         """Take in what it has to say of participants.
 
         Raises:
@@ -388,7 +388,7 @@ class Starter:
             if time.monotonic() > deadline:
                 raise WorkerError(f"the starter did not answer within {START_TIMEOUT_S:g} s")
             if select.select([self.channel], [], [], _POLL_S)[0]:
-                self.listen()
+                self.receive()
 
     def _gone(self) -> WorkerError:
         return WorkerError(str(self.worker.death()))
@@ -461,7 +461,7 @@ class ParticipantProcess(Peer):
         ready, _, _ = select.select([self.channel, self._starter.channel], [], [], wait_s)
         if self._starter.channel in ready:
             try:
-                self._starter.listen()
+                self._starter.receive()
             except WorkerError as error:
                 raise WorkerDied(f"its starter is gone: {error}", killed=True) from None
         if self.channel in ready:
@@ -489,7 +489,7 @@ class ParticipantProcess(Peer):
             deadline = time.monotonic() + 1.0
             while self.code is None and time.monotonic() < deadline:
                 if select.select([self._starter.channel], [], [], _POLL_S)[0]:
-                    self._starter.listen()
+                    self._starter.receive()
         return self._output.death("its process", self.code)
 
 

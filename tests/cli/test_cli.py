@@ -79,7 +79,9 @@ def suite(tmp_path: Path) -> Suite:
             ("run", "quick", "--backend", "no_such_module:Mine"),
             "backend no_such_module:Mine: no_such_module does not import: ModuleNotFoundError: No module named",
         ),
-        (("run", "quick", "--backend", "faults:Nothing"), "there is no 'Nothing' in faults"),
+        pytest.param(
+            ("run", "quick", "--backend", "faults:Nothing"), "there is no 'Nothing' in faults", marks=pytest.mark.slow
+        ),
         (("show", "nothing"), "attnbench: nothing does not exist; give a run directory"),
         (("show", "."), "attnbench: . is not a run: it holds neither journal.jsonl nor table.csv"),
         (("backends", "--suite", "missing.yaml"), "attnbench: missing.yaml does not exist"),
@@ -98,6 +100,7 @@ def test_a_wrong_suite_is_one_sentence_with_file_and_line(cli_here: Cli, suite: 
     assert done.stderr == "attnbench: s.yaml:6: sweep.heads: 0 is not allowed (allowed: a whole number, 1 or more)\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("__import__('torch').cuda.is_available()")
 def test_a_missing_gpu_is_named_with_its_line(cli: Cli, suite: Suite) -> None:
     suite(GOOD + "device: cuda\n")
@@ -205,6 +208,7 @@ def test_backends_are_listed_with_reasons(cli: Cli) -> None:
     assert "xformers has no kernels for cpu (allowed: cuda)" in lines["xformers"]
 
 
+@pytest.mark.slow
 def test_backends_are_told_per_case_of_a_suite(cli: Cli, suite: Suite) -> None:
     suite(
         "name: s\ndevice: cpu\nbackends: [naive, 'faults:Right', 'faults:OnMap']\ncases:\n"
@@ -220,6 +224,7 @@ def test_backends_are_told_per_case_of_a_suite(cli: Cli, suite: Suite) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_backend_that_dies_when_asked_costs_its_own_row(cli: Cli, suite: Suite) -> None:
     suite(
         "name: s\ndevice: cpu\nbackends: ['faults:DiesWhenAskedAboutAProblem', naive]\n"

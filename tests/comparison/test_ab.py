@@ -433,7 +433,7 @@ def test_an_environment_that_cannot_serve_is_named(cli_here: Cli, tmp_path: Path
         (("s.yaml", "--base-path", ".", "--export", "junit"), 2, "--export junit: no file to write"),
         (("s.yaml", "--base-path", ".", "--export", "github"), 2, "GITHUB_"),
         (("s.yaml", "--base-path", ".", "--noise", "nowhere"), 2, "nowhere cannot be read: No such file or directory"),
-        (("s.yaml", "--base-path", ".", "--resume", "nowhere"), 2, "nowhere holds no pairs.json"),
+        (("s.yaml", "--base-path", ".", "--resume", "nowhere"), 2, "nowhere/pairs.json cannot be read: No such file"),
         (("missing.yaml", "--base-path", "."), 2, "missing.yaml does not exist"),
         (("s.yaml", "--base-path", ".", "--set", "measure.processes=2"), 2, "--set measure.processes: the rule fixes"),
         (

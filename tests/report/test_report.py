@@ -110,8 +110,11 @@ def test_a_baseline_that_was_not_measured_is_said(store_run: Store) -> None:
     assert all(row[2] == "-" for row in run.grids[0].rows)
 
 
-def test_an_empty_run_renders(store_run: Store) -> None:
-    assert "sample" not in terminal.render(run_table(read_run(store_run([]))), width=80).splitlines()[3:]
+def test_an_empty_run_renders(store_run: Store, tmp_path: Path) -> None:
+    empty = pivot(read_run(store_run([])), rows="resolution", columns="window", metric="latency_ms")
+    assert empty.notes == ("Nothing was measured: the run was interrupted.",)
+    shown = run_table(read_run(tmp_path / "stored"))
+    assert "sample" not in terminal.render(shown, width=80).splitlines()[3:]
 
 
 def test_intervals_appear_with_several_processes(store_run: Store) -> None:

@@ -156,7 +156,7 @@ ALL = GROUPS["all"]
         ("cpu", GROUPS["cpu"]),
         ("[cpu, xformers]", (*GROUPS["cpu"], "xformers")),
         ("[xformers, all]", ("xformers", *(name for name in ALL if name != "xformers"))),
-        ("[fused, cpu]", (*GROUPS["fused"], "naive", "sdpa", "sdpa_math", "sdpa_5d", "swin")),
+        ("[fused, cpu]", tuple(dict.fromkeys((*GROUPS["fused"], *GROUPS["cpu"])))),
         ("[cpu, naive]", GROUPS["cpu"]),
         ("[{name: cpu}]", GROUPS["cpu"]),
         ("swin", ("swin",)),
