@@ -122,7 +122,7 @@ class Shown:
 
 
 def _process(cell: Cell) -> str:
-    return f" (process {cell.round + 1})" if cell.round else ""
+    return f" (round {cell.round + 1})" if cell.round else ""
 
 
 def _name(cell: Cell) -> str:

@@ -213,7 +213,7 @@ def test_a_cell_that_fails_in_a_later_round_is_told_and_the_counting_goes_on(run
     assert dict(zip(frame["backend"], frame["status"], strict=True)) == {"naive": "ok", "faults:RaisesLater": "error"}
     lines = run.stderr.splitlines()  # type: ignore[attr-defined]
     assert [line.partition("]")[0] for line in lines[1:4]] == ["[2/6", "[4/6", "[6/6"]
-    assert "one (process 2): fastest naive" in lines[2]
+    assert "one (round 2): fastest naive" in lines[2]
     assert lines[2].partition(" ms, ")[2].startswith("1 ok, 1 error")
     assert lines[3].partition(" ms, ")[2].startswith("1 ok; ")
 
