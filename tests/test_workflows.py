@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 import venv
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.comparison.test_ab_live import kernels
-from tests.conftest import TESTS
+from tests.conftest import TESTS, Cli
 from tests.test_readme import DOCS, fenced
 
 pytestmark = pytest.mark.slow
@@ -152,7 +151,7 @@ def test_a_red_build_on_a_gpu_runner_tells_which_cell_how_much_how_sure_and_what
     shown = re.search(r"\| (\d\.\d+) \| (\d\.\d+) to (\d\.\d+) \|", row)
     assert shown, row
     ratio, low, high = map(float, shown.groups())
-    assert ratio > 1.2
+    assert 1.2 < ratio < 1.9, "as slow as it was made: 1.6"
     assert 1.03 < low <= ratio <= high
     assert "What changed in the environment: path base -> candidate" in summary
     assert "smallest detectable slowdown (median cell): " in summary
@@ -209,13 +208,8 @@ def test_every_command_of_the_section_on_regressions_exists() -> None:
     assert set(shown) <= {*known, "itself"}, set(shown) - known
 
 
-def test_the_example_commands_of_ab_are_understood(tmp_path: Path) -> None:
+def test_the_example_commands_of_ab_are_understood(cli: Cli) -> None:
     for line in fenced("ab").splitlines():
-        words = line.split()
-        done = subprocess.run(
-            [sys.executable, "-m", "attnbench", *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
-        )  # fmt: skip
         # What they name is not there; that is all that is wrong with them.
-        assert done.returncode == 2
-        assert re.search(r"does not exist|not a directory that exists|does not import", done.stderr), done.stderr
+        said = cli(*line.split()[1:], check=2).stderr
+        assert re.search(r"does not exist|not a directory that exists|does not import", said), said

@@ -113,7 +113,9 @@ def test_one_side_of_ab_may_have_nothing_but_torch(cli: Cli, tmp_path: Path) -> 
     other = environment_with_torch_alone(tmp_path / "other")
     names = ("attnbench", "pandas", "pydantic", "pynvml")
     has = f"import importlib.util; print([name for name in {names} if importlib.util.find_spec(name)])"
-    asked = subprocess.run([other / "bin/python", "-c", has], capture_output=True, text=True, check=True, cwd=other)
+    asked = subprocess.run(
+        [other / "bin/python", "-I", "-c", has], capture_output=True, text=True, check=True, cwd=other
+    )
     assert asked.stdout == "[]\n"
     (tmp_path / "s.yaml").write_text(SUITE.replace(", {name: sdpa, python: ./other, label: other}", ""))
     done = cli("ab", "s.yaml", "--base", "other", "--output", "out", "--fail-above", "1000", "--all", check=0)
