@@ -1,4 +1,4 @@
-"""Backends that cheat, or harm whoever is beside them, for tests of what becomes of them. Found as ``cheats:Class``."""
+"""Backends that cheat, or harm whoever is beside them, for tests of what happens to them. Found as ``cheats:Class``."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def select(found: Sequence[StoredRun], candidate: StoredRun, *, of: str) -> Base
     comparable = [run for run in same_suite if not _mismatch(run, candidate)]
     others = {run.identity: run for run in comparable if run.identity != candidate.identity}
     complete = [
-        run for run in others.values() if not run.table.empty and not run.cut_short and _has_anchors(run, candidate)
+        run for run in others.values() if not run.table.empty and not run.incomplete and _has_anchors(run, candidate)
     ]
     if not complete:
         if not found:
@@ -224,9 +224,9 @@ def _check_comparable(runs: Sequence[StoredRun], candidate: StoredRun) -> None:
                 "measure both on one machine, or add --anyway"
             )
     for run in (*runs, candidate):
-        if run.cut_short:
+        if run.incomplete:
             raise NotComparableError(
-                f"{run.path} is incomplete: {run.cut_short}; "
+                f"{run.path} is incomplete: {run.incomplete}; "
                 f"resume it with attnbench run SUITE --resume {run.path}, or add --anyway"
             )
 
@@ -244,7 +244,7 @@ def _check_distinct(runs: Sequence[StoredRun]) -> None:
 
 
 def _notes(runs: Sequence[StoredRun]) -> list[str]:
-    incomplete = [f"{run.path} is incomplete: {run.cut_short}." for run in runs if run.cut_short]
+    incomplete = [f"{run.path} is incomplete: {run.incomplete}." for run in runs if run.incomplete]
     unknown = [
         f"{run.path} has no environment.json, so it may be of another machine." for run in runs if not run.environment
     ]

@@ -81,7 +81,7 @@ class NotComparableError(AttnbenchError):
 
 
 class InterruptedRunError(AttnbenchError):
-    """A comparison that was cut short before there was anything to judge."""
+    """A comparison that was interrupted before there was anything to judge."""
 
 
 class WorkerError(AttnbenchError):

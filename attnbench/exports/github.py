@@ -141,7 +141,7 @@ def _of_run(results: RunResults) -> Iterator[_Annotation]:
     for row in wrong.to_dict("records"):
         cell = f"{row['case']}, {row['backend']}"
         yield _Annotation(title=f"{row['status']}: {cell}", message=f"{cell}: {row['status']}: {row['reason']}")
-    if wrong.empty and results.failed:  # cut short, or nothing measured
+    if wrong.empty and results.failed:  # interrupted, or nothing measured
         yield _Annotation(title=results.suite, message=results.summary)
 
 

@@ -87,7 +87,7 @@ def _cases_of_run(results: RunResults) -> Iterator[TestCase]:
             kind = Error if status in _DIED else Skipped if status in NOT_TRIED else Failure
             yield _case(*name, result=kind(f"{status}: {row['reason']}", status))
     if more := results.run.unreached:
-        result = Error(f"{plural(more, 'cell')} not reached: the run was cut short", "unreached")
+        result = Error(f"{plural(more, 'cell')} not reached: the run was interrupted", "unreached")
         yield _case(results.suite, "whole suite", "every cell", result=result)
 
 

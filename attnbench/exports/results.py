@@ -64,7 +64,7 @@ class RunResults:
 
     @property
     def failed(self) -> bool:
-        """Whether a cell went wrong, none was measured, or the run was cut short."""
+        """Whether a cell went wrong, none was measured, or the run was interrupted."""
         wrong = any(count for status, count in self.counts.items() if status not in (Status.OK, *NOT_TRIED))
         return wrong or not self.counts[Status.OK] or bool(self.run.unreached)
 
@@ -80,7 +80,7 @@ class RunResults:
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count)
         found = f"{plural(len(self.run.table), 'cell')}: {counts}" if counts else "nothing was measured"
         more = self.run.unreached
-        return found + (f"; {more} more were not reached: the run was cut short" if more else "")
+        return found + (f"; {more} more were not reached: the run was interrupted" if more else "")
 
     def measured(self) -> list[MeasuredCell]:
         """Every ok cell, in the order of the suite; no two of them have the same name."""

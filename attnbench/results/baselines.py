@@ -178,9 +178,9 @@ def _check_run(run: StoredRun) -> None:
         )
     if Status.OK not in set(run.table["status"]):
         raise UsageError(f"{run.path} holds no latency; a baseline is a run that was measured")
-    if run.cut_short:
+    if run.incomplete:
         raise UsageError(
-            f"{run.path} was cut short: {run.cut_short}; go on with attnbench run SUITE --resume {run.path}"
+            f"{run.path} is incomplete: {run.incomplete}; resume it with attnbench run SUITE --resume {run.path}"
         )
 
 

@@ -64,7 +64,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 self._file.truncate(start)
             raise LostOutputError(
-                f"{self._path} cannot be written: {error.strerror}; what it holds stays: make room and go on with "
+                f"{self._path} cannot be written: {error.strerror}; what it holds stays: make room and resume with "
                 f"--resume {self._path.parent}"
             ) from None
         if not os.fstat(self._file.fileno()).st_nlink:

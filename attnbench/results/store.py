@@ -50,16 +50,16 @@ class StoredRun:
 
     @property
     def unreached(self) -> int:
-        """Cells that the suite asked for and the run was cut short of."""
+        """Cells of the suite that were not measured, because the run was interrupted."""
         return 0 if self.cells is None else max(0, self.cells - len(self.table))
 
     @property
     def unfinished(self) -> int:
-        """Cells that were measured in fewer processes than the suite asked for, because the run was cut short."""
+        """Cells that were measured in fewer processes than the suite asked for, because the run was interrupted."""
         return 0 if self.cells is None else int((self.table["processes"] < self.processes).sum())
 
     @property
-    def cut_short(self) -> str:
+    def incomplete(self) -> str:
         """What it lacks, in words; empty where it is whole."""
         lacks = []
         if self.unreached:

@@ -1,4 +1,4 @@
-"""What a run tells whoever iterates over it."""
+"""What a run tells while it goes on: events to iterate over."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Announced:
 
 @dataclass(frozen=True, kw_only=True)
 class Resumed:
-    """An earlier run is gone on with."""
+    """An earlier run is resumed."""
 
     directory: Path
     done: int

@@ -109,7 +109,8 @@ def check_pairing(directory: Path, now: Pairing) -> Pairing:
     for name, value in was.items():
         if value != is_now[name]:
             raise UsageError(
-                f"--resume {directory}: {name} was {value} and is {is_now[name]}; give the same options, or run anew"
+                f"--resume {directory}: {name} was {value} and is {is_now[name]}; "
+                "give the same options, or measure again"
             )
     return before
 

@@ -1,4 +1,4 @@
-"""Going on with a run that was cut short: what it holds already, and whether it may be gone on with."""
+"""Resuming an interrupted run: what it holds already, and whether it may be resumed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check_suite(directory: Path, suite: Suite, known_backends: Sequence[str]) ->
 
     Args:
         directory: The run's.
-        suite: What is to be gone on with.
+        suite: What is to be resumed.
         known_backends: Names that mean a backend.
 
     Raises:
@@ -67,7 +67,7 @@ def check_suite(directory: Path, suite: Suite, known_backends: Sequence[str]) ->
         raise StoredRunError(f"--resume {directory}: there is no {JOURNAL}; give the directory of a run")
     for name in (SUITE, ENVIRONMENT):
         if not (directory / name).is_file():
-            raise StoredRunError(f"--resume {directory}: it lacks {name}; run anew")
+            raise StoredRunError(f"--resume {directory}: it lacks {name}; measure again")
     before = load_suite(directory / SUITE, known_backends=known_backends)
     for name in ("name", "device"):
         _compare(directory, name, getattr(before, name), getattr(suite, name))
@@ -118,7 +118,8 @@ def check_environment(directory: Path, environment: Environment, *, commit: bool
         if value != new[name]:
             was, now = _difference(value, new[name])
             raise NotComparableError(
-                f"--resume {directory}: {name} was {was} and is {now}; one run is measured in one environment: run anew"
+                f"--resume {directory}: {name} was {was} and is {now}; "
+                "one run is measured in one environment: measure again"
             )
     return before
 
@@ -135,14 +136,14 @@ def read_progress(directory: Path, cases: Sequence[Case], backends: Sequence[str
         if record.position >= len(names) or names[record.position] != (record.case, record.backend):
             raise StoredRunError(
                 f"{directory / JOURNAL}: holds {record.backend} on {record.case!r}, which this suite does not have "
-                f"in that place; run anew"
+                f"in that place; measure again"
             )
         progress.add(record)
     return progress
 
 
 def check_writable(directory: Path) -> None:
-    """See that a journal can be gone on with.
+    """See that a journal can be appended to.
 
     Raises:
         OutputError: It cannot.
@@ -157,7 +158,7 @@ def _compare(directory: Path, what: str, before: object, now: object) -> None:
     if before != now:
         raise UsageError(
             f"--resume {directory}: {what} was {_spelled(before)} and is {_spelled(now)}; "
-            f"give the suite as it was ({directory / SUITE}), or run anew"
+            f"give the suite as it was ({directory / SUITE}), or measure again"
         )
 
 

@@ -39,7 +39,7 @@ def run(suite: str | Path, output: str | Path | None = None) -> pd.DataFrame:
             pass
     (outcome,) = session.outcomes.values()
     if outcome.interrupted or outcome.stored is None:
-        raise KeyboardInterrupt(f"the run was cut short; what was measured is in {outcome.directory}")
+        raise KeyboardInterrupt(f"the run was interrupted; what was measured is in {outcome.directory}")
     return outcome.stored.table
 
 
@@ -52,7 +52,7 @@ def open_run(
     Args:
         suite: What to measure.
         output: The run directory; by default a new one under ``results/``.
-        resume: A run directory to go on with instead: what is missing there is measured.
+        resume: A run directory to resume: what is missing there is measured.
         wait: Whether to wait where another run has the device.
 
     Raises:
@@ -119,7 +119,7 @@ def open_pairs(
         kind: ``ab`` or ``noise``: what it is for.
         pairs: Rounds of the first stage.
         output: The directory; by default a new one under ``results/``.
-        resume: A directory to go on with instead: pairs that are whole stay, the others are measured anew.
+        resume: A directory to resume: whole pairs stay, the others are measured again.
         wait: Whether to wait where another run has the device.
         like: The fingerprint of an A/A measurement that will be used: it must be of this machine.
 

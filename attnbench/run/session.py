@@ -286,7 +286,7 @@ class Session:
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was cut short."""
+        """Whether it was interrupted."""
         return any(track.outcome.interrupted for track in self._tracks.values())
 
     @property
@@ -333,13 +333,13 @@ class Session:
                 if not wanted:
                     continue
                 if self._interruption.requested:
-                    self._cut_short()
+                    self._interrupt()
                     return
                 try:
                     self._begin_round(number, left=len(rounds) - index)
                     yield from self._measure(wanted)
                 except Abandoned:
-                    self._cut_short()
+                    self._interrupt()
                     return
 
     def _cells(self, number: int, only: Collection[Place] | None) -> list[list[Cell]]:
@@ -428,6 +428,6 @@ class Session:
             reason=reason,
         )
 
-    def _cut_short(self) -> None:
+    def _interrupt(self) -> None:
         for track in self._tracks.values():
             track.outcome.interrupted = True

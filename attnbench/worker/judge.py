@@ -121,7 +121,7 @@ class _Judge:
                     return Watched(conditions=conditions), ()
                 case CountEnergy():
                     return self._energy(), ()
-        except Exception as error:  # the parent decides what becomes of the case
+        except Exception as error:  # the parent decides what happens to the case
             status = Status.OOM if is_out_of_memory(error) else Status.ERROR
             self._forget()
             return Failed(status=status, reason=describe_error(error)), ()

@@ -21,7 +21,7 @@ some of them would by default take fewer or more:
 * nvbench, ``nvbench_compare.py`` (python/scripts; since 2026 ``nvbench-compare-legacy``): means differ by more than the
   smaller of the two relative standard deviations.
 
-Their authors' advice is to compare on quiet machines; this is what becomes of them on one that is not.
+Their authors' advice is to compare on quiet machines; this is what happens to them on one that is not.
 """
 
 from __future__ import annotations

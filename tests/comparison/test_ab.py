@@ -1,4 +1,4 @@
-"""Two environments in turn: what is measured when, what becomes of it, and what is said of mistakes."""
+"""Two environments in turn: what is measured when, what happens to it, and what is said of mistakes."""
 
 from __future__ import annotations
 
@@ -379,7 +379,7 @@ def test_a_run_that_is_interrupted_ends_with_3_and_says_how_to_go_on(cli_here: C
     assert process.returncode == 3
     assert "interrupted; resume with the same options and --resume out" in stderr
     other = ("--base-path", "base", "--candidate-path", ".", "--resume", "out")
-    said = "--resume out: --candidate-path was candidate and is .; give the same options, or run anew"
+    said = "--resume out: --candidate-path was candidate and is .; give the same options, or measure again"
     assert cli_here("ab", "s.yaml", *other, check=2).stderr == f"attnbench: {said}\n"
     said = "attnbench: out was interrupted; resume it (attnbench ab, the same options, --resume out)"
     assert said in cli_here("compare", "out", check=4).stderr

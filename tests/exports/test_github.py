@@ -124,7 +124,7 @@ def test_of_a_run_alone_what_went_wrong_is_an_error() -> None:
 
 def test_a_run_that_failed_without_a_cell_gone_wrong_is_an_error_too() -> None:
     (short,) = commands(RunResults(run=run_of([record()], cells=3)))
-    assert short.message == "1 cell: 1 ok; 2 more were not reached: the run was cut short"
+    assert short.message == "1 cell: 1 ok; 2 more were not reached: the run was interrupted"
     (nothing,) = commands(RunResults(run=run_of([failed("naive", Status.UNAVAILABLE, "no")])))
     assert nothing.message == "1 cell: 1 unavailable"
 

@@ -109,7 +109,7 @@ def test_a_cell_of_a_run_has_the_result_of_its_status(status: Status) -> None:
 def test_a_run_that_was_cut_short_does_not_look_complete() -> None:
     cases = read(RunResults(run=run_of([record()], cells=3)))
     assert [result(case) for case in cases] == ["passed", "error"]
-    assert cases[1].result[0].message == "2 cells not reached: the run was cut short"
+    assert cases[1].result[0].message == "2 cells not reached: the run was interrupted"
 
 
 def test_times_are_latencies_in_seconds_without_an_exponent_however_short() -> None:

@@ -142,7 +142,7 @@ def test_a_run_that_nobody_could_compare_with_is_refused(tmp_path: Path, spoil: 
 def test_a_run_without_a_latency_or_cut_short_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no latency"):
         saved(tmp_path, store(tmp_path / "a", [failed("naive", Status.OOM, "no room")]))
-    with pytest.raises(UsageError, match="was cut short: it has 1 of 2 cells"):
+    with pytest.raises(UsageError, match="is incomplete: it has 1 of 2 cells"):
         saved(tmp_path, store(tmp_path / "b", [record(cells=2)]))
     with pytest.raises(UsageError, match=r"--name '\.\./up': not a name"):
         saved(tmp_path, store(tmp_path / "c", [record()]), name="../up")

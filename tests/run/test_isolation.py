@@ -1,4 +1,4 @@
-"""Backends that cheat or harm: what becomes of them, and that nobody beside them notices."""
+"""Backends that cheat or harm: what happens to them, and that nobody beside them notices."""
 
 from __future__ import annotations
 

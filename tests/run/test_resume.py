@@ -313,7 +313,7 @@ def test_another_suite_is_not_gone_on_with(run_here: Cli, tmp_path: Path, option
     before = (out / JOURNAL).read_bytes()
     stderr = run_here("--resume", "out", *options, check=2).stderr
     assert said in stderr
-    assert "give the suite as it was (out/suite.yaml), or run anew" in stderr
+    assert "give the suite as it was (out/suite.yaml), or measure again" in stderr
     assert (out / JOURNAL).read_bytes() == before
 
 
@@ -362,7 +362,7 @@ def test_a_full_disk_ends_the_run_with_one_sentence_and_what_was_journalled_stay
     stderr = finish(start(tmp_path, "--output", "out", code=limited), code=3)
     last = stderr.splitlines()[-1]
     assert last.startswith("attnbench: out/journal.jsonl cannot be written: File too large; what it holds stays")
-    assert last.endswith("go on with --resume out")
+    assert last.endswith("resume with --resume out")
     assert 0 < len(attnbench.load(tmp_path / "out")) <= CELLS
     finish(start(tmp_path, "--resume", "out"))
     assert len(keys(tmp_path / "out")) == CELLS * BLOCKS

@@ -323,7 +323,7 @@ def test_an_interrupted_run_is_no_table_in_python(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "the run was cut short; what was measured is in out\n", done.stderr
+    assert done.stdout == "the run was interrupted; what was measured is in out\n", done.stderr
 
 
 @pytest.mark.slow
