@@ -188,6 +188,6 @@ def _flat(company: Sequence[Sequence[CellRun]]) -> list[CellRun]:
 def _orders(company: Sequence[Sequence[CellRun]]) -> Iterator[list[CellRun]]:
     """Orders of sampling, without end: A B C, C A B, ...; inside a group A B, B A, ..."""
     groups, forward = [list(group) for group in company], True
-    while True:
+    while True:  # nobody always follows the same one, whose data would be in the caches
         yield [cell for group in groups for cell in (group if forward else reversed(group))]
         groups, forward = [*groups[-1:], *groups[:-1]], not forward
