@@ -17,7 +17,8 @@ Backends = Annotated[
     typer.Option(
         "--backend",
         metavar="B",
-        help="Run this backend instead of the suite's: NAME, package.module:Class, or LABEL=NAME@ENV; repeatable.",
+        help="Run this backend instead of the suite's: NAME, a group (all, cpu, fused), package.module:Class, or "
+        "LABEL=NAME@ENV; repeatable.",
     ),
 ]
 Overrides = Annotated[

@@ -278,6 +278,10 @@ def _find(name: str | Path) -> Path:
 def _check_backend(name: str, known: Sequence[str], where: str, *, groups: Sequence[str] = ()) -> None:
     if name in known or ":" in name:
         return
+    if name in GROUPS:
+        raise SuiteError(
+            f"{where}: {name} is a group of backends; here one backend is meant (known: {', '.join(known)})"
+        )
     hint = did_you_mean(name, [*known, *groups])
     also = f"; groups: {', '.join(groups)}" if groups else ""
     raise SuiteError(

@@ -300,7 +300,11 @@ MISTAKES = {
         GOOD.replace("[naive, swin]", "\n  - {name: naive, python: ../other}\n  - cpu"),
         "s.yaml:14: two backends are labelled 'naive'; give one of them another label",
     ),
-    "a group as a baseline": (GOOD + "baseline: cpu\n", "s.yaml:14: there is no backend 'cpu' (known: naive, sdpa"),
+    "a group with a label": (
+        GOOD.replace("[naive, swin]", "[naive, {name: cpu, label: x}]"),
+        "s.yaml:12: cpu is a group of backends; here one backend is meant",
+    ),
+    "a group as a baseline": (GOOD + "baseline: cpu\n", "s.yaml:14: cpu is a group of backends; here one"),
     "unknown launch": (
         GOOD.replace("cache: cold", "launch: fast"),
         "s.yaml:13: measure.launch: 'fast' is not allowed (allowed: eager, graph)",
