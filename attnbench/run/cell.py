@@ -214,6 +214,7 @@ class CellRun:
         work.expected_s = max(work.expected_s, wall_s)
         if number == work.drawn or self._random.random() < _CHECKED_SHARE:
             self._check_last_turn()
+            self._wait_until_quiet()  # handing an output on may have woken threads, which spin for a while
         work.left = process.cpu_s(), self._crew.now_s()
 
     def check(self) -> None:
