@@ -177,6 +177,7 @@ class _Participant(_Answering):
             case Prepare():
                 assert self._crew.cell is not None
                 self._cell = self._crew.cell
+                self._cpu_s += 1.0  # preparing takes CPU time, too
                 _note(self._cell)
                 if self._cell.round in self._of("fails", []):
                     return Failed(status=Status(self._pretended["status"]), reason="the stand-in was told to")

@@ -19,7 +19,7 @@ _MOST_MEMORY = 0.8
 
 
 class CaseRun:
-    """A case at cell in one round.
+    """A case at work in one round.
 
     Args:
         case: The case.

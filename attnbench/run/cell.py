@@ -111,6 +111,7 @@ class CellRun:
             KilledFromOutside: Nothing is known of it.
         """
         work = self.work
+        self.work.left = None  # what it does until its next turn is asked for
         self._introduce()
         explained = self._line.ask(Explain(problems=(work.problem,)), Explained, Stage.REFERENCE)
         if any(explained.reasons):
@@ -226,7 +227,8 @@ class CellRun:
         work = self.work
         if self._case.device_type == "cpu":
             check_claims(work, self._measure.threads)
-            check_idle(work)
+            if self._measure.threads == 1:  # several spin for a while when their loop has ended
+                check_idle(work)
         check_leak(work)
         if not work.checked:
             self._check_last_turn()
