@@ -27,6 +27,7 @@ baseline = typer.Typer(
     help="Save runs as named baselines, in files for git or a CI cache, and compare with them.", no_args_is_help=True
 )
 baseline.command("save")(command(baseline_commands.save))
+baseline.command("accept")(command(baseline_commands.accept))
 baseline.command("list")(command(baseline_commands.list_baselines))
 baseline.command("check")(command(baseline_commands.check))
 app.add_typer(baseline, name="baseline")

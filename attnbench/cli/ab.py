@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnbench.cli import options
-from attnbench.cli.finish import conclude, errors_in_summary
-from attnbench.cli.output import Format, Rendering
+from attnbench.cli.finish import conclude, errors_exported
+from attnbench.cli.output import Format, Rendering, write
 from attnbench.cli.sides import SideOptions, read_sides
 
 if TYPE_CHECKING:
-    from attnbench.comparison.noise import Noise
+    from attnbench.comparison.limits import Limits
     from attnbench.run.events import Event
-    from attnbench.run.session import Session
+    from attnbench.run.session import Session, Side
 
 
 def ab(
@@ -39,26 +39,36 @@ def ab(
     override: options.Overrides = [],  # noqa: B006
     output: options.Output = None,
     resume: options.PairsResume = None,
-    noise: options.StoredNoise = None,
     wait: options.Wait = False,
-    fail_above: options.FailAbove = None,
+    max_rounds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Rounds of fresh processes that a cell gets at most while it is undecided (default: 40)."
+        ),
+    ] = None,
+    fail_above: options.FailAbove = [],  # noqa: B006
+    flaky: options.Flaky = [],  # noqa: B006
     strict: options.Strict = False,
     everything: options.Everything = False,
     export: options.Exports = [],  # noqa: B006
     output_format: Rendering = Format.RICH,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how many cells and rounds there are, how long they take, and stop.")
+    ] = False,
 ) -> None:
     """Compare two environments, or two backends, sampled in turn on one device. The gate for CI jobs.
 
-    Measures five rounds of fresh processes, whatever the suite's measure.processes, and ten more of the cells that look
-    changed. Exits with 1 if a cell is significantly slower and by 3 % or more (--fail-above), takes more memory, or
-    broke.
+    Looks after every five rounds of fresh processes, whatever the suite's measure.processes: cells that are decided
+    stop, the others go on, up to --max-rounds. Exits with 1 if a cell is significantly slower and by 3 % or more
+    (--fail-above), takes more memory, or broke.
     """
-    from attnbench.cli.progress import opened, progress
-    from attnbench.comparison.noise import read_noise, usable_noise
-    from attnbench.comparison.pairs import judge, read_pairs
-    from attnbench.comparison.rules import SCREEN_PAIRS
+    from attnbench.cli.progress import opened, progress, took
+    from attnbench.comparison.ab import judge
+    from attnbench.comparison.paired import LOOK_EVERY, MAX_ROUNDS
+    from attnbench.comparison.pairs import read_pairs
     from attnbench.core.errors import InterruptedRunError
     from attnbench.results.pairs import BASE, CANDIDATE
+    from attnbench.run.events import Announced
     from attnbench.run.runner import open_pairs
 
     asked = {
@@ -69,45 +79,81 @@ def ab(
     }
     _check_sides(asked[BASE], asked[CANDIDATE], backend)
     options.check_resume(resume, output)
-    margin, exports = options.read_margin(fail_above), options.read_exports(export)
-    like = None if noise is None else read_noise(noise).fingerprint  # a wrong one fails before anything is measured
-    with errors_in_summary(exports):
-        sides = read_sides(suite, asked, backends=backend, overrides=override, pairs=SCREEN_PAIRS)
-        opening = partial(open_pairs, sides, kind="ab", pairs=SCREEN_PAIRS, output=output, resume=resume, like=like)
+    limits, exports = options.read_limits(fail_above, flaky), options.read_exports(export)
+    most = MAX_ROUNDS if max_rounds is None else max_rounds
+    with errors_exported(exports):
+        sides = read_sides(suite, asked, backends=backend, overrides=override, rounds=LOOK_EVERY)
+        plan = _plan(sides, limits, most)
+        if dry_run:
+            write(f"{plan}\n")
+            return
+        opening = partial(open_pairs, sides, kind="ab", max_rounds=most, output=output, resume=resume)
         with opened(opening, wait=wait) as session, progress() as shown:
-            # Looked up once, so that both stages use the same.
-            known_noise = usable_noise(noise, session.outcomes[BASE].environment.to_json())
-            for event in _stages(session, known_noise):
+            shown.show(Announced(what=plan))
+            for event in _rounds(session, limits, most):
                 shown.show(event)
-        typer.echo(f"{session.elapsed_s:.0f} s; {session.directory}", err=True)
+        typer.echo(took(session), err=True)
         if session.interrupted:
             raise InterruptedRunError(f"interrupted; resume with the same options and --resume {session.directory}")
         pairs = read_pairs(session.directory)
-        comparison = judge(pairs, fail_above=margin, noise=known_noise)
+        comparison = judge(pairs, limits)
     conclude(
         comparison, pairs.candidate, output_format=output_format, everything=everything, exports=exports, strict=strict
     )
 
 
-def _stages(session: Session, noise: Noise | None) -> Iterator[Event]:
-    """Measure every cell, and then more rounds of those that look changed."""
-    from attnbench.comparison.pairs import changed, read_pairs
-    from attnbench.comparison.rules import CONFIRM_PAIRS, SCREEN_PAIRS
+def _rounds(session: Session, limits: Limits, most: int) -> Iterator[Event]:
+    """Measure every cell, and then more rounds of those that are undecided."""
+    from attnbench.comparison.ab import undecided
+    from attnbench.comparison.paired import next_look
+    from attnbench.comparison.pairs import read_pairs
     from attnbench.core.text import plural
     from attnbench.run.events import Announced
 
-    yield Announced(what=f"stage 1 of at most 2: {SCREEN_PAIRS} rounds of fresh processes, both sides in turn")
-    yield from session.measure(range(SCREEN_PAIRS))
-    if session.interrupted:
-        return
-    session.finish()
-    suspects = changed(read_pairs(session.directory), noise=noise)
-    if not suspects:
-        yield Announced(what="no latency looks changed: stage 2 is not needed")
-        return
-    cells = plural(len(suspects), "cell")
-    yield Announced(what=f"stage 2: {CONFIRM_PAIRS} rounds of fresh processes for what looks changed ({cells})")
-    yield from session.measure(range(SCREEN_PAIRS, SCREEN_PAIRS + CONFIRM_PAIRS), only=suspects)
+    done, only = 0, None
+    while done < most:
+        look = next_look(done, most)
+        yield from session.measure(range(done, look), only=only)
+        if session.interrupted:
+            return
+        session.finish()
+        done, only = look, undecided(read_pairs(session.directory), limits)
+        if not only:
+            yield Announced(what=f"{plural(done, 'round')}: every cell is decided")
+            return
+        left = "that was the last" if done == most else f"they get more, up to {most}"
+        yield Announced(what=f"{plural(done, 'round')}: {plural(len(only), 'cell')} undecided; {left}")
+
+
+def _plan(sides: Mapping[str, Side], limits: Limits, most: int) -> str:
+    """How much there is to measure, and about how long it takes.
+
+    Raises:
+        UsageError: A limit names no cell, or in so few rounds nothing is ever confirmed.
+    """
+    from attnbench.comparison.paired import LOOK_EVERY, Budget
+    from attnbench.comparison.pairs import label_of
+    from attnbench.core.errors import UsageError
+    from attnbench.core.text import plural
+    from attnbench.run.estimate import about
+
+    suite, *_ = (side.suite for side in sides.values())
+    cases = suite.cases("cpu" if suite.device == "auto" else suite.device)
+    labels = [label_of(both) for both in zip(*(side.suite.backends for side in sides.values()), strict=True)]
+    limits.check((case.name, label) for case in cases for label in labels)
+    cells = len(cases) * len(labels)
+    budget = Budget(cells=cells, max_rounds=most)
+    if not budget.can_confirm:
+        raise UsageError(
+            f"--max-rounds {most}: in so few no change of {plural(cells, 'cell')} is ever confirmed "
+            f"(allowed: {budget.fewest_rounds} or more)"
+        )
+    first = min(LOOK_EVERY, most)
+    usual, longest = (about(suite.measure, cells=2 * cells, rounds=rounds) for rounds in (first, most))
+    return (
+        f"{plural(cells, 'cell')} on two sides: {first} rounds where nothing changed, {usual}; "
+        f"{most} at most, {longest}"
+    )
 
 
 def _check_sides(base: SideOptions, candidate: SideOptions, backends: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from attnbench.cli import options
-from attnbench.cli.finish import conclude, errors_in_summary
+from attnbench.cli.finish import conclude, errors_exported
 from attnbench.cli.output import Format, Rendering
 
 
@@ -26,7 +26,9 @@ def compare(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Compare runs of different machines or settings, and incomplete ones.")
     ] = False,
-    fail_above: options.FailAbove = None,
+    relative: options.Relative = False,
+    fail_above: options.FailAbove = [],  # noqa: B006
+    flaky: options.Flaky = [],  # noqa: B006
     strict: options.Strict = False,
     everything: options.Everything = False,
     export: options.Exports = [],  # noqa: B006 - typer wants a list
@@ -34,28 +36,29 @@ def compare(
 ) -> None:
     """Compare a run with earlier ones: a verdict per cell, worst first. Exits with 1 if a cell regressed or broke.
 
-    With six or more base runs, slowdowns of at least 5 % (--fail-above) can be confirmed; with fewer they are only
-    suspected.
+    With six or more base runs since a cell's last confirmed change, slowdowns of at least 5 % (--fail-above) can be
+    confirmed; with fewer they are only suspected.
     """
-    from attnbench.comparison import pairs
+    from attnbench.comparison import ab, pairs, selection
     from attnbench.comparison import runs as stored_runs
     from attnbench.comparison.noise import usable_noise
     from attnbench.core.errors import UsageError
     from attnbench.results.pairs import Pairing
     from attnbench.results.store import read_run
 
-    margin, exports = options.read_margin(fail_above), options.read_exports(export)
+    limits, exports = options.read_limits(fail_above, flaky), options.read_exports(export)
     *base, last = runs
-    with errors_in_summary(exports):
+    with errors_exported(exports):
         if base:
             candidate = read_run(last)
-            selected = stored_runs.gather(base, candidate)
+            selected = selection.gather(base, candidate, relative=relative)
             comparison = stored_runs.compare(
                 selected.runs,
                 candidate,
-                fail_above=margin,
+                limits=limits,
                 anyway=anyway,
-                noise=usable_noise(noise, candidate.environment),
+                noise=None if relative else usable_noise(noise, candidate.environment),
+                relative=relative,
                 notes=selected.notes,
             )
         else:
@@ -65,6 +68,5 @@ def compare(
                 raise UsageError("give at least one base run and the candidate: attnbench compare BASE... CANDIDATE")
             measured = pairs.read_pairs(last)
             candidate = measured.candidate
-            found = usable_noise(noise, candidate.environment)
-            comparison = pairs.judge(measured, fail_above=margin, noise=found, anyway=anyway)
+            comparison = ab.judge(measured, limits, anyway=anyway)
     conclude(comparison, candidate, output_format=output_format, everything=everything, exports=exports, strict=strict)

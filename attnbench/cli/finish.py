@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,42 +19,51 @@ if TYPE_CHECKING:
     from attnbench.exports.writing import Export
     from attnbench.results.store import StoredRun
 
-REGRESSED, INCONCLUSIVE = 1, 5
+FAILED, INCONCLUSIVE = 1, 5
 
 
-def write_exports(exports: Sequence[Export], *, run: StoredRun, comparison: Comparison | None = None) -> None:
+def write_exports(
+    exports: Sequence[Export], *, run: StoredRun, comparison: Comparison | None = None, strict: bool = False
+) -> None:
     """Write exports; raises LostOutputError if one could not be written, after all others."""
     if not exports:
         return
     from attnbench.exports.writing import write as write_all
 
-    write_all(exports, _results(run, comparison), say=lambda line: typer.echo(line, err=True))
+    write_all(exports, results(run, comparison, strict=strict), say=_say)
 
 
 @contextmanager
-def errors_in_summary(exports: Sequence[Export]) -> Iterator[None]:
-    """Report an error in the summary of a GitHub job, too: it is why there are no verdicts."""
+def errors_exported(exports: Sequence[Export]) -> Iterator[None]:
+    """Export an error, too: it is why there is nothing else, and no file of yesterday may stand for today's."""
     try:
         yield
     except AttnbenchError as error:
-        if any(export.path is None for export in exports):
-            from attnbench.exports.github import Job
+        if exports:
+            from attnbench.exports.writing import write_error
 
-            Job.current().report_error(str(error), say=lambda line: typer.echo(line, err=True))
+            write_error(exports, str(error), say=_say)
         raise
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def write_data(output_format: Format, *, run: StoredRun, comparison: Comparison | None = None) -> None:
     """Write a comparison, or else a run, to stdout as CSV or JSON: the same text as ``--export`` of that kind."""
     from attnbench.exports.documents import csv_text, json_text
 
-    write((csv_text if output_format is Format.CSV else json_text)(_results(run, comparison)))
+    write((csv_text if output_format is Format.CSV else json_text)(results(run, comparison)))
 
 
-def _results(run: StoredRun, comparison: Comparison | None) -> Results:
+def results(run: StoredRun, comparison: Comparison | None = None, *, strict: bool = False) -> Results:
+    """What is exported: a comparison, or else a run."""
     from attnbench.exports.results import ComparisonResults, RunResults
 
-    return RunResults(run=run) if comparison is None else ComparisonResults(comparison=comparison, run=run)
+    if comparison is not None:
+        return ComparisonResults(comparison=comparison, run=run)
+    return RunResults(run=run, strict=strict)
 
 
 def conclude(
@@ -71,13 +81,14 @@ def conclude(
         NotComparableError: Nothing was compared; the exports say so, too.
     """
     from attnbench.cli.output import print_sheet
-    from attnbench.comparison.verdict import Verdict
+    from attnbench.comparison.verdict import Outcome
     from attnbench.core.errors import LostOutputError, NotComparableError
     from attnbench.report.comparison_table import comparison_table
 
-    if comparison.not_compared_reason:
+    comparison = replace(comparison, strict=strict)
+    if comparison.outcome is Outcome.NOTHING_COMPARED:
         write_exports(exports, run=candidate, comparison=comparison)
-        raise NotComparableError(comparison.not_compared_reason)
+        raise NotComparableError(comparison.not_compared_reason or "nothing was compared")
     if output_format in (Format.CSV, Format.JSON):
         write_data(output_format, run=candidate, comparison=comparison)
     else:
@@ -89,7 +100,6 @@ def conclude(
             raise
         typer.echo(f"attnbench: {error}", err=True)  # a regression matters more
     if comparison.failed:
-        sys.exit(REGRESSED)
-    unsure = {Verdict.INCONCLUSIVE, Verdict.SUSPECT, Verdict.REMOVED, Verdict.KERNEL_CHANGED}
-    if strict and not unsure.isdisjoint(comparison.counts):
+        sys.exit(FAILED)
+    if comparison.outcome is Outcome.INCONCLUSIVE:
         sys.exit(INCONCLUSIVE)

@@ -29,18 +29,19 @@ def noise(
     output: options.Output = None,
     resume: options.PairsResume = None,
     wait: options.Wait = False,
-    fail_above: options.FailAbove = None,
+    fail_above: Annotated[
+        float | None, typer.Option(metavar="PERCENT", help="The slowdown that fails (default: 3).")
+    ] = None,
     output_format: Rendering = Format.RICH,
 ) -> None:
     """Run an A/A test: this machine's noise, and the smallest slowdown `ab` can detect.
 
-    Measures pairs of fresh processes that do the same. The result is used by ab, and by compare for cells without a
-    history.
+    Measures pairs of fresh processes that do the same. The result is used by compare for cells without a history.
     """
     from attnbench.cli.output import print_rows
-    from attnbench.cli.progress import opened, progress
-    from attnbench.comparison.noise import NOISE
-    from attnbench.comparison.pairs import measured_noise, read_pairs
+    from attnbench.cli.progress import opened, progress, took
+    from attnbench.comparison.noise import NOISE, measured_noise
+    from attnbench.comparison.pairs import read_pairs
     from attnbench.core.errors import InterruptedRunError, NotComparableError, UsageError
     from attnbench.core.files import write_json
     from attnbench.report.noise_table import noise_rows, noise_table
@@ -50,14 +51,14 @@ def noise(
     if pairs < _FEWEST:
         raise UsageError(f"--pairs {pairs}: too few to estimate the noise (allowed: {_FEWEST} or more)")
     options.check_resume(resume, output)
-    margin = options.read_margin(fail_above)
+    margin = options.read_limits([] if fail_above is None else [f"{fail_above:g}"]).fail_above
     both = SideOptions(environment=environment, path=path)
-    sides = read_sides(suite, {BASE: both, CANDIDATE: both}, backends=backend, overrides=override, pairs=pairs)
-    opening = partial(open_pairs, sides, kind="noise", pairs=pairs, output=output, resume=resume)
+    sides = read_sides(suite, {BASE: both, CANDIDATE: both}, backends=backend, overrides=override, rounds=pairs)
+    opening = partial(open_pairs, sides, kind="noise", max_rounds=pairs, output=output, resume=resume)
     with opened(opening, wait=wait) as session, progress() as shown:
         for event in session.measure(range(pairs)):
             shown.show(event)
-    typer.echo(f"{session.elapsed_s:.0f} s; {session.directory}", err=True)
+    typer.echo(took(session), err=True)
     if session.interrupted:
         raise InterruptedRunError(f"interrupted; resume with the same options and --resume {session.directory}")
     found = measured_noise(read_pairs(session.directory))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from attnbench.comparison.limits import Limits
     from attnbench.exports.writing import Export
 
 SuiteName = Annotated[str, typer.Argument(help="A suite's file, or the name of one that comes with attnbench.")]
@@ -41,12 +43,31 @@ StoredNoise = Annotated[
     typer.Option("--noise", metavar="DIR", help="An A/A test (default: this machine's newest under results/)."),
 ]
 FailAbove = Annotated[
-    float | None,
-    typer.Option(metavar="PERCENT", help="Fail on slowdowns of at least PERCENT (default: 3 for ab, 5 for compare)."),
+    list[str],
+    typer.Option(
+        metavar="PERCENT",
+        help="Fail on slowdowns of at least PERCENT (default: 3 for ab, 5 for compare); CASE=PERCENT or "
+        "CASE/BACKEND=PERCENT for some cells; repeatable.",
+    ),
+]
+Relative = Annotated[
+    bool,
+    typer.Option(
+        "--relative",
+        help="Compare latencies over that of the suite's baseline backend in the same run: for hosted runners whose "
+        "processor changes.",
+    ),
+]
+Flaky = Annotated[
+    list[str],
+    typer.Option(metavar="CELL", help="Show this cell, CASE or CASE/BACKEND, and never count it; repeatable."),
 ]
 Strict = Annotated[
     bool,
-    typer.Option("--strict", help="Exit with 5 if a cell is inconclusive, suspect, removed or kernel_changed."),
+    typer.Option(
+        "--strict",
+        help="Exit with 5 if a cell is inconclusive, suspect, removed or kernel_changed, with 1 if one fails in both.",
+    ),
 ]
 Everything = Annotated[bool, typer.Option("--all", help="List stable cells, too.")]
 Exports = Annotated[
@@ -61,19 +82,37 @@ Exports = Annotated[
 _LARGEST_MARGIN = 1000
 
 
-def read_margin(percent: float | None) -> float | None:
-    """``--fail-above`` as a fraction.
+def read_limits(fail_above: Sequence[str], flaky: Sequence[str] = ()) -> Limits:
+    """``--fail-above`` and ``--flaky``.
 
     Raises:
-        UsageError: It is not a slowdown.
+        UsageError: One is not a slowdown, or is given twice.
     """
+    from attnbench.comparison.limits import Limits
     from attnbench.core.errors import UsageError
 
-    if percent is not None and not 0 < percent <= _LARGEST_MARGIN:
-        raise UsageError(
-            f"--fail-above {percent:g}: not a slowdown in percent (allowed: more than 0, up to {_LARGEST_MARGIN})"
-        )
-    return None if percent is None else percent / 100
+    margins: dict[str, float] = {}
+    for text in fail_above:
+        name, _, percent = text.rpartition("=")  # a case's name may hold "="
+        if name in margins:
+            raise UsageError(f"--fail-above {text!r}: given twice{f' for {name!r}' if name else ''}")
+        margins[name] = _read_margin(percent, option=f"--fail-above {text}")
+    return Limits(
+        fail_above=margins.get(""), own={name: margin for name, margin in margins.items() if name}, flaky=tuple(flaky)
+    )
+
+
+def _read_margin(percent: str, *, option: str) -> float:
+    """A slowdown in percent as a fraction."""
+    from attnbench.core.errors import UsageError
+
+    try:
+        found = float(percent)
+    except ValueError:
+        found = math.nan
+    if not 0 < found <= _LARGEST_MARGIN:
+        raise UsageError(f"{option}: not a slowdown in percent (allowed: more than 0, up to {_LARGEST_MARGIN})")
+    return found / 100
 
 
 def read_exports(given: Sequence[str]) -> list[Export]:

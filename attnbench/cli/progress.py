@@ -162,3 +162,10 @@ def summary(outcome: Outcome) -> str:
         f"{cut}{sum(outcome.statuses.values())} of {outcome.cells} cells ({counts or 'none'}); "
         f"timed {spent.timed_s:.1f} s of {elapsed:.1f} s ({spent.timed_s / elapsed:.0%}); {others}"
     )
+
+
+def took(session: Session) -> str:
+    """How long two sides took, how much of that was timed, and where they lie."""
+    timed_s = sum(outcome.spent.timed_s for outcome in session.outcomes.values())
+    share = timed_s / max(session.elapsed_s, timed_s, 1e-9)
+    return f"{session.elapsed_s:.0f} s, {share:.0%} of it timed; {session.directory}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnbench.cli import options
-from attnbench.cli.finish import write_exports
+from attnbench.cli.finish import FAILED, errors_exported, results, write_exports
 from attnbench.cli.output import print_sheet, write
 
 if TYPE_CHECKING:
@@ -28,10 +28,16 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="One process: fast, but without intervals.")] = False,
     rigorous: Annotated[bool, typer.Option("--rigorous", help="Ten processes: narrow intervals.")] = False,
     wait: options.Wait = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 also if a cell runs out of memory or time.")
+    ] = False,
     export: options.Exports = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cases and stop.")] = False,
 ) -> None:
-    """Measure every case of a suite with every backend. Prints the table to stdout, everything else to stderr."""
+    """Measure every case of a suite with every backend. Prints the table to stdout, everything else to stderr.
+
+    Exits with 1 if a cell is wrong_result, error or crashed; oom and timeout are answers of a sweep (--strict).
+    """
     from attnbench.backends import registry
     from attnbench.core.errors import UsageError
     from attnbench.suite import load_suite
@@ -49,7 +55,8 @@ def run(
     from attnbench.run.runner import open_run
 
     exports = options.read_exports(export)
-    with opened(partial(open_run, loaded, output=output, resume=resume), wait=wait) as session, progress() as shown:
+    opening = partial(open_run, loaded, output=output, resume=resume)
+    with errors_exported(exports), opened(opening, wait=wait) as session, progress() as shown:
         for event in session.measure(session.rounds):
             shown.show(event)
     (outcome,) = session.outcomes.values()
@@ -60,9 +67,11 @@ def run(
     if outcome.interrupted:
         typer.echo(f"resume it with: attnbench run {suite} --resume {outcome.directory}", err=True)
     if outcome.stored is not None:
-        write_exports(exports, run=outcome.stored)
-    if outcome.interrupted or not outcome.measured:
+        write_exports(exports, run=outcome.stored, strict=strict)
+    if outcome.interrupted or outcome.stored is None or not outcome.measured:
         sys.exit(3)
+    if results(outcome.stored, strict=strict).failed:
+        sys.exit(FAILED)
 
 
 def _print_plan(suite: Suite) -> None:

@@ -27,7 +27,7 @@ class SideOptions:
 
 
 def read_sides(
-    suite: str, options: Mapping[str, SideOptions], *, backends: Sequence[str], overrides: Sequence[str], pairs: int
+    suite: str, options: Mapping[str, SideOptions], *, backends: Sequence[str], overrides: Sequence[str], rounds: int
 ) -> dict[str, Side]:
     """The two sides as they can be measured.
 
@@ -36,7 +36,7 @@ def read_sides(
         options: By side.
         backends: Backends to run instead of the suite's.
         overrides: ``key=value`` pairs that change the suite.
-        pairs: Pairs of the first stage.
+        rounds: Rounds of fresh processes that are begun together.
 
     Raises:
         UsageError: An environment, a directory, the suite or a backend does not exist or fit.
@@ -68,7 +68,7 @@ def read_sides(
                 known_backends=known,
                 backends=[side.backend] if side.backend else backends,
                 backends_option=side.flag("backend") if side.backend else "--backend",
-                overrides=[*overrides, f"measure.processes={pairs}"],
+                overrides=[*overrides, f"measure.processes={rounds}"],
             ),
             interpreter=interpreters[name],
             named=side.environment or "this environment",

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnbench.comparison.rules import Judgment
-from attnbench.comparison.verdict import CellVerdict, Verdict
+from attnbench.comparison.verdict import CellVerdict, Judgment, Verdict
 from attnbench.core.record import Status
 from attnbench.core.text import MEBIBYTE
 from attnbench.results.table import PROBLEM
@@ -21,7 +20,9 @@ CellKey = tuple[Any, ...]
 Row = Mapping[Any, Any]
 _MEMORY_MARGIN = 1.01
 """Peak memory repeats to the byte, so it needs no test; 1 % and 1 MiB leave room for torch's rounding of blocks."""
+_MEMORY_LIMIT = "fails where peak memory grows by more than 1 % and 1 MiB"
 _FUSED = "_scaled_dot_product_"
+_ATTENTION = re.compile("attention|attn|fmha", re.IGNORECASE)
 _ORDER = list(Verdict)
 _VERSIONS = ("torch", "cuda", "driver", "python", "commit")
 _BRINGS_KERNELS = re.compile(r"torch|triton|nvidia|cuda|xformers|flash|natten", re.IGNORECASE)
@@ -44,7 +45,14 @@ def is_ok(row: Row | None) -> bool:
 
 
 def verdict_of(
-    key: CellKey, past: Sequence[Row], now: Row | None, judgment: Judgment | None, *, kernels: bool = True
+    key: CellKey,
+    past: Sequence[Row],
+    now: Row | None,
+    judgment: Judgment | None,
+    *,
+    margin: float,
+    flaky: bool = False,
+    kernels: bool = True,
 ) -> CellVerdict:
     """A cell's verdict.
 
@@ -53,6 +61,8 @@ def verdict_of(
         past: Its rows in the base runs that have it, oldest first.
         now: Its row in the candidate.
         judgment: Of its latencies, if there are enough of them in both.
+        margin: The slowdown that fails it.
+        flaky: Whether it is set aside.
         kernels: Whether to compare kernels.
     """
     before = [row for row in past if is_ok(row)]
@@ -63,11 +73,17 @@ def verdict_of(
     judgment = judgment if in_both else None
     verdict, reason = _by_status_and_latency(past, now, judgment)
     reasons = [reason]
+    limits = [f"fails on slowdowns of at least {100 * margin:.3g} %"] if judgment is not None else []
     if in_both and kernels and _kernel_changed(*names):
         reasons.insert(0, f"kernel {' -> '.join(name.removeprefix(_FUSED) for name in names)}")
         verdict = Verdict.KERNEL_CHANGED if verdict in (Verdict.STABLE, Verdict.INCONCLUSIVE) else verdict
     if in_both and (grown := _memory_growth(*peaks)):
+        if verdict is Verdict.REGRESSED:
+            reasons.insert(0, "slower")
+        else:
+            limits.clear()
         reasons.insert(0, grown)
+        limits.append(_MEMORY_LIMIT)
         verdict = Verdict.REGRESSED
     return CellVerdict(
         case=key[0],
@@ -85,6 +101,8 @@ def verdict_of(
         candidate_peak_bytes=peaks[1],
         base_kernel=names[0],
         candidate_kernel=names[1],
+        limit="; ".join(limits),
+        flaky=flaky,
     )
 
 
@@ -92,12 +110,11 @@ def _by_status_and_latency(past: Sequence[Row], now: Row | None, judgment: Judgm
     """The verdict but for memory and kernel, and its reason."""
     if now is None:
         return Verdict.REMOVED, "not in the candidate"
-    if not past:
-        return Verdict.ADDED, "not in the base"
     worked = any(map(is_ok, past))
     if not is_ok(now):
-        # A failure that the base had, too, is not the candidate's.
-        return Verdict.BROKEN if worked else Verdict.STABLE, f"{now['status']}: {now['reason']}"
+        return _of_failure(past, now, worked=worked), f"{now['status']}: {now['reason']}"
+    if not past:
+        return Verdict.ADDED, "not in the base"
     if not worked:
         return Verdict.FIXED, f"was {past[-1]['status']}: {past[-1]['reason']}"
     if judgment is None:
@@ -107,6 +124,22 @@ def _by_status_and_latency(past: Sequence[Row], now: Row | None, judgment: Judgm
     return judgment.verdict, "; ".join(filter(None, (judgment.reason, ", ".join(flags))))
 
 
+def _of_failure(past: Sequence[Row], now: Row, *, worked: bool) -> Verdict:
+    """The verdict on a cell that is not ok in the candidate.
+
+    A backend that is not installed, or cannot compute a problem, was not tried: only where it worked before is it
+    broken.
+    """
+    if worked:
+        return Verdict.BROKEN
+    failed_before = bool(past) and Status(past[-1]["status"]).tried
+    if Status(now["status"]).tried:
+        return Verdict.STILL_FAILING if failed_before else Verdict.BROKEN
+    if not past:
+        return Verdict.ADDED
+    return Verdict.STILL_FAILING if failed_before else Verdict.STABLE
+
+
 def _memory_growth(before: int | None, now: int | None) -> str:
     if before is None or now is None or now <= max(_MEMORY_MARGIN * before, before + MEBIBYTE):
         return ""
@@ -114,12 +147,14 @@ def _memory_growth(before: int | None, now: int | None) -> str:
 
 
 def _kernel_changed(before: str, now: str) -> bool:
-    """Whether torch dispatched to another attention kernel.
+    """Whether torch dispatched to another attention operator.
 
-    Without a fused operator, ``kernel`` is the slowest of several that take about as long, and varies by itself.
+    The longest kernel's name, which follows the operator's, is left out, and so is an operator that is no attention:
+    the longest of several that take about as long varies by itself.
     """
-    fused = any(kernel.startswith(_FUSED) for kernel in (before, now))
-    return fused and bool(before and now) and before != now
+    operators = [kernel.partition(" ")[0] for kernel in (before, now)]
+    fused = any(operator.startswith(_FUSED) for operator in operators)
+    return operators[0] != operators[1] and all(operators) and (fused or all(map(_ATTENTION.search, operators)))
 
 
 def _peak_bytes(row: Row | None) -> int | None:

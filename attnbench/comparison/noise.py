@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from attnbench.comparison import rules
+from attnbench.comparison import history
 from attnbench.comparison.cells import CellKey
+from attnbench.comparison.paired import MARGIN, Budget, detectable
+from attnbench.comparison.pairs import Pairs
 from attnbench.core.errors import NotComparableError, StoredRunError
-from attnbench.core.files import load
+from attnbench.core.files import load, read
 from attnbench.core.problem import Problem
 from attnbench.core.record import fingerprint_mismatch
 from attnbench.results.journal import RESULTS
@@ -59,36 +60,58 @@ class Noise:
     path: str = ""
     """The directory that it was read from."""
 
-    def floors(self) -> dict[CellKey, float]:
-        """By cell, the variance of a pair."""
-        return {cell: variance for cell, (variance, _) in rules.spread_of(self._pairs).items()}
-
     def errors(self, processes: Mapping[CellKey, tuple[int, int]]) -> dict[CellKey, tuple[float, float]]:
         """By cell, the standard error of the difference between two means of processes, and its degrees of freedom.
 
         Args:
             processes: By cell, the number of processes in each of the two means.
         """
-        spreads = rules.spread_of({cell.key: cell.processes for cell in self.cells})
+        spreads = history.spread_of({cell.key: cell.processes for cell in self.cells})
         return {
             key: (math.sqrt(spreads[key][0] * sum(1 / count for count in counts)), spreads[key][1])
             for key, counts in processes.items()
             if key in spreads
         }
 
-    def detectable(self, *, fail_above: float = rules.PAIRED_MARGIN) -> dict[CellKey, float]:
+    def detectable(self, *, fail_above: float = MARGIN) -> dict[CellKey, float]:
         """By cell, the smallest slowdown that ``ab`` confirms here with a power of one half."""
-        return rules.detectable_in_pairs(self._pairs, fail_above=fail_above)
-
-    @cached_property
-    def _pairs(self) -> dict[CellKey, tuple[float, ...]]:
-        return {cell.key: cell.pairs for cell in self.cells}
+        budget = Budget(cells=len(self.cells))
+        found = {cell.key: detectable(cell.pairs, budget, fail_above) for cell in self.cells}
+        return {key: ratio for key, ratio in found.items() if ratio is not None}
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, with the schema's version."""
         fields = asdict(self)
         del fields["path"]
         return {"schema_version": VERSION, **fields}
+
+
+def measured_noise(pairs: Pairs) -> Noise:
+    """The A/A test that pairs of one environment with itself are."""
+    environment = pairs.base.environment
+    cells = []
+    for cell in pairs.cells.values():
+        if cell.measured is None or len(cell.logs) < 2:  # noqa: PLR2004 - one value has no spread
+            continue
+        row = cell.measured[1].row
+        cells.append(
+            CellNoise(
+                case=row["case"],
+                backend=row["backend"],
+                problem=read(Problem, {name: row[name] for name in PROBLEM}),
+                pairs=tuple(cell.logs.values()),
+                processes=tuple(log for side in cell.measured for log in side.anchored),
+            )
+        )
+    return Noise(
+        path=str(pairs.path),
+        suite=str(pairs.base.suite.get("name", "")),
+        device=str(environment.get("device_name", "")),
+        started_at=pairs.pairing.started_at,
+        fingerprint=dict(environment.get("fingerprint", {})),
+        cells=tuple(cells),
+        unmeasured=len(pairs.cells) - len(cells),
+    )
 
 
 def read_noise(path: Path) -> Noise:

@@ -1,224 +1,175 @@
-"""Stored runs compared: which runs may be, and by which rule each cell is judged."""
+"""Stored runs compared: by which rule each cell is judged, and what is said of it."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from attnbench.comparison import rules
-from attnbench.comparison.cells import (
-    CellKey,
-    Row,
-    differences,
-    is_ok,
-    median_detectable,
-    rows_of,
-    verdict_of,
-    worst_first,
-)
+from attnbench.comparison import history
+from attnbench.comparison.cells import CellKey, differences, median_detectable, verdict_of, worst_first
+from attnbench.comparison.levels import current_level
+from attnbench.comparison.limits import Limits
 from attnbench.comparison.noise import Noise
-from attnbench.comparison.rules import Judgment
-from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
+from attnbench.comparison.selection import mismatch, suite_of, suites_of
+from attnbench.comparison.series import RunCells, Series, series_of
+from attnbench.comparison.verdict import CellVerdict, Comparison, Judgment, Verdict
 from attnbench.core.errors import NotComparableError, UsageError
-from attnbench.core.record import Ceilings, fingerprint_mismatch
+from attnbench.core.stats import Estimate
 from attnbench.core.text import plural
-from attnbench.results.store import StoredRun, find_runs, is_run
-from attnbench.results.table import anchor, processes_of
+from attnbench.results.accepted import Accepted
+from attnbench.results.store import StoredRun
 
 _NO_ANCHORS = "Some runs lack their copy and matmul anchors, so a slower machine looks like slower cells."
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaseRuns:
-    """Base runs, and notes on those left out."""
-
-    runs: tuple[StoredRun, ...]
-    notes: tuple[str, ...] = ()
-
-
-def gather(paths: Sequence[Path], candidate: StoredRun) -> BaseRuns:
-    """The base runs at some paths. Of a directory of runs, those the candidate can be compared with.
-
-    Raises:
-        StoredRunError: There is no run, or one is damaged.
-        NotComparableError: A directory holds runs, but none that can be compared.
-    """
-    runs: list[StoredRun] = []
-    notes: list[str] = []
-    for path in paths:
-        found = find_runs(path, but=candidate.path)
-        selected = BaseRuns(runs=found.runs) if is_run(path) else select(found.runs, candidate, of=str(path))
-        runs += selected.runs
-        notes += [*found.notes, *selected.notes]
-    return BaseRuns(runs=tuple(runs), notes=tuple(notes))
-
-
-def select(found: Sequence[StoredRun], candidate: StoredRun, *, of: str) -> BaseRuns:
-    """Complete runs of the candidate's suite and fingerprint, each once, without the candidate itself.
-
-    Args:
-        found: Oldest first.
-        candidate: What is to be compared with them.
-        of: What holds them, for messages.
-
-    Raises:
-        NotComparableError: There is none.
-    """
-    same_suite = [run for run in found if _suites(run) & _suites(candidate)]
-    comparable = [run for run in same_suite if not _mismatch(run, candidate)]
-    others = {run.identity: run for run in comparable if run.identity != candidate.identity}
-    complete = [
-        run for run in others.values() if not run.table.empty and not run.incomplete and _has_anchors(run, candidate)
-    ]
-    if not complete:
-        if not found:
-            why = "it is empty"
-        elif not same_suite:
-            why = f"the newest is of {_suite(found[-1])}, not {_suite(candidate)}"
-        elif not comparable:
-            why = f"the newest was not measured alike: {'; '.join(_mismatch(same_suite[-1], candidate))}"
-        else:
-            why = "it holds only this run" if not others else "every other run is incomplete"
-        raise NotComparableError(f"{of} holds no run that {candidate.path} can be compared with: {why}")
-    notes = []
-    if left := len(found) - len(comparable):
-        notes.append(f"Left out {plural(left, 'run')} of other suites or machines in {of}.")
-    if left := len(others) - len(complete):
-        notes.append(f"Left out {plural(left, 'incomplete run')} in {of}.")
-    return BaseRuns(runs=tuple(complete), notes=tuple(notes))
 
 
 def compare(
     base: Sequence[StoredRun],
     candidate: StoredRun,
     *,
-    fail_above: float | None = None,
+    limits: Limits | None = None,
     anyway: bool = False,
     noise: Noise | None = None,
+    accepted: Collection[Accepted] = (),
+    relative: bool = False,
     notes: Sequence[str] = (),
 ) -> Comparison:
     """Compare a run with one or several earlier ones.
 
     Args:
-        base: Cells that six or more have are judged by their history; a change of the others is never confirmed.
+        base: Cells that six or more have, since their last confirmed change, are judged by their history; a change of
+            the others is never confirmed.
         candidate: The newer run.
-        fail_above: The slowdown that fails, such as 0.05.
+        limits: What fails.
         anyway: Whether to compare runs of unequal fingerprints, or incomplete ones; the comparison says so.
         noise: An A/A test of this machine, for cells without a history.
+        accepted: Changes that were accepted: what was measured before says nothing of those cells.
+        relative: Whether to divide latencies by that of the suite's baseline backend in the same run, so that runs of
+            other processors count.
         notes: What its reader must know besides.
 
     Raises:
-        UsageError: A run is given twice, or is empty.
+        UsageError: A run is given twice, or is empty, or a limit names no cell.
         NotComparableError: Fingerprints differ, or a run is incomplete.
     """
     _check_distinct([*base, candidate])
     runs = sorted(base, key=lambda run: str(run.environment.get("started_at", "")))
     if not anyway:
-        _check_comparable(runs, candidate)
-    margin = rules.HISTORY_MARGIN if fail_above is None else fail_above
-    tables, now = [rows_of(run.table) for run in runs], rows_of(candidate.table)
-    latencies = _latencies(runs, tables, candidate, now)
-    anchored = all(cell.anchored for cell in latencies.values())
-    histories = {key: cell for key, cell in latencies.items() if len(cell.base) >= rules.FEWEST_RUNS}
-    others = {key: cell for key, cell in latencies.items() if key not in histories}
-    judgments = {**_judge_histories(histories, margin), **_judge_others(others, margin, noise)}
-    cells = worst_first(
-        verdict_of(key, [table[key] for table in tables if key in table], now.get(key), judgments.get(key))
-        for key in {**tables[-1], **now}  # a cell that only older runs have was dropped on purpose
-    )
+        _check_comparable(runs, candidate, relative=relative)
+    limits = limits or Limits()
+    *past, now = [RunCells(run, relative=relative) for run in (*runs, candidate)]
+    keys = list({**past[-1].rows, **now.rows})  # a cell that only older runs have was dropped on purpose
+    limits.check((key[0], key[1]) for key in keys)
+    margins = {key: limits.of(key[0], key[1], default=history.MARGIN) for key in keys}
+    changes = {one.cell: one for one in accepted}
+    usable = {key: _since(past, changes.get((key[0], key[1]))) for key in keys}
+    found = {key: series_of(key, usable[key], now, relative=relative) for key in keys}
+    judged = _judge({key: one for key, one in found.items() if one is not None}, margins, noise, relative=relative)
+    if relative:
+        judged = replace(judged, judgments=_without_divisor(judged.judgments, candidate.baseline))
+    cells = []
+    for key in keys:
+        one = verdict_of(
+            key,
+            [run.rows[key] for run in usable[key] if key in run.rows],
+            now.rows.get(key),
+            judged.judgments.get(key),
+            margin=margins[key],
+            flaky=limits.sets_aside(key[0], key[1]),
+        )
+        if key in judged.levels_ms and one.base_ms is not None:
+            one = replace(one, base_ms=judged.levels_ms[key])
+        change = changes.get((key[0], key[1]))
+        cells.append(one if change is None else _explained(one, change))
+    cells = list(worst_first(cells))
+    known = {(key[0], key[1]) for key in keys}
     return Comparison(
-        suite=str(candidate.suite.get("name") or ", ".join(sorted(_suites(candidate)))),
+        suite=str(candidate.suite.get("name") or ", ".join(sorted(suites_of(candidate)))),
         device=str(candidate.environment.get("device_name", "")),
         base=str(runs[0].path) if len(runs) == 1 else plural(len(runs), "run"),
         candidate=str(candidate.path),
-        method=_method(len(runs), noise, histories=bool(histories), others=bool(others)),
-        cells=cells,
-        fail_above=1 + margin,
+        method=_method(len(runs), noise, judged, relative=relative),
+        cells=tuple(cells),
+        fail_above=1 + (history.MARGIN if limits.fail_above is None else limits.fail_above),
         min_detectable_ratio=median_detectable(cells),
         differences=tuple(differences(runs[-1].environment, candidate.environment)),
-        fingerprint_mismatch=tuple(dict.fromkeys(field for run in runs for field in _mismatch(run, candidate))),
-        notes=(*notes, *_notes([*runs, candidate]), *(() if anchored else (_NO_ANCHORS,))),
+        fingerprint_mismatch=tuple(
+            dict.fromkeys(field for run in runs for field in mismatch(run, candidate, relative=relative))
+        ),
+        notes=(
+            *notes,
+            *_notes([*runs, candidate]),
+            *(() if all(one.divided for one in found.values() if one) else (_NO_ANCHORS,)),
+            *(change.sentence for change in accepted if change.cell in known),
+        ),
         not_compared_reason=_not_compared(cells, runs[-1], candidate),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Latencies:
-    """One cell that is ok in the candidate and in base runs."""
-
-    base: list[float]
-    """The log latency over the run's own anchors, of every base run."""
-    candidate: list[float]
-    """The same of every process of the candidate."""
-    anchored: bool
-    """Whether every run has anchors; otherwise none is used."""
-    log_ratio: float
-    """log(candidate / base) without anchors."""
-    processes: tuple[int, int]
-    """In candidate and base."""
+class _Judged:
+    judgments: dict[CellKey, Judgment]
+    levels_ms: dict[CellKey, float]
+    """The latency of the runs that a cell was compared with."""
+    histories: int
+    """Cells that were judged by their history."""
+    others: int
+    """Cells that were not."""
 
 
-def _latencies(
-    runs: Sequence[StoredRun],
-    tables: Sequence[Mapping[CellKey, Row]],
-    candidate: StoredRun,
-    now: Mapping[CellKey, Row],
-) -> dict[CellKey, _Latencies]:
-    found = {}
-    for key, row in now.items():
-        past = [(run, table[key]) for run, table in zip(runs, tables, strict=True) if is_ok(table.get(key))]
-        if not (past and is_ok(row)):
-            continue
-        ceilings = [
-            run.environment.get("ceilings", {}).get(row["dtype"]) for run in (candidate, *(run for run, _ in past))
-        ]
-        anchored = all(ceilings)
-        anchors = [anchor(Ceilings(**one)) if anchored else 0.0 for one in ceilings]
-        base = [math.log(before["latency_ms"]) for _, before in past]
-        found[key] = _Latencies(
-            base=[log - its_anchor for log, its_anchor in zip(base, anchors[1:], strict=True)],
-            candidate=[math.log(latency_ms) - anchors[0] for latency_ms in _processes(row)],
-            anchored=anchored,
-            log_ratio=math.log(row["latency_ms"]) - statistics.fmean(base),
-            processes=(len(_processes(row)), sum(len(_processes(before)) for _, before in past)),
-        )
-    return found
+def _judge(
+    found: Mapping[CellKey, Series], margins: Mapping[CellKey, float], noise: Noise | None, *, relative: bool
+) -> _Judged:
+    """Judge every cell by the runs of its current level."""
+    levels = {key: current_level(one.base, margin=margins[key]) for key, one in found.items()}
+    long = {key for key, level in levels.items() if len(level.indices) >= history.FEWEST_RUNS}
+    by_history = history.judge_history(
+        {key: [found[key].base[index] for index in levels[key].indices] for key in found if key in long},
+        {key: found[key].candidate for key in found if key in long},
+        margins=margins,
+    )
+    divided = relative or noise is not None
+    ratios = {key: one.ratio(levels[key].indices, divided=divided) for key, one in found.items() if key not in long}
+    spreads = None
+    if noise is not None:
+        counts = {
+            key: (len(found[key].candidate), sum(found[key].processes[index] for index in levels[key].indices))
+            for key in ratios
+        }
+        spreads = noise.errors(counts)
+    judgments = {**by_history, **history.judge_single(ratios, spreads=spreads, margins=margins)}
+    for key, level in levels.items():
+        if level.start:
+            began = f"level since {found[key].started_at[level.start][:10]}"
+            reason = "; ".join(filter(None, (judgments[key].reason, began)))
+            judgments[key] = replace(judgments[key], reason=reason)
+    levels_ms = {key: found[key].level_ms(level.indices) for key, level in levels.items()}
+    return _Judged(judgments=judgments, levels_ms=levels_ms, histories=len(long), others=len(found) - len(long))
 
 
-def _judge_histories(cells: Mapping[CellKey, _Latencies], margin: float) -> dict[CellKey, Judgment]:
-    base = {key: cell.base for key, cell in cells.items()}
-    return rules.judge_history(base, {key: cell.candidate for key, cell in cells.items()}, fail_above=margin)
+def _since(past: Sequence[RunCells], change: Accepted | None) -> list[RunCells]:
+    """The runs that say anything of a cell."""
+    return [run for run in past if change is None or run.started_at >= change.since]
 
 
-def _judge_others(cells: Mapping[CellKey, _Latencies], margin: float, noise: Noise | None) -> dict[CellKey, Judgment]:
-    if noise is None:
-        return rules.judge_single({key: cell.log_ratio for key, cell in cells.items()}, fail_above=margin)
-    ratios = {key: statistics.fmean(cell.candidate) - statistics.fmean(cell.base) for key, cell in cells.items()}
-    spreads = noise.errors({key: cell.processes for key, cell in cells.items()})
-    return rules.judge_single(ratios, spreads=spreads, fail_above=margin)
+def _explained(cell: CellVerdict, change: Accepted) -> CellVerdict:
+    """A cell with the change that was accepted; where that is all there is, its level begins here."""
+    reason = f"accepted since {change.since[:10]}: {change.why}"
+    if cell.verdict is Verdict.ADDED:
+        return replace(cell, reason=reason)
+    return replace(cell, reason="; ".join(filter(None, (cell.reason, reason))))
 
 
-def _has_anchors(run: StoredRun, candidate: StoredRun) -> bool:
-    """Whether a run that was killed in its last moments lacks what the candidate has."""
-    return bool(run.environment.get("ceilings")) or not candidate.environment.get("ceilings")
+def _without_divisor(judgments: Mapping[CellKey, Judgment], baseline: str | None) -> dict[CellKey, Judgment]:
+    """The judgments, where the baseline, which divides all others, is always equal to itself."""
+    itself = Judgment(
+        verdict=Verdict.STABLE, ratio=Estimate(value=1.0, low=None, high=None), reason="the others are divided by it"
+    )
+    return {key: itself if key[1] == baseline else judgment for key, judgment in judgments.items()}
 
 
-def _processes(row: Row) -> list[float]:
-    """The latencies of a cell's processes; older tables have the cell's alone."""
-    return list(processes_of(row).values()) or [row["latency_ms"]]
-
-
-def _mismatch(before: StoredRun, after: StoredRun) -> list[str]:
-    """Fields of the fingerprint that differ; tables kept without an environment have none."""
-    return fingerprint_mismatch(*(run.environment.get("fingerprint", {}) for run in (before, after)))
-
-
-def _check_comparable(runs: Sequence[StoredRun], candidate: StoredRun) -> None:
+def _check_comparable(runs: Sequence[StoredRun], candidate: StoredRun, *, relative: bool) -> None:
     for run in runs:
-        if fields := _mismatch(run, candidate):
+        if fields := mismatch(run, candidate, relative=relative):
             raise NotComparableError(
                 f"{run.path} and {candidate.path} were not measured alike: {'; '.join(fields)}; "
                 "measure both on one machine, or add --anyway"
@@ -251,19 +202,20 @@ def _notes(runs: Sequence[StoredRun]) -> list[str]:
     return incomplete + unknown
 
 
-def _method(runs: int, noise: Noise | None, *, histories: bool, others: bool) -> str:
+def _method(runs: int, noise: Noise | None, judged: _Judged, *, relative: bool) -> str:
     parts = []
-    if histories:
-        parts.append(f"by a history of {plural(runs, 'run')}, each divided by its own copy and matmul anchors")
-    if others and noise is not None:
+    if judged.histories:
+        divisor = "the baseline backend of the same run" if relative else "its own copy and matmul anchors"
+        parts.append(f"by a history of {plural(runs, 'run')}, each divided by {divisor}")
+    if judged.others and noise is not None:
         parts.append(
             f"against {plural(runs, 'run')} by the noise of the A/A test {noise.path}, "
             "which makes a change suspect and never confirms it"
         )
-    elif others:
+    elif judged.others:
         parts.append(
             f"against {plural(runs, 'run')} without an estimate of the noise, so no change of latency is confirmed "
-            f"(give {rules.FEWEST_RUNS} or more, run attnbench noise, or use attnbench ab)"
+            f"(give {history.FEWEST_RUNS} or more, run attnbench noise, or use attnbench ab)"
         )
     return "; other cells ".join(parts) or f"against {plural(runs, 'run')}"
 
@@ -273,12 +225,6 @@ def _not_compared(cells: Sequence[CellVerdict], base: StoredRun, candidate: Stor
         return ""
     common = any(cell.verdict not in (Verdict.ADDED, Verdict.REMOVED) for cell in cells)
     why = "have no cell that works in both" if common else "have no cell in common"
-    return f"nothing can be compared: {base.path} and {candidate.path} {why} ({_suite(base)} and {_suite(candidate)})"
-
-
-def _suites(run: StoredRun) -> set[str]:
-    return set(map(str, run.table["suite"].unique()))
-
-
-def _suite(run: StoredRun) -> str:
-    return f"suite {', '.join(sorted(_suites(run)))}"
+    return (
+        f"nothing can be compared: {base.path} and {candidate.path} {why} ({suite_of(base)} and {suite_of(candidate)})"
+    )

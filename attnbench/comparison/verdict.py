@@ -14,7 +14,7 @@ class Verdict(StrEnum):
     """How a cell changed from base to candidate, the worst first."""
 
     BROKEN = "broken"
-    """It works in the base and fails in the candidate."""
+    """It fails in the candidate, and works in the base or was not tried there."""
     REGRESSED = "regressed"
     """Significantly slower and by at least the margin, or it takes more memory."""
     SUSPECT = "suspect"
@@ -23,21 +23,53 @@ class Verdict(StrEnum):
     """Not slower, but another kernel ran."""
     INCONCLUSIVE = "inconclusive"
     """Too noisy to tell."""
+    STILL_FAILING = "still_failing"
+    """It fails in both."""
     REMOVED = "removed"
     """Not in the candidate."""
     ADDED = "added"
     """Not in the base."""
     FIXED = "fixed"
-    """It fails in the base and works in the candidate."""
+    """It does not work in the base and works in the candidate."""
     IMPROVED = "improved"
     """Faster, by the rule that calls cells ``regressed``."""
     STABLE = "stable"
-    """Its interval lies within the margin; or it fails in both."""
+    """Its interval lies within the margin; or neither of the two could measure it."""
 
     @property
     def fails(self) -> bool:
         """Whether it fails the comparison."""
         return self in (Verdict.BROKEN, Verdict.REGRESSED)
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether it fails a strict comparison, as a question left open."""
+        return self in (Verdict.SUSPECT, Verdict.KERNEL_CHANGED, Verdict.INCONCLUSIVE, Verdict.REMOVED)
+
+
+class Outcome(StrEnum):
+    """How a whole comparison ended."""
+
+    PASS = "PASS"  # noqa: S105
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    """Only where it is strict."""
+    NOTHING_COMPARED = "NOTHING COMPARED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgment:
+    """The verdict on one cell's latencies."""
+
+    verdict: Verdict
+    ratio: Estimate
+    p_value: float | None = None
+    min_detectable_ratio: float | None = None
+    """The smallest ratio confirmed with a power of one half; None if none is."""
+    reason: str = ""
+    """Why a change is not confirmed, unless noise is the reason."""
+    decided: bool = True
+    """Whether further rounds would change nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +106,14 @@ class CellVerdict:
     """What ran in the base; empty if unknown."""
     candidate_kernel: str = ""
     """What ran in the candidate; empty if unknown."""
+    limit: str = ""
+    """Where it fails, or could: what fails a cell by latency or memory."""
+    flaky: bool = False
+    """Whether it was set aside by name: it is shown and never counted."""
 
     @property
     def not_measured(self) -> bool:
-        """Whether it fails in both."""
+        """Whether neither of the two could measure it."""
         return self.verdict is Verdict.STABLE and self.ratio is None
 
     @property
@@ -114,24 +150,47 @@ class Comparison:
     """What else a reader must know, sentence by sentence."""
     not_compared_reason: str = ""
     """Why nothing could be compared; empty if something was."""
+    strict: bool = False
+    """Whether what is uncertain, or fails in both, fails the comparison."""
 
     @property
     def counts(self) -> dict[Verdict, int]:
-        """Cells by verdict, without those that fail in both."""
-        found = Counter(cell.verdict for cell in self.cells if not cell.not_measured)
+        """Cells by verdict, without those that neither could measure and those set aside."""
+        found = Counter(cell.verdict for cell in self.cells if not (cell.not_measured or cell.flaky))
         return {verdict: found[verdict] for verdict in Verdict if found[verdict]}
 
     @property
     def not_measured(self) -> int:
-        """Cells that fail in both."""
-        return sum(cell.not_measured for cell in self.cells)
+        """Cells that neither of the two could measure."""
+        return sum(cell.not_measured and not cell.flaky for cell in self.cells)
+
+    @property
+    def flaky(self) -> int:
+        """Cells that are set aside."""
+        return sum(cell.flaky for cell in self.cells)
 
     @property
     def compared(self) -> int:
         """Cells that were measured in both, or broke."""
         return sum(cell.compared for cell in self.cells)
 
+    def fails(self, cell: CellVerdict) -> bool:
+        """Whether a cell fails the comparison."""
+        fails = cell.verdict.fails or (self.strict and cell.verdict is Verdict.STILL_FAILING)
+        return fails and not cell.flaky
+
     @property
     def failed(self) -> bool:
         """Whether any cell fails the comparison."""
-        return any(cell.verdict.fails for cell in self.cells)
+        return self.outcome is Outcome.FAIL
+
+    @property
+    def outcome(self) -> Outcome:
+        """The one answer that headline and exit code give."""
+        if any(map(self.fails, self.cells)):
+            return Outcome.FAIL
+        if self.not_compared_reason or not self.compared:
+            return Outcome.NOTHING_COMPARED
+        if self.strict and any(verdict.uncertain for verdict in self.counts):
+            return Outcome.INCONCLUSIVE
+        return Outcome.PASS

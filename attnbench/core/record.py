@@ -33,6 +33,16 @@ class Status(StrEnum):
     """The backend raised."""
 
     @property
+    def defective(self) -> bool:
+        """Whether the backend is wrong or breaks, whatever the machine's size and speed."""
+        return self in (Status.WRONG_RESULT, Status.ERROR, Status.CRASHED)
+
+    @property
+    def tried(self) -> bool:
+        """Whether the backend was asked to compute the problem."""
+        return self not in (Status.UNAVAILABLE, Status.UNSUPPORTED)
+
+    @property
     def excusable(self) -> bool:
         """Whether the machine may be the reason, so that the cell is worth another attempt."""
         return self in (Status.OOM, Status.TIMEOUT, Status.CRASHED)

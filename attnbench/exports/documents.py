@@ -80,6 +80,7 @@ def _of_comparison(results: ComparisonResults) -> dict[str, Any]:
     comparison = results.comparison
     derived = {
         "summary": results.summary,
+        "outcome": comparison.outcome,
         "failed": comparison.failed,
         "compared": comparison.compared,
         "not_measured": comparison.not_measured,

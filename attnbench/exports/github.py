@@ -9,9 +9,8 @@ from pathlib import Path
 
 from attnbench.comparison.verdict import CellVerdict, Verdict
 from attnbench.core.errors import LostOutputError, OutputError, UsageError
-from attnbench.core.record import Status
 from attnbench.exports import summary
-from attnbench.exports.results import NOT_TRIED, ComparisonResults, Results, RunResults
+from attnbench.exports.results import ComparisonResults, Results, RunResults
 from attnbench.exports.text import change, legal, one_line, shortened
 from attnbench.report import markdown
 
@@ -111,9 +110,12 @@ def workflow_commands(results: Results) -> list[str]:
         case RunResults():
             return _commands("error", list(_of_run(results)))
         case ComparisonResults(comparison=comparison):
-            limit = f"fails on slowdowns of at least {100 * (comparison.fail_above - 1):.3g} %"
-            errors = [_of_verdict(cell, limit) for cell in comparison.cells if cell.verdict.fails]
-            warnings = [_of_verdict(cell, limit) for cell in comparison.cells if cell.verdict is Verdict.SUSPECT]
+            errors = [_of_verdict(cell) for cell in comparison.cells if comparison.fails(cell)]
+            warnings = [
+                _of_verdict(cell)
+                for cell in comparison.cells
+                if not comparison.fails(cell) and (cell.verdict is Verdict.SUSPECT or cell.verdict.fails)
+            ]
             return [*_commands("error", errors), *_commands("warning", warnings)]
 
 
@@ -137,7 +139,7 @@ class _Annotation:
 
 def _of_run(results: RunResults) -> Iterator[_Annotation]:
     table = results.run.table
-    wrong = table[~table["status"].isin([Status.OK, *NOT_TRIED])]
+    wrong = table[table["status"].isin(list(results.defects))]
     for row in wrong.to_dict("records"):
         cell = f"{row['case']}, {row['backend']}"
         yield _Annotation(title=f"{row['status']}: {cell}", message=f"{cell}: {row['status']}: {row['reason']}")
@@ -145,10 +147,10 @@ def _of_run(results: RunResults) -> Iterator[_Annotation]:
         yield _Annotation(title=results.suite, message=results.summary)
 
 
-def _of_verdict(cell: CellVerdict, limit: str) -> _Annotation:
-    name = f"{cell.case}, {cell.backend}"
-    message = f"{name}: {change(cell)}" + (f"; {limit}" if cell.ratio is not None else "")
-    return _Annotation(title=f"{cell.verdict}: {name}", message=message)
+def _of_verdict(cell: CellVerdict) -> _Annotation:
+    name, flaky = f"{cell.case}, {cell.backend}", ", flaky" if cell.flaky else ""
+    message = "; ".join(filter(None, (f"{name}: {change(cell)}", cell.limit)))
+    return _Annotation(title=f"{cell.verdict}{flaky}: {name}", message=message)
 
 
 def _commands(kind: str, found: Sequence[_Annotation]) -> list[str]:

@@ -17,7 +17,7 @@ from junitparser.junitparser import FinalResult
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.core.record import Status
 from attnbench.core.text import plural
-from attnbench.exports.results import NOT_TRIED, ComparisonResults, Results, RunResults
+from attnbench.exports.results import ComparisonResults, Results, RunResults
 from attnbench.exports.text import change, legal
 from attnbench.report.numbers import missing
 
@@ -47,6 +47,16 @@ def render(results: Results) -> str:
     for name, value in _properties(results).items():
         if value:
             suite.add_property(name, legal(value))
+    return _text(suite, cases)
+
+
+def render_error(sentence: str) -> str:
+    """A document of one error: why nothing was measured or judged."""
+    error = Error(legal(sentence), "error")
+    return _text(TestSuite("attnbench"), [_case("attnbench", "whole suite", "every cell", result=error)])
+
+
+def _text(suite: TestSuite, cases: list[TestCase]) -> str:
     suite.add_testcases(cases)
     document = JUnitXml("attnbench")
     document.add_testsuite(suite)
@@ -84,7 +94,7 @@ def _cases_of_run(results: RunResults) -> Iterator[TestCase]:
             output = _lines({name: row[name] for name in _NUMBERS if not missing(row[name])})
             yield _case(*name, latency_ms=row["latency_ms"], output=output)
         else:
-            kind = Error if status in _DIED else Skipped if status in NOT_TRIED else Failure
+            kind = Error if status in _DIED else Failure if status.tried else Skipped
             yield _case(*name, result=kind(f"{status}: {row['reason']}", status))
     if more := results.run.unreached:
         result = Error(f"{plural(more, 'cell')} not reached: the run was interrupted", "unreached")
@@ -104,17 +114,17 @@ def _cases_of_comparison(results: ComparisonResults) -> Iterator[TestCase]:
             cell.case,
             cell.backend,
             latency_ms=cell.candidate_ms,
-            result=_result(cell),
+            result=_result(cell, comparison),
             context=context,
             output=_lines(_facts(cell, comparison)),
         )
 
 
-def _result(cell: CellVerdict) -> FinalResult | None:
+def _result(cell: CellVerdict, comparison: Comparison) -> FinalResult | None:
     """None where the cell passes."""
-    message = f"{cell.verdict}: {change(cell)}"
-    if cell.verdict.fails:
-        died = cell.verdict is Verdict.BROKEN and cell.candidate_status in _DIED
+    message = "; ".join(filter(None, (f"{cell.verdict}: {change(cell)}", cell.limit)))
+    if comparison.fails(cell):
+        died = cell.verdict is not Verdict.REGRESSED and cell.candidate_status in _DIED
         return (Error if died else Failure)(message, cell.verdict)
     not_compared = cell.verdict in (Verdict.ADDED, Verdict.REMOVED, Verdict.INCONCLUSIVE) and cell.ratio is None
     return Skipped(message, cell.verdict) if not_compared or cell.candidate_ms is None else None

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from attnbench.comparison.verdict import Comparison, Verdict
+from attnbench.comparison.verdict import Comparison, Outcome, Verdict
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate
 from attnbench.core.text import plural
@@ -15,8 +15,6 @@ from attnbench.report.comparison_table import summary
 from attnbench.report.numbers import missing
 from attnbench.results.store import StoredRun
 
-NOT_TRIED = (Status.UNAVAILABLE, Status.UNSUPPORTED)
-"""Statuses of cells that were never run, so that nothing went wrong."""
 _COPIED = ("case", "backend", "kernel", "flags", "device", "dtype", "mode", "pattern", "scope")
 
 
@@ -49,6 +47,8 @@ class RunResults:
     """A run by itself."""
 
     run: StoredRun
+    strict: bool = False
+    """Whether a cell that ran out of memory or time fails the run; in a sweep that is an answer."""
 
     @property
     def suite(self) -> str:
@@ -64,9 +64,17 @@ class RunResults:
 
     @property
     def failed(self) -> bool:
-        """Whether a cell went wrong, none was measured, or the run was interrupted."""
-        wrong = any(count for status, count in self.counts.items() if status not in (Status.OK, *NOT_TRIED))
-        return wrong or not self.counts[Status.OK] or bool(self.run.unreached)
+        """Whether a cell is defective, none was measured, or the run was interrupted."""
+        return bool(self.defects) or not self.counts[Status.OK] or bool(self.run.unreached)
+
+    @property
+    def defects(self) -> dict[str, int]:
+        """Cells that fail the run, by status."""
+        return {
+            status: count
+            for status, count in self.counts.items()
+            if count and (Status(status).defective or (self.strict and status in (Status.OOM, Status.TIMEOUT)))
+        }
 
     @property
     def headline(self) -> str:
@@ -107,7 +115,7 @@ class ComparisonResults:
 
     @property
     def failed(self) -> bool:
-        """Whether a cell broke or regressed."""
+        """Whether a cell broke or regressed, or where it is strict fails in both."""
         return self.comparison.failed
 
     @property
@@ -122,14 +130,25 @@ class ComparisonResults:
 
     @property
     def _judgment(self) -> str:
-        cells, why_not = plural(len(self.comparison.cells), "cell"), self.comparison.not_compared_reason
-        if self.failed:
-            bad = ", ".join(f"{self.counts[verdict]} {verdict}" for verdict in Verdict if verdict.fails)
-            return f"FAIL: {bad} of {cells}"
-        if why_not or not self.comparison.compared:
-            return f"NOTHING COMPARED: {why_not or f'of {cells} none was measured in both'}"
-        uncertain = self.counts[Verdict.INCONCLUSIVE] + self.counts[Verdict.SUSPECT]
-        return f"PASS: of {cells} none broke or regressed{f', {uncertain} are not certain' if uncertain else ''}"
+        comparison, outcome = self.comparison, self.comparison.outcome
+        cells, counts = plural(len(comparison.cells), "cell"), comparison.counts
+        failing = [verdict for verdict in counts if verdict.fails or verdict is Verdict.STILL_FAILING]
+        uncertain = sum(counts.get(verdict, 0) for verdict in (Verdict.INCONCLUSIVE, Verdict.SUSPECT))
+        match outcome:
+            case Outcome.FAIL:
+                said = f"{', '.join(f'{counts[verdict]} {verdict}' for verdict in failing)} of {cells}"
+            case Outcome.NOTHING_COMPARED:
+                said = comparison.not_compared_reason or f"of {cells} none was measured in both"
+            case Outcome.INCONCLUSIVE:
+                open_ones = ", ".join(f"{counts[verdict]} {verdict}" for verdict in counts if verdict.uncertain)
+                said = f"{open_ones} of {cells}, which --strict does not pass"
+            case Outcome.PASS:
+                said = f"of {cells} none broke or regressed"
+                said += f", {uncertain} are not certain" if uncertain else ""
+                said += (
+                    f", {(still := counts[failing[0]])} {'fails' if still == 1 else 'fail'} in both" if failing else ""
+                )
+        return f"{outcome}: {said}"
 
     def measured(self) -> list[MeasuredCell]:
         """Every ok cell of the candidate, in the order of the suite; no two of them have the same name."""

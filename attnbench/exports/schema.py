@@ -40,7 +40,9 @@ def _run() -> Schema:
 
 
 def _comparison() -> Schema:
-    derived = {name: _property(Comparison, name) for name in ("failed", "compared", "not_measured", "counts")}
+    derived = {
+        name: _property(Comparison, name) for name in ("outcome", "failed", "compared", "not_measured", "counts")
+    }
     # Documents hold zeros, too.
     derived["counts"] |= _object({verdict: _described(_COUNT, f"Cells that are {verdict}.") for verdict in Verdict})
     summary = {"summary": _property(ComparisonResults, "summary")}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from attnbench.core.record import Status
 from attnbench.exports.documents import respelled
-from attnbench.exports.results import NOT_TRIED, ComparisonResults, Results, RunResults
+from attnbench.exports.results import ComparisonResults, Results, RunResults
 from attnbench.exports.text import one_line, shortened
 from attnbench.report import markdown
 from attnbench.report.comparison_table import comparison_table
@@ -79,8 +79,8 @@ def _failed_cells(table: pd.DataFrame) -> list[Grid]:
     failed = table[table["status"] != Status.OK]
     if failed.empty:
         return []
-    not_tried = failed["status"].isin(NOT_TRIED)
-    ordered = pd.concat([failed[~not_tried], failed[not_tried]])
+    tried = failed["status"].map(lambda status: Status(status).tried).astype(bool)
+    ordered = pd.concat([failed[tried], failed[~tried]])
     headers = {"status": "status", "case": "case", "backend": "backend", "reason": "why"}
     columns = tuple(
         Column(header=header, cells=tuple(map(str, ordered[name])), numeric=False) for name, header in headers.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Callable, Sequence
@@ -120,6 +121,25 @@ def write(exports: Sequence[Export], results: Results, *, say: Callable[[str], N
                 lost.append(str(error))
     if lost:
         raise LostOutputError("; ".join(lost))
+
+
+def write_error(exports: Sequence[Export], sentence: str, *, say: Callable[[str], None]) -> None:
+    """Say in every export that can why there is nothing else, and remove what an earlier command left of the others.
+
+    Raises:
+        LostOutputError: GitHub's summary cannot be written.
+    """
+    from attnbench.exports import junit
+
+    for export in exports:
+        if export.path is None:
+            Job.current().report_error(sentence, say=say)
+        for path in export.renderers:
+            with contextlib.suppress(OSError, LostOutputError):
+                if export.kind == "junit":
+                    _write_file(path, junit.render_error(sentence))
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def _parts(export: Export, results: Results, say: Callable[[str], None]) -> list[Callable[[], None]]:

@@ -21,7 +21,7 @@ def comparison_table(comparison: Comparison, *, everything: bool = False) -> She
         comparison: What was found.
         everything: Whether to list stable cells, too.
     """
-    shown = [cell for cell in comparison.cells if everything or cell.verdict is not Verdict.STABLE]
+    shown = [cell for cell in comparison.cells if everything or cell.flaky or cell.verdict is not Verdict.STABLE]
     where = ", ".join(filter(None, (comparison.suite, comparison.device)))
     sides = f"{comparison.candidate} against {comparison.base}"
     return Sheet(
@@ -35,9 +35,12 @@ def comparison_table(comparison: Comparison, *, everything: bool = False) -> She
 def summary(comparison: Comparison) -> str:
     """One sentence: cells by verdict, and the smallest slowdown that could have been detected."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
-    parts = [f"{plural(len(comparison.cells) - comparison.not_measured, 'cell')}: {counts}"]
+    counted = len(comparison.cells) - comparison.not_measured - comparison.flaky
+    parts = [f"{plural(counted, 'cell')}: {counts or 'none'}"]
+    if comparison.flaky:
+        parts.append(f"{plural(comparison.flaky, 'flaky cell')} not counted")
     if comparison.not_measured:
-        parts.append(f"{plural(comparison.not_measured, 'more cell')} failed in both")
+        parts.append(f"{plural(comparison.not_measured, 'more cell')} not measured in either")
     if comparison.min_detectable_ratio is not None:
         parts.append(f"fails on slowdowns of at least {100 * (comparison.fail_above - 1):.3g} %")
         detectable = 100 * (comparison.min_detectable_ratio - 1)
@@ -57,7 +60,7 @@ def _columns(cells: list[CellVerdict]) -> Iterator[Column]:
         return Column(header=header, cells=tuple(texts), rank=rank)
 
     ratios = [cell.ratio for cell in cells]
-    yield text("verdict", [str(cell.verdict) for cell in cells], wraps=False)
+    yield text("verdict", [f"{cell.verdict}{', flaky' if cell.flaky else ''}" for cell in cells], wraps=False)
     yield text("case", [cell.case for cell in cells])
     yield text("backend", [cell.backend for cell in cells])
     yield numbers("ratio", 0, [rounded(ratio.value, ratio.uncertainty) if ratio else NOTHING for ratio in ratios])

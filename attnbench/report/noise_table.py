@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attnbench.comparison.noise import Noise
-from attnbench.comparison.rules import CONFIRM_PAIRS, PAIRED_MARGIN, SCREEN_PAIRS
+from attnbench.comparison.paired import MARGIN, MAX_ROUNDS
 from attnbench.core.text import plural
 from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.numbers import significant
@@ -20,8 +20,8 @@ _COLUMNS = {
 }
 """Headers of numbers, and their keys in a row."""
 _DETECTABLE = (
-    f"Detectable: the slowdown that {SCREEN_PAIRS} pairs and {CONFIRM_PAIRS} more confirm with a power of one half; at "
-    "least {:.3g} %, which is the margin. Variances are moderated over the table."
+    f"Detectable: the slowdown that attnbench ab confirms in {MAX_ROUNDS} rounds with a power of one half; at least "
+    "{:.3g} %, which is the margin."
 )
 _BETWEEN = (
     "Between pairs: standard deviation of the ratio of two processes sampled in turn. Between processes: that of "
@@ -31,7 +31,7 @@ _BETWEEN = (
 
 def noise_rows(noise: Noise, *, fail_above: float | None) -> list[dict[str, Any]]:
     """A row per cell, the noisiest first."""
-    detectable = noise.detectable(fail_above=PAIRED_MARGIN if fail_above is None else fail_above)
+    detectable = noise.detectable(fail_above=MARGIN if fail_above is None else fail_above)
     rows = [
         {
             "case": cell.case,
@@ -60,7 +60,7 @@ def noise_table(noise: Noise, rows: Sequence[dict[str, Any]], *, fail_above: flo
         for header, key in _COLUMNS.items()
     ]
     detectable = [row["detectable_percent"] for row in rows]
-    notes = [_DETECTABLE.format(100 * (PAIRED_MARGIN if fail_above is None else fail_above)), _BETWEEN]
+    notes = [_DETECTABLE.format(100 * (MARGIN if fail_above is None else fail_above)), _BETWEEN]
     if noise.unmeasured:
         notes.append(f"{plural(noise.unmeasured, 'cell')} not measured: attnbench show {noise.path}/base says why.")
     return Sheet(

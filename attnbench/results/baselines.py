@@ -99,11 +99,10 @@ def _unfinished(entry: Path) -> Path:
     return entry.with_name(f"{entry.name}-{secrets.token_hex(4)}{UNFINISHED}")
 
 
-def history(directory: Path, name: str) -> FoundRuns:
-    """The entries of a baseline.
+def existing(directory: Path, name: str) -> Path:
+    """The directory of a baseline.
 
     Raises:
-        StoredRunError: None of them can be read.
         UsageError: It cannot be a baseline's name.
         NotComparableError: There is no such baseline yet.
     """
@@ -113,9 +112,19 @@ def history(directory: Path, name: str) -> FoundRuns:
         raise NotComparableError(
             f"there is no baseline {name} in {directory} (there: {known or 'none'}); attnbench baseline save makes one"
         )
-    if not any((directory / name).glob(f"*/*/{CSV}")):
-        return FoundRuns(runs=())
-    return find_runs(directory / name)
+    return directory / name
+
+
+def history(directory: Path, name: str) -> FoundRuns:
+    """The entries of a baseline.
+
+    Raises:
+        StoredRunError: None of them can be read.
+        UsageError: It cannot be a baseline's name.
+        NotComparableError: There is no such baseline yet.
+    """
+    place = existing(directory, name)
+    return find_runs(place) if any(place.glob(f"*/*/{CSV}")) else FoundRuns(runs=())
 
 
 def entries(directory: Path) -> list[Baseline]:

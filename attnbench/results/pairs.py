@@ -36,8 +36,8 @@ class Pairing:
 
     kind: str
     """``ab``, or ``noise``: both sides are the same."""
-    pairs: int
-    """Pairs of the first stage; processes from this number on are of the second."""
+    max_rounds: int
+    """Rounds that a cell gets at most."""
     started_at: str
     backends: tuple[tuple[str, str], ...]
     """The two sides' backends, place by place."""

@@ -63,11 +63,13 @@ def checked_introductions(
     }
 
 
-def pairing_of(sides: Mapping[str, Side], environments: Mapping[str, Environment], *, kind: str, pairs: int) -> Pairing:
+def pairing_of(
+    sides: Mapping[str, Side], environments: Mapping[str, Environment], *, kind: str, max_rounds: int
+) -> Pairing:
     """What is to be known of the two runs."""
     return Pairing(
         kind=kind,
-        pairs=pairs,
+        max_rounds=max_rounds,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         backends=tuple(zip(sides[BASE].suite.backends, sides[CANDIDATE].suite.backends, strict=True)),
         parties={
@@ -142,7 +144,11 @@ def progress_of(
 
 def _sides(pairing: Pairing) -> dict[str, object]:
     """What must stay as it was, by how people call it."""
-    found: dict[str, object] = {"kind": pairing.kind, "pairs": pairing.pairs, "backends": pairing.backends}
+    found: dict[str, object] = {
+        "kind": pairing.kind,
+        "the number of rounds": pairing.max_rounds,
+        "backends": pairing.backends,
+    }
     for name, party in pairing.parties.items():
         found |= {f"--{name}": party.environment, f"the Python of {name}": party.python, f"--{name}-path": party.path}
     return found

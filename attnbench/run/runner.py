@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attnbench.backends import registry
-from attnbench.core.errors import BusyError, NotComparableError, SuiteError, WorkerError
+from attnbench.core.errors import BusyError, SuiteError, WorkerError
 from attnbench.core.files import write_json
 from attnbench.core.protocol import Introduced
-from attnbench.core.record import Environment, fingerprint_mismatch
+from attnbench.core.record import Environment
 from attnbench.results.journal import JOURNAL, Journal
 from attnbench.results.pairs import ATTEMPTS, BASE, Pairing
 from attnbench.run import pairs as two
@@ -106,22 +106,20 @@ def open_pairs(
     sides: Mapping[str, Side],
     *,
     kind: str,
-    pairs: int,
+    max_rounds: int,
     output: Path | None = None,
     resume: Path | None = None,
     wait: bool = False,
-    like: Mapping[str, Any] | None = None,
 ) -> Iterator[Session]:
     """Get ready to measure a suite in two environments that are alive together, a run of each in one directory.
 
     Args:
         sides: ``base`` and ``candidate``; their suites have the same cases, and as many backends.
         kind: ``ab`` or ``noise``: what it is for.
-        pairs: Rounds of the first stage.
+        max_rounds: Rounds that a cell gets at most.
         output: The directory; by default a new one under ``results/``.
         resume: A directory to resume: whole pairs stay, the others are measured again.
         wait: Whether to wait where another run has the device.
-        like: The fingerprint of an A/A measurement that will be used: it must be of this machine.
 
     Raises:
         UsageError: A backend that neither side has, a device that is not there, a directory that cannot be used.
@@ -138,10 +136,8 @@ def open_pairs(
     with _opened(sides, holder=f"{kind} {suite.name}", wait=wait) as opened:
         environments = opened.environments
         two.check_devices(environments)
-        if like is not None and (fields := fingerprint_mismatch(like, environments[BASE].fingerprint)):
-            raise NotComparableError(f"the A/A measurement was not measured alike: {'; '.join(fields)}")
         introduced = two.checked_introductions(sides, opened.introduced)
-        pairing = two.pairing_of(sides, environments, kind=kind, pairs=pairs)
+        pairing = two.pairing_of(sides, environments, kind=kind, max_rounds=max_rounds)
         if resume is None:
             check_output(output)
             directory = run_directory(output, suite=suite.name, machine=environments[BASE].machine)

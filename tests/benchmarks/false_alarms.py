@@ -38,17 +38,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from attnbench.comparison.rules import (
-    CONFIRM_PAIRS,
-    FEWEST_RUNS,
-    HISTORY_MARGIN,
-    SCREEN_PAIRS,
-    judge_history,
-    judge_pairs,
-    judge_single,
-    screen,
-    spread_of,
-)
+from attnbench.comparison.history import FEWEST_RUNS, MARGIN, judge_history, judge_single, spread_of
 from attnbench.comparison.verdict import Verdict
 
 RECORDED = Path(__file__).parents[1] / "data" / "aa_two_threads.parquet"
@@ -156,33 +146,6 @@ def peers(samples: Numbers, tables: int, generator: np.random.Generator) -> dict
     return found
 
 
-def ours_in_pairs(values: Numbers, tables: int, generator: np.random.Generator) -> Tally:
-    """Thirty neighbouring processes, alternated base, candidate, candidate, base: ``[processes, cells]``."""
-    tally = Tally()
-    needed = 2 * (SCREEN_PAIRS + CONFIRM_PAIRS)
-    for _ in range(tables):
-        first = int(generator.integers(0, len(values) - needed + 1))
-        window = values[first : first + needed].reshape(-1, 2, values.shape[1])
-        signs = np.where(np.arange(len(window)) % 2 == generator.integers(0, 2), 1.0, -1.0)
-        pairs = signs[:, None] * (window[:, 1] - window[:, 0])
-        cell = int(generator.integers(0, values.shape[1]))
-        tally.tables += 1
-        tally.false += bool({Verdict.REGRESSED, Verdict.IMPROVED} & set(_in_pairs(pairs)))
-        for slowdown in SLOWDOWNS:
-            slowed = pairs.copy()
-            slowed[:, cell] += math.log(slowdown)
-            tally.seen[slowdown] += _in_pairs(slowed)[cell] is Verdict.REGRESSED
-    return tally
-
-
-def _in_pairs(pairs: Numbers) -> list[Verdict]:
-    cells = range(pairs.shape[1])
-    first = {cell: pairs[:SCREEN_PAIRS, cell].tolist() for cell in cells}
-    second = {cell: pairs[SCREEN_PAIRS:, cell].tolist() for cell in screen(first)}
-    judged = judge_pairs(first, second)
-    return [judged[cell].verdict for cell in cells]
-
-
 def ours_beside_history(
     anchored: Numbers, tables: int, generator: np.random.Generator, *, processes: int, confirmed: bool = True
 ) -> Tally:
@@ -248,7 +211,7 @@ def _suspects(ratios: Numbers, spreads: dict[int, tuple[float, float]]) -> int:
 def _is_suspect(ratios: dict[int, float], spreads: dict[int, tuple[float, float]], cell: int) -> bool:
     judged = judge_single(ratios, spreads=spreads)[cell]
     assert judged.verdict not in (Verdict.REGRESSED, Verdict.IMPROVED)
-    beyond = judged.p_value is not None and judged.p_value < 0.01 and judged.ratio.value >= 1 + HISTORY_MARGIN
+    beyond = judged.p_value is not None and judged.p_value < 0.01 and judged.ratio.value >= 1 + MARGIN
     return judged.verdict is Verdict.SUSPECT and beyond
 
 
@@ -267,13 +230,12 @@ def recorded() -> tuple[Numbers, Numbers, Numbers]:
 
 def ours(tables: int) -> dict[str, Tally]:
     """Every rule of ours."""
-    _, values, anchored = recorded()
+    _, _, anchored = recorded()
 
     def history(processes: int, *, confirmed: bool = True) -> Tally:
         return ours_beside_history(anchored, tables, np.random.default_rng(0), processes=processes, confirmed=confirmed)
 
     return {
-        "ours, 5 + 10 alternated pairs": ours_in_pairs(values, tables, np.random.default_rng(0)),
         f"ours, history of {FEWEST_RUNS} runs of 3": history(3),
         f"ours, history of {FEWEST_RUNS} runs of 1": history(1),
         "... were one process enough": history(1, confirmed=False),

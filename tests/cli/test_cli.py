@@ -16,8 +16,8 @@ from tests.conftest import TESTS, Cli
 from tests.suite.test_suite import GOOD
 
 COMMANDS = (
-    "run", "show", "compare", "ab", "noise", "baseline", "baseline save", "baseline list", "baseline check", "backends",
-    "doctor", "schema",
+    "run", "show", "compare", "ab", "noise", "baseline", "baseline save", "baseline accept", "baseline list",
+    "baseline check", "backends", "doctor", "schema",
 )  # fmt: skip
 
 

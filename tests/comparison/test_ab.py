@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from attnbench.comparison.ab import judge
+from attnbench.comparison.limits import Limits
 from attnbench.comparison.noise import NOISE, find_noise, read_noise, usable_noise
-from attnbench.comparison.pairs import judge, read_pairs
+from attnbench.comparison.pairs import read_pairs
 from attnbench.comparison.verdict import Verdict
 from attnbench.core.errors import NotComparableError, StoredRunError
 from attnbench.results.journal import read_journal
@@ -87,8 +89,9 @@ def processes(tmp_path: Path, side: str) -> Counter[int]:
 def test_where_nothing_changed_five_rounds_are_enough(ab: Alternate, tmp_path: Path) -> None:
     done = ab(check=0)
     assert set(verdicts(tmp_path).values()) == {Verdict.STABLE}
-    assert "stage 1 of at most 2: 5 rounds of fresh processes, both sides in turn\n" in done.stderr
-    assert "no latency looks changed: stage 2 is not needed\n" in done.stderr
+    assert done.stderr.startswith("6 cells on two sides: 5 rounds where nothing changed, about ")
+    assert "; 40 at most, about " in done.stderr.splitlines()[0]
+    assert "5 rounds: every cell is decided\n" in done.stderr
     assert processes(tmp_path, "base") == processes(tmp_path, "candidate") == dict.fromkeys(range(5), 6)
 
 
@@ -137,7 +140,8 @@ def test_a_slower_cell_is_confirmed_by_fresh_pairs_and_named(ab: Alternate, tmp_
     assert {cell for cell, verdict in found.items() if verdict is Verdict.REGRESSED} == {
         (CASES[1], "naive"), (CASES[1], "sdpa"),
     }  # fmt: skip
-    assert "stage 2: 10 rounds of fresh processes for what looks changed (2 cells)" in done.stderr
+    assert "5 rounds: 2 cells undecided; they get more, up to 40\n" in done.stderr
+    assert "15 rounds: every cell is decided\n" in done.stderr
     assert processes(tmp_path, "candidate") == {**dict.fromkeys(range(5), 6), **dict.fromkeys(range(5, 15), 2)}
     assert done.stdout.splitlines()[0] == "candidate against base (s, Test Machine)"
     assert "6 cells: 2 regressed, 4 stable" in done.stdout
@@ -155,7 +159,7 @@ def test_a_faster_candidate_is_as_sure_and_fails_nothing(ab: Alternate, tmp_path
 def test_a_slowdown_below_what_fails_is_stable(ab: Alternate, tmp_path: Path) -> None:
     done = ab("--fail-above", "50", check=0, slower={"sdpa": 1.25})
     assert "6 cells: 6 stable" in done.stdout
-    assert judge(read_pairs(tmp_path / "out"), fail_above=0.5).counts == {Verdict.STABLE: 6}
+    assert judge(read_pairs(tmp_path / "out"), Limits(fail_above=0.5)).counts == {Verdict.STABLE: 6}
 
 
 def test_what_fails_is_tried_again_in_the_next_process_and_broken_by_then(ab: Alternate, tmp_path: Path) -> None:
@@ -177,7 +181,7 @@ def test_what_failed_in_one_process_is_suspect(ab: Alternate, tmp_path: Path) ->
 
 
 def test_a_failed_process_on_either_side_hides_no_slowdown(ab: Alternate, tmp_path: Path) -> None:
-    for name, side in (("in stage 1", [2]), ("in stage 2", [7])):
+    for name, side in (("early", [2]), ("late", [7])):
         ab(check=1, slower={CASES[0]: 1.3}, fails={CASES[0]: side})
         assert Counter(verdicts(tmp_path).values()) == {Verdict.REGRESSED: 2, Verdict.STABLE: 4}, name
         (tmp_path / "out").rename(tmp_path / f"candidate {name}")
@@ -268,43 +272,19 @@ def test_an_export_that_is_lost_hides_no_regression(
     assert ended.value.code == 1
     assert "No space left on device" in capsys.readouterr().err
     with pytest.raises(LostOutputError):
-        conclusion.conclude(judge(stored, fail_above=0.5), stored.candidate, **options)  # type: ignore[arg-type]
+        conclusion.conclude(judge(stored, Limits(fail_above=0.5)), stored.candidate, **options)  # type: ignore[arg-type]
 
 
 def test_a_base_that_cannot_run_a_cell_at_all_is_remarked(ab: Alternate) -> None:
     done = ab("--backend", "kernels:New", "--backend", "naive", check=0, base={"lacks": ["kernels:New"]})
     said = " ".join(done.stdout.split())
-    assert "The base cannot run 3 of the cells, so they are not compared: kernels:New leads nowhere." in said
+    assert "The base cannot run 3 cells, so they are not compared: kernels:New leads nowhere." in said
 
 
 def test_two_sides_that_differ_in_nothing_say_so(cli_here: Cli) -> None:
     paths = ("--base-backend", "sdpa", "--candidate-backend", "sdpa")
     done = cli_here("ab", "s.yaml", *paths, "--output", "out", "--all", check=0)
     assert "The two sides do not differ in anything that is recorded." in done.stdout
-
-
-@pytest.fixture
-def noise_of_another_machine(measured_noise: Noise, tmp_path: Path) -> str:
-    measured_noise("--pairs", "5", "--output", "noise")
-    file = tmp_path / "noise" / NOISE
-    file.write_text(file.read_text().replace('"cores": 2', '"cores": 64'))
-    return "noise"
-
-
-def test_noise_of_another_machine_is_refused_before_anything_is_measured(
-    ab: Alternate, noise_of_another_machine: str, tmp_path: Path
-) -> None:
-    assert "was not measured alike: cores 64 -> 2" in ab("--noise", noise_of_another_machine, check=4).stderr
-    assert not (tmp_path / "out" / "pairs.json").exists()
-    assert not list(tmp_path.glob("out/*/journal.jsonl"))
-
-
-def test_noise_of_another_machine_leaves_no_directory_in_the_way(
-    ab: Alternate, noise_of_another_machine: str, tmp_path: Path
-) -> None:
-    ab("--noise", noise_of_another_machine, check=4)
-    assert not list(tmp_path.glob("out/*"))
-    ab(check=0)
 
 
 def test_memory_and_kernels_are_judged_beside_latency(ab: Alternate, tmp_path: Path) -> None:
@@ -314,6 +294,86 @@ def test_memory_and_kernels_are_judged_beside_latency(ab: Alternate, tmp_path: P
         Verdict.REGRESSED: 2, Verdict.KERNEL_CHANGED: 2, Verdict.STABLE: 2,
     }  # fmt: skip
     assert "peak memory 16.0 -> 32.0 MiB" in done.stdout
+
+
+def test_what_fails_on_memory_alone_says_so_with_its_own_limit(ab: Alternate, tmp_path: Path) -> None:
+    ab(check=1, peak_bytes={CASES[0]: 2**25})
+    for cell in judge(read_pairs(tmp_path / "out")).cells[:2]:
+        assert cell.limit == "fails where peak memory grows by more than 1 % and 1 MiB"
+    (tmp_path / "out").rename(tmp_path / "first")
+    ab(check=1, peak_bytes={CASES[0]: 2**25}, slower={CASES[0]: 1.25})
+    for cell in judge(read_pairs(tmp_path / "out")).cells[:2]:
+        assert cell.reason == "peak memory 16.0 -> 32.0 MiB; slower"
+        assert cell.limit.startswith("fails on slowdowns of at least 3 %; fails where peak memory grows")
+
+
+def test_the_milliseconds_shown_are_those_the_ratio_was_computed_from(ab: Alternate, tmp_path: Path) -> None:
+    ab(check=1, slower={CASES[1]: 1.25}, fails={CASES[1]: [2]})
+    for cell in judge(read_pairs(tmp_path / "out")).cells:
+        assert cell.ratio is not None
+        assert cell.base_ms is not None
+        assert cell.candidate_ms is not None
+        assert cell.candidate_ms / cell.base_ms == pytest.approx(cell.ratio.value, rel=0.01)
+
+
+def test_limits_of_cells_and_cells_that_are_set_aside(ab: Alternate, tmp_path: Path) -> None:
+    done = ab("--fail-above", f"{CASES[0]}=40", "--flaky", f"{CASES[1]}/sdpa", check=1, slower={"sdpa": 1.25})
+    found = {(cell.case, cell.backend): cell for cell in judge(read_pairs(tmp_path / "out"), Limits(
+        own={CASES[0]: 0.4}, flaky=(f"{CASES[1]}/sdpa",))).cells}  # fmt: skip
+    assert found[CASES[0], "sdpa"].verdict is Verdict.STABLE
+    assert (found[CASES[1], "sdpa"].verdict, found[CASES[1], "sdpa"].flaky) == (Verdict.REGRESSED, True)
+    assert found[CASES[2], "sdpa"].verdict is Verdict.REGRESSED
+    assert "5 cells: 1 regressed, 4 stable; 1 flaky cell not counted" in " ".join(done.stdout.split())
+    (tmp_path / "out").rename(tmp_path / "first")
+    ab("--fail-above", f"{CASES[0]}=40", "--fail-above", "30", check=0, slower={"sdpa": 1.25})
+
+
+def test_a_limit_that_names_no_cell_is_refused_before_anything_is_measured(ab: Alternate, tmp_path: Path) -> None:
+    done = ab("--fail-above", "b1 14x14=5", check=2)
+    assert "--fail-above: there is no case or cell 'b1 14x14' (allowed: CASE or CASE/BACKEND, such as" in done.stderr
+    assert not (tmp_path / "out").exists()
+    for wrong in ("0", "-3", "nan", "x", "naive=", "inf"):
+        assert f"--fail-above {wrong}: not a slowdown in percent" in ab("--fail-above", wrong, check=2).stderr
+    assert "given twice" in ab("--fail-above", "3", "--fail-above", "5", check=2).stderr
+
+
+def test_a_dry_run_says_what_it_would_take_and_measures_nothing(ab: Alternate, tmp_path: Path) -> None:
+    done = ab("--dry-run", "--max-rounds", "20", check=0)
+    assert done.stdout.startswith("6 cells on two sides: 5 rounds where nothing changed, about ")
+    assert "; 20 at most, about " in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_so_few_rounds_that_nothing_is_ever_confirmed_are_refused(ab: Alternate) -> None:
+    said = ab("--max-rounds", "9", check=2).stderr
+    assert "--max-rounds 9: in so few no change of 6 cells is ever confirmed (allowed: 10 or more)" in said
+    ab("--max-rounds", "10", check=0)
+
+
+def test_a_cell_that_stays_undecided_gets_all_rounds_there_are(ab: Alternate, tmp_path: Path) -> None:
+    done = ab("--max-rounds", "20", "--strict", check=5, scatter=0.3)
+    assert "20 rounds: " in done.stderr
+    assert "; that was the last\n" in done.stderr
+    assert max(processes(tmp_path, "base")) == 19
+    found = judge(read_pairs(tmp_path / "out"))
+    assert {cell.verdict for cell in found.cells} <= {Verdict.INCONCLUSIVE, Verdict.SUSPECT}
+
+
+def test_what_is_wrong_on_both_sides_is_listed_and_fails_where_it_is_strict(ab: Alternate, tmp_path: Path) -> None:
+    wrong = {"fails": {CASES[0]: list(range(40))}, "status": "wrong_result"}
+    done = ab(check=0, base=wrong, **wrong)
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.STILL_FAILING: 2, Verdict.STABLE: 4}
+    assert "still_failing" in done.stdout
+    (tmp_path / "out").rename(tmp_path / "first")
+    ab("--strict", check=1, base=wrong, **wrong)
+
+
+def test_a_backend_that_the_base_lacks_and_that_is_wrong_is_broken(ab: Alternate, tmp_path: Path) -> None:
+    names = ("--backend", "kernels:New", "--backend", "naive")
+    wrong = {"fails": {"kernels:New": list(range(40))}, "status": "wrong_result"}
+    done = ab(*names, check=1, base={"lacks": ["kernels:New"]}, **wrong)
+    assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 3, Verdict.STABLE: 3}
+    assert "wrong_result" in done.stdout
 
 
 def test_environments_that_see_unlike_devices_are_refused_by_field(ab: Alternate) -> None:
@@ -358,10 +418,9 @@ def test_killed_at_any_moment_it_is_gone_on_with_and_no_half_of_a_pair_counts(
     assert process.returncode == 1, stderr
     assert Counter(verdicts(tmp_path).values()) == {Verdict.BROKEN: 2, Verdict.REGRESSED: 2, Verdict.STABLE: 2}
     pairs = read_pairs(tmp_path / "out")
-    assert {place: len(logs) for place, logs in pairs.first().items()} == {
-        (case, place): 5 for case in CASES[1:] for place in (0, 1)
-    }
-    assert {place: len(logs) for place, logs in pairs.second().items()} == {(case, 1): 10 for case in CASES[1:]}
+    assert {place: len(cell.logs) for place, cell in pairs.cells.items() if cell.logs} == {
+        **{(case, 0): 5 for case in CASES[1:]}, **{(case, 1): 15 for case in CASES[1:]},
+    }  # fmt: skip
 
 
 def records(tmp_path: Path) -> int:
@@ -432,7 +491,6 @@ def test_an_environment_that_cannot_serve_is_named(cli_here: Cli, tmp_path: Path
         ),
         (("s.yaml", "--base-path", ".", "--export", "junit"), 2, "--export junit: no file to write"),
         (("s.yaml", "--base-path", ".", "--export", "github"), 2, "GITHUB_"),
-        (("s.yaml", "--base-path", ".", "--noise", "nowhere"), 2, "nowhere cannot be read: No such file or directory"),
         (("s.yaml", "--base-path", ".", "--resume", "nowhere"), 2, "nowhere/pairs.json cannot be read: No such file"),
         (("missing.yaml", "--base-path", "."), 2, "missing.yaml does not exist"),
         (("s.yaml", "--base-path", ".", "--set", "measure.processes=2"), 2, "--set measure.processes: the rule fixes"),
@@ -465,7 +523,7 @@ def measured_noise(cli_here: Cli, tmp_path: Path) -> Noise:
 
 
 def test_noise_tells_the_smallest_slowdown_and_later_comparisons_use_it(
-    ab: Alternate, cli_here: Cli, measured_noise: Noise, tmp_path: Path
+    cli_here: Cli, measured_noise: Noise, tmp_path: Path
 ) -> None:
     stdout = measured_noise("--pairs", "6")
     (file,) = (tmp_path / "results").glob(f"*/*/*/{NOISE}")
@@ -479,9 +537,6 @@ def test_noise_tells_the_smallest_slowdown_and_later_comparisons_use_it(
     assert CASES[0] in stdout
     judged = cli_here("compare", str(file.parent), check=2)
     assert "is an A/A test: both sides are the same" in judged.stderr
-    done = ab("--noise", str(file.parent), check=0)
-    assert f"Noise floor taken from {file.parent}." in " ".join(done.stdout.split())
-    assert "slower" not in done.stdout
     assert find_noise([tmp_path], found.fingerprint) == found
     assert find_noise([tmp_path], {**found.fingerprint, "cores": 64}) is None
     with pytest.raises(NotComparableError, match="was not measured alike: cores 2 -> 64"):

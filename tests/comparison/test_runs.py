@@ -7,15 +7,17 @@ import io
 import json
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from attnbench.comparison.limits import Limits
 from attnbench.comparison.noise import CellNoise, Noise
-from attnbench.comparison.runs import compare, gather
+from attnbench.comparison.runs import compare
+from attnbench.comparison.selection import gather
 from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.core.errors import NotComparableError, UsageError
 from attnbench.core.record import Ceilings, Record, Status
@@ -31,11 +33,19 @@ MATH = "_scaled_dot_product_attention_math"
 KERNELS = "kernel flash_attention_for_cpu -> attention_math"
 
 
-def store(directory: Path, records: Sequence[Record], *, speed: float = 1.0, **fields: Any) -> Path:
+def store(
+    directory: Path,
+    records: Sequence[Record],
+    *,
+    speed: float = 1.0,
+    positions: Mapping[tuple[str, str], int] | None = None,
+    **fields: Any,
+) -> Path:
     """A run whose machine is ``speed`` times as fast."""
     directory.mkdir(parents=True)
     with Journal(directory) as journal:
-        for position, one in enumerate(records):
+        for index, one in enumerate(records):
+            position = index if positions is None else positions[one.case, one.backend]
             journal.append(replace(one, position=position))
     ceilings = {"float32": Ceilings(bytes_per_s=1e10 * speed, flops_per_s=1e11 * speed)}
     known = replace(
@@ -93,7 +103,15 @@ def only(comparison: Comparison) -> tuple[Verdict, str]:
         (record(), record(latency_ms=2.3), Verdict.SUSPECT, ""),
         (record(), failed("naive", Status.OOM, "no room"), Verdict.BROKEN, "oom: no room"),
         (failed("naive", Status.OOM, "no room"), record(), Verdict.FIXED, "was oom: no room"),
-        (failed("naive", Status.OOM, "a"), failed("naive", Status.ERROR, "b"), Verdict.STABLE, "error: b"),
+        (failed("naive", Status.OOM, "a"), failed("naive", Status.ERROR, "b"), Verdict.STILL_FAILING, "error: b"),
+        (failed("naive", Status.UNAVAILABLE, "a"), failed("naive", Status.UNAVAILABLE, "a"), Verdict.STABLE,
+         "unavailable: a"),
+        (failed("naive", Status.UNAVAILABLE, "a"), failed("naive", Status.WRONG_RESULT, "b"), Verdict.BROKEN,
+         "wrong_result: b"),
+        (failed("naive", Status.UNSUPPORTED, "a"), failed("naive", Status.CRASHED, "b"), Verdict.BROKEN, "crashed: b"),
+        (record(kernel=f"{FUSED} copy_kernel"), record(kernel=f"{FUSED} gemm_kernel"), Verdict.INCONCLUSIVE, ""),
+        (record(kernel="flash_attn::_flash_attn_forward k1"), record(kernel="flash_attn_3::fwd k2"),
+         Verdict.KERNEL_CHANGED, "kernel flash_attn::_flash_attn_forward k1 -> flash_attn_3::fwd k2"),
         (record(kernel=FUSED), record(kernel=MATH), Verdict.KERNEL_CHANGED, KERNELS),
         (record(kernel="bmm"), record(kernel="copy_"), Verdict.INCONCLUSIVE, ""),
         (record(), record(peak_bytes=5 * 2**20), Verdict.REGRESSED, "peak memory 3.0 -> 5.0 MiB"),
@@ -118,6 +136,15 @@ def test_cells_that_are_in_one_run_alone_never_pass(tmp_path: Path) -> None:
         "naive": Verdict.REMOVED, "sdpa": Verdict.ADDED, "other": Verdict.INCONCLUSIVE,
     }  # fmt: skip
     assert found.compared == 1
+
+
+def test_a_cell_that_is_new_and_fails_is_broken(tmp_path: Path) -> None:
+    same = record("other")
+    new = [failed("wrong", Status.WRONG_RESULT, "off by 3"), failed("absent", Status.UNAVAILABLE, "not installed")]
+    found = compared([store(tmp_path / "a", [same])], store(tmp_path / "b", [same, *new]))
+    verdicts = {cell.backend: cell.verdict for cell in found.cells}
+    assert verdicts == {"wrong": Verdict.BROKEN, "absent": Verdict.ADDED, "other": Verdict.INCONCLUSIVE}
+    assert found.failed
 
 
 def test_another_problem_of_the_same_name_is_another_cell(tmp_path: Path) -> None:
@@ -153,8 +180,8 @@ def test_a_machine_that_is_slower_as_a_whole_is_no_regression(tmp_path: Path) ->
 
 def test_the_margin_is_the_users(tmp_path: Path) -> None:
     runs = history(tmp_path)
-    assert not compared(runs, candidate(tmp_path, slower=1.2), fail_above=0.3).failed
-    assert compared(runs, candidate(tmp_path, slower=1.4, name="slow"), fail_above=0.3).failed
+    assert not compared(runs, candidate(tmp_path, slower=1.2), limits=Limits(fail_above=0.3)).failed
+    assert compared(runs, candidate(tmp_path, slower=1.4, name="slow"), limits=Limits(fail_above=0.3)).failed
 
 
 def test_runs_of_unlike_machines_are_refused_by_field(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ def cell(verdict: Verdict, case: str = "stage 1", backend: str = "sdpa", **field
         case Verdict.ADDED:
             known |= {**nothing, "base_status": None, "base_ms": None, "base_peak_bytes": None}
             known |= {"reason": "not in the base"}
+        case Verdict.STILL_FAILING:
+            known |= {**nothing, "base_status": Status.ERROR, "candidate_status": Status.ERROR, "base_ms": None}
+            known |= {"candidate_ms": None, "candidate_peak_bytes": None, "reason": "error: no kernel"}
+        case Verdict.REGRESSED:
+            known |= {"limit": "fails on slowdowns of at least 5 %"}
         case Verdict.FIXED:
             known |= {**nothing, "base_status": Status.OOM, "base_ms": None, "reason": "was oom: too much"}
         case Verdict.IMPROVED:

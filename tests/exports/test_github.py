@@ -70,6 +70,14 @@ def test_an_annotation_says_which_cell_how_much_and_how_sure() -> None:
     )
 
 
+def test_a_flaky_cell_that_fails_is_a_warning_and_one_that_fails_in_both_an_error_where_it_is_strict() -> None:
+    (flaky,) = commands(compared(comparison_of([cell(Verdict.REGRESSED, flaky=True)])))
+    assert (flaky.kind, flaky.properties["title"]) == ("warning", "attnbench: regressed, flaky: stage 1, sdpa")
+    still = [cell(Verdict.STILL_FAILING)]
+    assert not commands(compared(comparison_of(still)))
+    assert [one.kind for one in commands(compared(comparison_of(still, strict=True)))] == ["error"]
+
+
 @pytest.mark.parametrize("name", [NASTY, BROKEN_LINE, "::error::%25", "a%0Ab", "a\r\nb", ",title=x"])
 def test_unusual_names_survive(name: str) -> None:
     (one,) = commands(compared(comparison_of([cell(Verdict.BROKEN, name, name)])))
@@ -118,6 +126,10 @@ def test_of_a_run_alone_what_went_wrong_is_an_error() -> None:
     found = commands(RunResults(run=run_of([record(), *records])))
     assert {one.kind for one in found} == {"error"}
     assert [one.properties["title"].split(": ")[1] for one in found] == [
+        "wrong_result", "crashed", "error"
+    ]  # fmt: skip
+    strictly = commands(RunResults(run=run_of([record(), *records]), strict=True))
+    assert [one.properties["title"].split(": ")[1] for one in strictly] == [
         "wrong_result", "oom", "timeout", "crashed", "error"
     ]  # fmt: skip
 
@@ -132,19 +144,20 @@ def test_a_run_that_failed_without_a_cell_gone_wrong_is_an_error_too() -> None:
 def test_outputs_count_every_verdict() -> None:
     cells = [cell(Verdict.REGRESSED), cell(Verdict.REGRESSED, "b"), cell(Verdict.IMPROVED), idle_cell()]
     found = outputs(compared(comparison_of(cells)))
-    assert found.pop("summary").startswith("FAIL: 0 broken, 2 regressed of 4 cells (sample, Test Machine): 3 cells: ")
+    assert found.pop("summary").startswith("FAIL: 2 regressed of 4 cells (sample, Test Machine): 3 cells: ")
     assert found == {
         "failed": "true", "broken": "0", "regressed": "2", "suspect": "0", "kernel_changed": "0", "inconclusive": "0",
-        "removed": "0", "added": "0", "fixed": "0", "improved": "1", "stable": "0", "compared": "3", "cells": "4",
+        "still_failing": "0", "removed": "0", "added": "0", "fixed": "0", "improved": "1", "stable": "0",
+        "compared": "3", "cells": "4",
     }  # fmt: skip
     assert outputs(compared(comparison_of([cell(Verdict.SUSPECT)])))["failed"] == "false"
 
 
 def test_outputs_of_a_run_count_every_status() -> None:
     found = outputs(
-        RunResults(run=run_of([record(), failed("b", Status.OOM, "no"), failed("c", Status.UNAVAILABLE, "n")]))
+        RunResults(run=run_of([record(), failed("b", Status.ERROR, "no"), failed("c", Status.UNAVAILABLE, "n")]))
     )
-    assert (found["failed"], found["ok"], found["oom"], found["unavailable"], found["cells"]) == (
+    assert (found["failed"], found["ok"], found["error"], found["unavailable"], found["cells"]) == (
         "true", "1", "1", "1", "3"
     )  # fmt: skip
     assert outputs(RunResults(run=run_of([record(), failed("c", Status.UNSUPPORTED, "n")])))["failed"] == "false"

@@ -111,7 +111,7 @@ def test_a_comparison_holds_all_that_is_known_of_it() -> None:
         assert found[name] == value
     assert found["counts"] == {verdict: int(verdict in (Verdict.REGRESSED, Verdict.REMOVED)) for verdict in Verdict}
     assert (found["compared"], found["not_measured"], found["failed"]) == (1, 1, True)
-    assert found["summary"].startswith("2 cells: 1 regressed, 1 removed; 1 more cell failed in both")
+    assert found["summary"].startswith("2 cells: 1 regressed, 1 removed; 1 more cell not measured in either")
     assert found["cells"][0]["ratio"] == {"value": 1.25, "low": 1.2, "high": 1.302}
 
 

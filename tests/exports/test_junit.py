@@ -130,7 +130,8 @@ def test_a_failure_says_how_much_how_sure_and_why() -> None:
     grown = cell(Verdict.REGRESSED, reason="peak memory 1.0 -> 5.0 MiB")
     (case,) = read(compared(comparison_of([grown])))
     assert case.result[0].message == (
-        "regressed: ratio 1.25 (95 % interval 1.20 to 1.30, p 3.0e-05), 2.00 -> 2.50 ms; peak memory 1.0 -> 5.0 MiB"
+        "regressed: ratio 1.25 (95 % interval 1.20 to 1.30, p 3.0e-05), 2.00 -> 2.50 ms; peak memory 1.0 -> 5.0 MiB; "
+        "fails on slowdowns of at least 5 %"
     )
     unsure = cell(Verdict.REGRESSED, ratio=replace(grown.ratio, low=None, high=None), p_value=None)  # type: ignore[type-var]
     (case,) = read(compared(comparison_of([unsure])))

@@ -15,10 +15,11 @@ from tests.samples import failed, record
 
 
 @pytest.mark.parametrize("status", list(Status))
-def test_a_run_fails_by_what_went_wrong_and_not_by_what_was_never_tried(status: Status) -> None:
-    records = [record(), *([] if status is Status.OK else [failed("b", status, "why not")])]
-    fine = status in (Status.OK, Status.UNAVAILABLE, Status.UNSUPPORTED)
-    assert RunResults(run=run_of(records)).failed is not fine
+def test_a_run_fails_by_what_is_defective_and_not_by_what_was_never_tried_or_too_large(status: Status) -> None:
+    run = run_of([record(), *([] if status is Status.OK else [failed("b", status, "why not")])])
+    assert RunResults(run=run).failed is (status in (Status.WRONG_RESULT, Status.CRASHED, Status.ERROR))
+    never_tried = (Status.OK, Status.UNAVAILABLE, Status.UNSUPPORTED)
+    assert RunResults(run=run, strict=True).failed is (status not in never_tried)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,11 @@ def test_it_says_so_where_nothing_is_known_to_have_changed() -> None:
             "PASS: of 2 cells none broke or regressed, 2 are not certain",
         ),
         ([idle_cell()], "NOTHING COMPARED: of 1 cell none was measured in both"),
-        ([cell(Verdict.BROKEN)], "FAIL: 1 broken, 0 regressed of 1 cell"),
+        ([cell(Verdict.BROKEN)], "FAIL: 1 broken of 1 cell"),
+        (
+            [cell(Verdict.STABLE), cell(Verdict.STILL_FAILING, "b")],
+            "PASS: of 2 cells none broke or regressed, 1 fails in both",
+        ),
     ],
 )
 def test_the_first_sentence_is_the_judgment(cells: list[Any], headline: str) -> None:
@@ -122,20 +126,20 @@ def test_however_many_cells_it_fits_the_worst_are_kept_and_the_others_counted() 
     kept = [int(number) for number in re.findall(r"very long name, (\d+) \|", text)]
     assert kept == list(range(len(kept)))
     assert f"{count - len(kept)} of {count} rows are left out for lack of room: the worst are shown." in text
-    assert text.startswith(f"**FAIL: 0 broken, {count} regressed of {count} cells")
+    assert text.startswith(f"**FAIL: {count} regressed of {count} cells")
     assert "What changed in the environment" in text
 
 
 def test_however_many_cells_of_a_run_fail_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "_MOST_CELLS", 20)
     count = 10_000
-    run = run_of([failed("naive", Status.OOM, "too much"), record("sdpa")])
+    run = run_of([failed("naive", Status.ERROR, "too much"), record("sdpa")])
     many = run.table.iloc[[0] * count + [1] * count].reset_index(drop=True)
     many["case"] = [f"{LONG}{number}" for number in range(2 * count)]
     many.loc[: count - 1, "reason"] = [f"too much, {number}" for number in range(count)]
     text = summary.render(RunResults(run=replace(run, table=many, cells=2 * count)))
     assert 0.99 * CAP_BYTES < len(text.encode()) <= CAP_BYTES
-    assert text.startswith(f"**FAIL: {2 * count} cells: {count} ok, {count} oom")
+    assert text.startswith(f"**FAIL: {2 * count} cells: {count} ok, {count} error")
     assert re.findall(r"too much, (\d+) \|", text)[:3] == ["0", "1", "2"]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from attnbench.comparison.runs import select
+from attnbench.comparison.selection import select
 from attnbench.core.errors import NotComparableError, OutputError, StoredRunError, UsageError
 from attnbench.core.record import Status
 from attnbench.results import baselines

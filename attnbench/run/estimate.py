@@ -1,0 +1,23 @@
+"""About how long a measurement takes, said before it starts."""
+
+from __future__ import annotations
+
+from attnbench.core.record import Measure
+
+_START_S = 3.0
+"""Starting the processes of a round, mostly importing torch."""
+_CELL_S = 0.15
+"""Preparing, checking and warming up a cell, besides timing it. Compiling takes longer."""
+_MINUTES_FROM_S = 100.0
+
+
+def about(measure: Measure, *, cells: int, rounds: int) -> str:
+    """The time that so many cells take in so many rounds, in words.
+
+    Args:
+        measure: How they are measured.
+        cells: Cells, on both sides where there are two.
+        rounds: Rounds of fresh processes.
+    """
+    seconds = rounds * (_START_S + cells * (measure.max_time_s + _CELL_S))
+    return f"about {seconds / 60:.0f} min" if seconds > _MINUTES_FROM_S else f"about {seconds:.0f} s"
