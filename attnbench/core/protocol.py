@@ -28,6 +28,8 @@ class Fork:
     """Asks a starter for a participant. With it come the participant's socket and the file it prints to."""
 
     number: int
+    path: str
+    """A directory that comes first on its Python path; empty for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

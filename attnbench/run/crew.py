@@ -1,11 +1,11 @@
-"""The processes of a run: one judge, and for every round a starter for each environment with its participants."""
+"""The processes of a run: one judge, and for every round a starter for each interpreter with its participants."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from attnbench.core.errors import RefusedError, WorkerError
@@ -28,6 +28,7 @@ from attnbench.run.processes import (
     DeadlinePassed,
     ParticipantProcess,
     Starter,
+    StarterHangs,
     Worker,
     WorkerDied,
 )
@@ -86,12 +87,12 @@ class Crew:
         self._modules = _AUTOGRAD if trains else ()
         self._abandon = abandon
         self._judge: Worker | None = None
-        self._starters: dict[tuple[str, Interpreter], Starter] = {}
-        self._later: list[dict[tuple[str, Interpreter], Starter]] = []
+        self._starters: dict[Interpreter, Starter] = {}
+        self._later: list[dict[Interpreter, Starter]] = []
         """Those of the next rounds."""
         self._participants: dict[Participant, ParticipantProcess] = {}
-        self._broken: dict[tuple[str, Interpreter], str] = {}
-        """Why nothing starts in an environment."""
+        self._broken: dict[Interpreter, str] = {}
+        """Why an interpreter starts nothing."""
         self.began = time.monotonic()
         self.starting_s = 0.0
         """Seconds spent until processes were ready and had loaded their backends."""
@@ -168,7 +169,7 @@ class Crew:
             Abandoned: ``abandon`` said so.
         """
         try:
-            process = self._starter(participant).fork(abandon=self._abandon)
+            process = self._forked(participant)
         except OSError as error:
             raise WorkerError(f"{participant.interpreter.executable} cannot be run: {error.strerror}") from None
         try:
@@ -187,14 +188,20 @@ class Crew:
         """
         self._end_starters()
         if not self._later:
-            self._later = [self._started(participants) for _ in range(min(rounds, _AT_ONCE))]
+            self.begin_later(participants, rounds=rounds)
         self._starters = self._later.pop(0)
 
-    def _started(self, participants: Sequence[Participant]) -> dict[tuple[str, Interpreter], Starter]:
-        starters: dict[tuple[str, Interpreter], Starter] = {}
-        for key in dict.fromkeys(_place(participant) for participant in participants):
-            with contextlib.suppress(OSError):  # told when a participant is wanted from it
-                starters[key] = self._start(key)
+    def begin_later(self, participants: Sequence[Participant], *, rounds: int) -> None:
+        """Start the starters of some of the rounds to come, besides those that are started."""
+        while len(self._later) < min(rounds, _AT_ONCE):
+            self._later.append(self._started(participants))
+
+    def _started(self, participants: Sequence[Participant]) -> dict[Interpreter, Starter]:
+        starters: dict[Interpreter, Starter] = {}
+        for key in dict.fromkeys(map(self._host, participants)):
+            if key not in self._broken:
+                with contextlib.suppress(OSError):  # told when a participant is wanted from it
+                    starters[key] = self._start(key)
         return starters
 
     def wait_until_ready(self) -> None:
@@ -204,10 +211,24 @@ class Crew:
             Abandoned: ``abandon`` said so.
         """
         began = time.monotonic()
-        for starter in [starter for starters in (self._starters, *self._later) for starter in starters.values()]:
-            with contextlib.suppress(WorkerError):  # told when a participant is wanted from it
-                starter.wait_until_ready(abandon=self._abandon)
+        for starters in (self._starters, *self._later):
+            for key, starter in list(starters.items()):
+                try:
+                    starter.wait_until_ready(deadline=began + START_TIMEOUT_S, abandon=self._abandon)
+                except StarterHangs as error:
+                    self._give_up(key, error)
+                except WorkerError:  # told when a participant is wanted from it
+                    continue
         self.starting_s += time.monotonic() - began
+
+    def _give_up(self, host: Interpreter, error: WorkerError) -> None:
+        """Start nothing in an interpreter any more: whoever waited for it once shall not wait again."""
+        self._broken[host] = f"no process starts: {error}"
+        for starters in (self._starters, *self._later):
+            if host in starters:
+                starters.pop(host).close()
+        for participant in [one for one in self._participants if self._host(one) == host]:
+            del self._participants[participant]
 
     def introduce(self, participant: Participant, device: str) -> Introduced:
         """Start a participant's process and let it load its backend. What keeps it from that is told, not raised.
@@ -313,14 +334,14 @@ class Crew:
         self.end_judge()
 
     def _starter(self, participant: Participant) -> Starter:
-        key = _place(participant)
+        key = self._host(participant)
         if key not in self._starters:
             self._starters[key] = self._start(key)
         return self._starters[key]
 
-    def _start(self, key: tuple[str, Interpreter]) -> Starter:
+    def _start(self, interpreter: Interpreter) -> Starter:
         return Starter(
-            interpreter=key[1],
+            interpreter=interpreter,
             threads=self._measure.threads,
             allocator=self._measure.allocator,
             modules=self._modules,
@@ -328,35 +349,45 @@ class Crew:
 
     def _fork(self, participant: Participant) -> ParticipantProcess:
         self.end(participant)
-        key = _place(participant)
-        if key in self._broken:
-            raise WorkerError(self._broken[key])
+        host = self._host(participant)
         for left in reversed(range(_STARTS)):
+            if host in self._broken:
+                raise WorkerError(self._broken[host])
             try:
-                process = self._starter(participant).fork(abandon=self._abandon)
+                process = self._forked(participant)
                 break
             except (WorkerError, OSError) as error:
                 self._end_starter(participant)
                 if not left:
-                    self._broken[key] = f"no process starts: {error}"
-                    raise WorkerError(self._broken[key]) from None
+                    self._broken[host] = f"no process starts: {error}"
+                    raise WorkerError(self._broken[host]) from None
         self._participants[participant] = process
         return process
 
+    def _forked(self, participant: Participant) -> ParticipantProcess:
+        try:
+            return self._starter(participant).fork(participant.interpreter.path, abandon=self._abandon)
+        except StarterHangs as error:
+            self._give_up(self._host(participant), error)
+            raise
+
     def _end_starter(self, participant: Participant) -> None:
         """End a starter that cannot be relied on, and all its participants with it."""
-        starter = self._starters.pop(_place(participant), None)
+        host = self._host(participant)
+        starter = self._starters.pop(host, None)
         if starter is None:
             return
-        for other in list(self._participants):
-            if _place(other) == _place(participant):
-                del self._participants[other]
+        for other in [other for other in self._participants if self._host(other) == host]:
+            del self._participants[other]
         starter.close()
 
+    def _host(self, participant: Participant) -> Interpreter:
+        """Whose forks a participant is among, whatever its own path.
 
-def _place(participant: Participant) -> tuple[str, Interpreter]:
-    """Whose forks it is among: two sides in one environment have a starter each, since forks share a layout."""
-    return participant.side, participant.interpreter
+        Forks share an address layout, so two sides of one interpreter differ in one thing less; the next round has
+        another.
+        """
+        return replace(participant.interpreter, path=None, backends=())
 
 
 def _described(asked: Asked, device: str, measure: Measure, abandon: Callable[[], bool]) -> Described:

@@ -245,10 +245,7 @@ class Worker(Peer):
             self._process = subprocess.Popen(  # noqa: S603
                 [
                     interpreter.executable, "-I", "-S", reaper.__file__,
-                    *command(
-                        str(interpreter.executable), role, theirs.fileno(),
-                        str(interpreter.path.resolve()) if interpreter.path else "",
-                    ),
+                    *command(str(interpreter.executable), role, theirs.fileno()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output.file,
@@ -281,11 +278,15 @@ class Worker(Peer):
         return self._output.death(f"the {self._role}", self._process.returncode)
 
 
+class StarterHangs(WorkerError):
+    """A starter does not answer; another one of that interpreter would not, either."""
+
+
 class Starter:
-    """The starter of a round and an environment, with its participants.
+    """The starter of a round and an interpreter, with its participants.
 
     Args:
-        interpreter: The environment.
+        interpreter: The interpreter; participants may have a path of their own.
         threads: CPU threads of every participant.
         allocator: How the C library keeps freed memory.
         modules: What every participant will need of torch.
@@ -303,23 +304,30 @@ class Starter:
         self._ready = False
         self._count = 0
 
-    def wait_until_ready(self, *, abandon: Callable[[], bool] = lambda: False) -> None:
+    def wait_until_ready(self, *, deadline: float | None = None, abandon: Callable[[], bool] = lambda: False) -> None:
         """Wait until torch is imported there.
 
-        Raises:
-            WorkerError: It does not start: with its last words.
-            Abandoned: ``abandon`` said so.
-        """
-        self.wait(lambda: self._ready, abandon)
-
-    def fork(self, *, abandon: Callable[[], bool] = lambda: False) -> ParticipantProcess:
-        """Start a participant.
-
         Args:
+            deadline: On the monotonic clock; by default ``START_TIMEOUT_S`` from now.
             abandon: Asked a few times a second whether to give up.
 
         Raises:
-            WorkerError: The starter is gone.
+            StarterHangs: It does not answer.
+            WorkerError: It does not start: with its last words.
+            Abandoned: ``abandon`` said so.
+        """
+        self.wait(lambda: self._ready, abandon, deadline=deadline)
+
+    def fork(self, path: Path | None, *, abandon: Callable[[], bool] = lambda: False) -> ParticipantProcess:
+        """Start a participant.
+
+        Args:
+            path: A directory that comes first on its Python path.
+            abandon: Asked a few times a second whether to give up.
+
+        Raises:
+            StarterHangs: The starter does not answer.
+            WorkerError: It is gone.
             Abandoned: ``abandon`` said so.
         """
         self.wait_until_ready(abandon=abandon)
@@ -330,7 +338,8 @@ class Starter:
         output = _Output()
         try:
             with theirs:
-                self.channel.send(Fork(number=number), descriptors=(theirs.fileno(), output.file.fileno()))
+                asked = Fork(number=number, path=str(path.resolve()) if path else "")
+                self.channel.send(asked, descriptors=(theirs.fileno(), output.file.fileno()))
             self.wait(lambda: number in self._forked, abandon)
         except BaseException as error:
             ours.close()
@@ -374,19 +383,26 @@ class Starter:
             case Continued(number=number) if number in self.participants:
                 self.participants[number].go_on()
 
-    def wait(self, done: Callable[[], bool], abandon: Callable[[], bool] = lambda: False) -> None:
+    def wait(
+        self,
+        done: Callable[[], bool],
+        abandon: Callable[[], bool] = lambda: False,
+        *,
+        deadline: float | None = None,
+    ) -> None:
         """Listen until something is so.
 
         Raises:
-            WorkerError: The starter is gone, or does not answer.
+            StarterHangs: The starter does not answer.
+            WorkerError: It is gone.
             Abandoned: ``abandon`` said so.
         """
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = deadline or time.monotonic() + START_TIMEOUT_S
         while not done():
             if abandon():
                 raise Abandoned
             if time.monotonic() > deadline:
-                raise WorkerError(f"the starter did not answer within {START_TIMEOUT_S:g} s")
+                raise StarterHangs(f"the starter did not answer within {START_TIMEOUT_S:g} s")
             if select.select([self.channel], [], [], _POLL_S)[0]:
                 self.receive()
 

@@ -13,13 +13,13 @@ _BOOT = (
 )
 
 
-def command(python: str, role: str, descriptor: int, path: str) -> list[str]:
+def command(python: str, role: str, descriptor: int, path: str = "") -> list[str]:
     """What to execute.
 
     Args:
         python: The interpreter.
         role: ``starter``, ``judge`` or ``participant``.
         descriptor: The process's end of a socket to the parent.
-        path: A directory that comes first on its Python path; empty for none.
+        path: A directory that comes first on a participant's Python path; empty for none.
     """
     return [python, "-P", "-u", "-c", _BOOT, str(_ROOT), role, str(descriptor), path]

@@ -1,4 +1,4 @@
-"""The starter: one interpreter for a round and an environment. It imports torch, touches no device, and forks.
+"""The starter: one process of an interpreter for a round. It imports torch, touches no device, and forks.
 
 ``import torch`` takes a second and a half, a fork some hundredths of a second. The starter has run no operator and
 opened no device, so forking it is safe. Each round has a starter of its own, because address layouts differ from
@@ -36,26 +36,30 @@ def main(role: str, descriptor: int, path: str) -> None:
     Args:
         role: ``starter``, ``judge``, or ``participant`` where forking is not safe.
         descriptor: Its end of a socket to the parent.
-        path: A directory that comes first on the Python path; empty for none.
+        path: A directory that comes first on a participant's Python path; empty for none.
     """
-    if path:  # and not the working directory: it may hold another revision of the same modules
-        sys.path.insert(0, path)
-    else:  # what a user's own modules are found by, after everything installed
-        sys.path.append(str(Path.cwd()))
     faulthandler.enable()
     channel = Channel(socket.socket(fileno=descriptor))
     if role == "judge":
         judge.serve(channel)
     elif role == "participant":
+        _find_modules(path)
         participant.serve(channel)
     else:
-        _Starter(channel, path).serve()
+        _Starter(channel).serve()
+
+
+def _find_modules(path: str) -> None:
+    """Let a user's own modules be found."""
+    if path:  # and not in the working directory: it may hold another revision of the same modules
+        sys.path.insert(0, path)
+    else:  # after everything installed
+        sys.path.append(str(Path.cwd()))
 
 
 class _Starter:
-    def __init__(self, channel: Channel, path: str) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._path = path
         self._participants: dict[int, int] = {}
         """By process."""
         self._forks = False
@@ -80,7 +84,7 @@ class _Starter:
                     if isinstance(message, Begin):
                         self._begin(message.modules)
                     elif isinstance(message, Fork):
-                        self._start(message.number, *descriptors)
+                        self._start(message, *descriptors)
                     elif isinstance(message, End):
                         self._end(message.number)
         except ClosedError:
@@ -98,14 +102,14 @@ class _Starter:
         self._forks = hasattr(os, "fork") and _threads() == 1
         self._channel.send(Started(forks=self._forks))
 
-    def _start(self, number: int, end: int, output: int) -> None:
+    def _start(self, asked: Fork, end: int, output: int) -> None:
         pid = os.fork()
         if pid == 0:
-            self._become_participant(end, output)
+            self._become_participant(asked.path, end, output)
         os.close(end)
         os.close(output)
-        self._participants[pid] = number
-        self._channel.send(Forked(number=number, pid=pid))
+        self._participants[pid] = asked.number
+        self._channel.send(Forked(number=asked.number, pid=pid))
 
     def _end(self, number: int) -> None:
         for pid, known in self._participants.items():
@@ -134,7 +138,7 @@ class _Starter:
                 end_children(but=self._participants)
                 self._channel.send(Ended(number=number, code=os.waitstatus_to_exitcode(status)))
 
-    def _become_participant(self, end: int, output: int) -> None:
+    def _become_participant(self, path: str, end: int, output: int) -> None:
         """Never returns."""
         code = 1
         try:
@@ -154,10 +158,11 @@ class _Starter:
                 os.dup2(output, standard)
             os.close(output)
             if self._forks:
+                _find_modules(path)
                 participant.serve(Channel(socket.socket(fileno=end)))
             else:
                 os.set_inheritable(end, True)
-                os.execv(sys.executable, command(sys.executable, "participant", end, self._path))
+                os.execv(sys.executable, command(sys.executable, "participant", end, path))
             code = 0
         except SystemExit as leaving:  # as the interpreter would
             code = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1

@@ -96,8 +96,11 @@ class Variant:
 class MixedCrew(Crew):
     """A crew whose participants name their kind of starter as their side."""
 
-    def _start(self, key: tuple[str, Interpreter]) -> Starter:
-        kind, interpreter = key
+    def _host(self, participant: Participant) -> Interpreter:
+        return replace(super()._host(participant), backends=(participant.side,))
+
+    def _start(self, interpreter: Interpreter) -> Starter:
+        (kind,) = interpreter.backends
         allocator = Allocator.SYSTEM if kind == "system" else Allocator.STEADY
         with surroundings(kind):
             return Starter(interpreter=interpreter, threads=1, allocator=allocator)

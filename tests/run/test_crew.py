@@ -1,0 +1,102 @@
+"""Which starters there are, and what an interpreter that hangs costs; with starters that are no processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnbench.core.record import BackendChoice, Measure
+from attnbench.run import crew as crews
+from attnbench.run.crew import Crew, Participant
+from attnbench.run.interpreter import Interpreter
+from attnbench.run.processes import START_TIMEOUT_S, StarterHangs
+
+HANGS = Path("/hangs/bin/python")
+
+
+class Starters:
+    """Stand in for ``Starter``, and note what is asked of each."""
+
+    def __init__(self) -> None:
+        self.started: list[Interpreter] = []
+        self.waited: list[float] = []
+        self.closed: list[Interpreter] = []
+        self.forked: list[Path | None] = []
+
+    def __call__(self, *, interpreter: Interpreter, **_: Any) -> Any:
+        self.started.append(interpreter)
+        everything = self
+
+        class One:
+            def wait_until_ready(self, *, deadline: float, abandon: Callable[[], bool]) -> None:
+                if interpreter.executable == HANGS:
+                    everything.waited.append(deadline)
+                    raise StarterHangs("the starter did not answer")
+
+            def fork(self, path: Path | None, *, abandon: Callable[[], bool]) -> Any:
+                self.wait_until_ready(deadline=0.0, abandon=abandon)
+                everything.forked.append(path)
+                raise AssertionError("never answered")
+
+            def close(self) -> None:
+                everything.closed.append(interpreter)
+
+        return One()
+
+
+@pytest.fixture
+def starters(monkeypatch: pytest.MonkeyPatch) -> Starters:
+    found = Starters()
+    monkeypatch.setattr(crews, "Starter", found)
+    return found
+
+
+def participant(executable: str, *, path: str | None = None, side: str = "") -> Participant:
+    interpreter = Interpreter(executable=Path(executable), path=Path(path) if path else None, backends=("x",))
+    return Participant(choice=BackendChoice(label="a", name="a"), interpreter=interpreter, side=side)
+
+
+def test_an_interpreter_that_hangs_is_waited_for_once_whatever_it_would_start(starters: Starters) -> None:
+    crew = Crew(Measure())
+    company = [participant(str(HANGS)), participant("/fine/bin/python")]
+    crew.begin_round(company)
+    crew.begin_later(company, rounds=2)
+    crew.wait_until_ready()
+    assert len(starters.waited) == 1
+    assert starters.waited[0] - crew.began == pytest.approx(START_TIMEOUT_S, abs=60)
+    assert [one.executable for one in starters.closed] == [HANGS] * 3, "those of later rounds, too"
+    introduced = crew.introduce(company[0], "cpu")
+    assert introduced.unavailable == "no process starts: the starter did not answer"
+    assert len(starters.waited) == 1
+    crew.begin_round(company)
+    assert [one.executable for one in starters.started].count(HANGS) == 3
+    crew.close()
+
+
+def test_two_sides_of_one_interpreter_are_forks_of_one_starter(starters: Starters) -> None:
+    crew = Crew(Measure())
+    sides = [participant("/fine/bin/python", path=side, side=side) for side in ("base", "candidate")]
+    crew.begin_round([*sides, participant("/other/bin/python")])
+    assert [one.executable for one in starters.started] == [Path("/fine/bin/python"), Path("/other/bin/python")]
+    assert starters.started[0].path is None, "a starter finds no module of either side"
+    for side in sides:
+        with pytest.raises(AssertionError, match="never answered"):
+            crew.introduce(side, "cpu")
+    assert starters.forked == [Path("base"), Path("candidate")]
+    crew.close()
+
+
+def test_only_so_many_rounds_are_started_together(starters: Starters) -> None:
+    crew = Crew(Measure())
+    company = [participant("/fine/bin/python")]
+    crew.begin_round(company)
+    assert len(starters.started) == 1
+    crew.begin_later(company, rounds=9)
+    assert len(starters.started) == 4
+    for _ in range(3):
+        crew.begin_round(company, rounds=1)
+    assert len(starters.started) == 4
+    crew.close()
