@@ -1,13 +1,16 @@
-"""False alarms on recorded processes in which nothing changed, and what is seen of slowdowns: run as a script.
+"""False alarms on recorded processes in which nothing changed, and what is seen of slowdowns.
 
-``tests/data/aa_two_threads.parquet`` holds 80 processes of a shared machine with two cores, one after the other, each
-with 24 cells and two anchors (a copy and a matrix product) of 15 samples. A table is drawn from neighbouring processes;
-a false alarm is a table in which any cell is called slower or faster. For detection one cell of the candidate is
-multiplied, and counts as seen where it is called slower.
+    python -m tests.benchmarks.false_alarms
+
+Two recordings (``recordings.py``), of a quiet and of a loaded machine, hold pairs of processes sampled in turn, 24
+cells each. ``aa_two_threads.parquet`` holds 80 processes one after the other, for histories: 24 cells and two anchors
+(a copy and a matrix product) of 15 samples. A table is drawn from neighbouring processes; a false alarm is a table in
+which any cell is called slower or faster. For detection one cell of the candidate is multiplied, and counts as seen
+where it is called slower: in pairs with certainty, by whatever fails or less.
 
 Beside our rules stand those of tools that compare two processes, restated from their documentation and, where that
-leaves it open, their source. They were not run themselves, and see every cell's 15 samples of one process each, where
-some of them would by default take fewer or more:
+leaves it open, their source. They were not run themselves, and see every cell's samples of one process each, the base's
+of one round and of the next, where some of them would by default take fewer or more:
 
 * pytest-benchmark, ``--benchmark-compare-fail=min:5%`` and ``mean:5%`` (docs/comparing.rst; there is no default, the
   first is its example): the statistic grew by more than 5 %. It never calls anything faster.
@@ -39,12 +42,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from attnbench.comparison.history import FEWEST_RUNS, MARGIN, judge_history, judge_single, spread_of
+from attnbench.comparison.paired import ALPHA, MAX_ROUNDS, Budget, judge_cell
 from attnbench.comparison.verdict import Verdict
+from tests.benchmarks import recordings
 
 RECORDED = Path(__file__).parents[1] / "data" / "aa_two_threads.parquet"
-SLOWDOWNS = (1.03, 1.05, 1.10)
+SLOWDOWNS = (1.03, 1.05, 1.10, 1.25)
 RESAMPLES = 10_000
 """criterion takes 100,000; here that moves its shares by one table in a hundred at most."""
+HEAD = f"{'rule':36} {'tables with a false alarm':>29}  {'seen: +3%':>9}    +5%    +10%    +25%"
 Numbers = NDArray[np.float64]
 Calls = NDArray[np.int_]
 """By cell: 1 where it is called slower, -1 where faster, 0 where neither."""
@@ -146,6 +152,32 @@ def peers(samples: Numbers, tables: int, generator: np.random.Generator) -> dict
     return found
 
 
+def ours_in_pairs(found: Numbers, tables: int, generator: np.random.Generator) -> Tally:
+    """Neighbouring pairs ``[rounds, cells]``, turned round at random: the two sides are the same."""
+    tally = Tally()
+    rounds, cells = found.shape
+    budget = Budget(cells=cells, max_rounds=min(MAX_ROUNDS, rounds))
+    for _ in range(tables):
+        first = int(generator.integers(0, rounds - budget.max_rounds + 1))
+        table = found[first : first + budget.max_rounds] * generator.choice([-1.0, 1.0])
+        cell = int(generator.integers(0, cells))
+        tally.tables += 1
+        called = [_called_in_pairs(table[:, one], budget) for one in range(cells)]
+        tally.false += any(called)
+        for slowdown in SLOWDOWNS:
+            tally.seen[slowdown] += _called_in_pairs(table[:, cell] + math.log(slowdown), budget) == 1
+    return tally
+
+
+def _called_in_pairs(logs: Numbers, budget: Budget) -> int:
+    """1 where it is slower for certain, -1 where it is faster for certain."""
+    judged = judge_cell(dict(enumerate(logs.tolist())), budget, rounds=budget.max_rounds)
+    assert judged is not None
+    assert judged.p_value is not None
+    certain = judged.p_value <= ALPHA
+    return int(math.copysign(1, math.log(judged.ratio.value))) if certain else 0
+
+
 def ours_beside_history(
     anchored: Numbers, tables: int, generator: np.random.Generator, *, processes: int, confirmed: bool = True
 ) -> Tally:
@@ -229,7 +261,7 @@ def recorded() -> tuple[Numbers, Numbers, Numbers]:
 
 
 def ours(tables: int) -> dict[str, Tally]:
-    """Every rule of ours."""
+    """Every rule of ours for stored runs."""
     _, _, anchored = recorded()
 
     def history(processes: int, *, confirmed: bool = True) -> Tally:
@@ -247,17 +279,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=int, default=300)
     tables: int = parser.parse_args().tables
-    samples, values, _ = recorded()
-    print(f"{'rule':36} {'tables with a false alarm':>29}  {'seen: +3%':>9}    +5%    +10%")
-    for name, tally in peers(samples, tables, np.random.default_rng(0)).items():
-        print(tally.line(name))
+    for condition in recordings.CONDITIONS:
+        rounds, cells = recordings.pairs(condition).shape
+        print(f"{rounds} pairs of {cells} cells, {condition}")
+        print(HEAD)
+        for name, tally in peers(recordings.processes(condition), tables, np.random.default_rng(0)).items():
+            print(tally.line(name))
+        print(ours_in_pairs(recordings.pairs(condition), tables, np.random.default_rng(0)).line("attnbench ab") + "\n")
+    print(f"80 processes of 24 cells, one after the other\n{HEAD}")
     for name, tally in ours(tables).items():
         print(tally.line(name))
-    print(
-        f"{len(samples)} processes, {values.shape[1]} cells. Tables overlap, so the intervals (95 %, binomial) are too "
-        "narrow;\nof 80 processes, two A/B comparisons, three histories of three processes and eleven of single ones "
-        "are independent."
-    )
+    print("\nTables overlap, so the intervals (95 %, binomial) are too narrow.")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ CHEATS = {
 def test_no_cheat_is_ok_and_what_was_seen_is_told(cli: Cli, tmp_path: Path) -> None:
     cases = CASES.splitlines(keepends=True)[0]
     suite(tmp_path, "naive", *(f"cheats:{name}" for name in CHEATS), "sdpa", cases=cases)
-    cli("run", "s.yaml", "--output", "out", check=0)
+    cli("run", "s.yaml", "--output", "out", check=1)
     cells = found(attnbench.load(tmp_path / "out"))
     assert cells["windows", "naive"] == cells["windows", "sdpa"] == ("ok", "")
     for name, (statuses, said) in CHEATS.items():

@@ -284,7 +284,7 @@ def test_a_cell_that_failed_is_not_tried_again(run_here: Cli, tmp_path: Path) ->
     first, *_ = (out / JOURNAL).read_text().splitlines()
     gone = {**json.loads(first), "status": "crashed", "reason": "gone", "samples_ms": []}
     (out / JOURNAL).write_text(json.dumps(gone) + "\n")
-    stderr = run_here("--resume", "out").stderr
+    stderr = run_here("--resume", "out", check=1).stderr
     assert "1 failed cell not tried again" in stderr
     assert len(keys(out)) == (CELLS - 1) * BLOCKS + 1
 

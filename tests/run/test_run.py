@@ -29,13 +29,17 @@ QUICK = "measure: {processes: 1, max_time_s: 0.01, timeout_s: 20}\n"
 @pytest.fixture
 def run(cli: Cli, tmp_path: Path) -> object:
     def run_suite(
-        *backends: str, cases: str = CASE, measure: str = QUICK, check: int = 0, **environment: str
+        *backends: str, cases: str = CASE, measure: str = QUICK, check: int | None = None, **environment: str
     ) -> pd.DataFrame:
         names = ", ".join(f"'{backend}'" for backend in backends)
         (tmp_path / "s.yaml").write_text(f"name: s\ndevice: cpu\nbackends: [{names}]\ncases:\n  - {cases}\n{measure}")
         done = cli("run", "s.yaml", "--output", "out", check=check, **environment)
         run_suite.stdout, run_suite.stderr = done.stdout, done.stderr  # type: ignore[attr-defined]
-        return attnbench.load(tmp_path / "out")
+        frame = attnbench.load(tmp_path / "out")
+        if check is None:
+            defective = bool(set(frame["status"]) & {"wrong_result", "error", "crashed"})
+            assert done.returncode == (1 if defective else 0 if "ok" in set(frame["status"]) else 3), done.stderr
+        return frame
 
     return run_suite
 

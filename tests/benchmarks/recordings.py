@@ -1,0 +1,105 @@
+"""Recorded A/A pairs: 24 cells whose two sides are the same, sampled in turn. Run as a script to add some.
+
+    attnbench noise tests/benchmarks/recorded.yaml --pairs 100 --output aa
+    python -m tests.benchmarks.recordings aa --condition quiet
+
+``tests/data/aa_pairs.parquet`` has two conditions: ``quiet``, where nothing else ran, and ``loaded``, where a neighbour
+kept both cores busy in bursts of up to eight seconds with pauses of up to four. Latencies keep four digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from attnbench.core.record import Status
+from attnbench.results.journal import read_journal
+
+RECORDED = Path(__file__).parents[1] / "data" / "aa_pairs.parquet"
+CONDITIONS = ("quiet", "loaded")
+SAMPLES = 8
+"""Of a process, for rules that pool samples: as many as every process has."""
+Numbers = NDArray[np.float64]
+
+
+def rows_of(directory: Path, condition: str) -> Iterator[dict[str, Any]]:
+    """A row per sample of what ``attnbench noise`` wrote."""
+    for side in ("base", "candidate"):
+        for record in read_journal(directory / side):
+            if record.status is not Status.OK:
+                continue
+            ends = [0, *accumulate(record.turns)]
+            for turn, (start, end) in enumerate(pairwise(ends)):
+                for sample in record.samples_ms[start:end]:
+                    cell = f"{record.case} {record.backend}"
+                    latency_ms = float(f"{sample:.4g}")
+                    yield {"condition": condition, "round": record.round, "cell": cell, "side": side, "turn": turn,
+                           "latency_ms": latency_ms}  # fmt: skip
+
+
+def add(directory: Path, condition: str) -> None:
+    """Put a recording into the file, in the place of one of the same condition."""
+    found = pd.DataFrame(rows_of(directory, condition))
+    if RECORDED.exists():
+        before = pd.read_parquet(RECORDED)
+        found = pd.concat([before[before["condition"] != condition], found])
+    small = {"round": "int16", "turn": "int8", "latency_ms": "float32"}
+    texts = dict.fromkeys(("condition", "cell", "side"), "category")
+    found.astype({**small, **texts}).to_parquet(RECORDED, compression="zstd", index=False)
+
+
+@functools.cache
+def pairs(condition: str) -> Numbers:
+    """log(candidate / base) ``[rounds, cells]`` as ``ab`` takes it: the median over turns of their fastest samples."""
+    turns = _recorded(condition).pivot_table("latency_ms", ["round", "cell", "turn"], "side", "min", observed=True)
+    turns["ratio"] = np.log(turns["candidate"] / turns["base"])
+    return turns.reset_index().pivot_table("ratio", "round", "cell", "median", observed=True).dropna().to_numpy()
+
+
+@functools.cache
+def processes(condition: str) -> Numbers:
+    """Samples ``[rounds, cells, SAMPLES]`` of the base's processes, one after the other."""
+    base = _recorded(condition).query("side == 'base'")
+    numbers, cells = sorted(base["round"].unique()), sorted(base["cell"].unique())
+    found = np.full((len(numbers), len(cells), SAMPLES), np.nan)
+    for (number, cell), samples in base.groupby(["round", "cell"], observed=True)["latency_ms"]:
+        spread = np.linspace(0, len(samples) - 1, SAMPLES).round().astype(int)
+        found[numbers.index(number), cells.index(cell)] = samples.to_numpy()[spread]
+    return found[~np.isnan(found).any(axis=(1, 2))]
+
+
+def scatter(condition: str) -> float:
+    """Standard deviation of a pair's ratio in the median cell."""
+    return statistics.median(pairs(condition).std(axis=0, ddof=1).tolist())
+
+
+@functools.cache
+def _recorded(condition: str) -> pd.DataFrame:
+    found = pd.read_parquet(RECORDED)
+    return found[found["condition"] == condition]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--condition", choices=CONDITIONS, required=True)
+    arguments = parser.parse_args()
+    add(arguments.directory, arguments.condition)
+    for condition in sorted(set(pd.read_parquet(RECORDED)["condition"])):
+        rounds, cells = pairs(condition).shape
+        print(
+            f"{condition}: {rounds} pairs of {cells} cells, {scatter(condition):.1%} between pairs in the median cell"
+        )
+
+
+if __name__ == "__main__":
+    main()
