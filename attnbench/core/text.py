@@ -1,8 +1,11 @@
-"""What messages of every wing spell alike: counts, and units of memory."""
+"""What messages of every wing spell alike: counts, units of memory, and text that comes from elsewhere."""
 
 from __future__ import annotations
 
+from datetime import date
+
 MEBIBYTE, GIBIBYTE = 2**20, 2**30
+_LONGEST_ECHO = 80
 
 
 def plural(count: int, noun: str) -> str:
@@ -12,3 +15,26 @@ def plural(count: int, noun: str) -> str:
     ('1 cell', '2 cells', '3 processes')
     """
     return f"{count} {noun if count == 1 else noun + ('es' if noun.endswith('s') else 's')}"
+
+
+def clean(text: str, *, longest: int) -> str:
+    r"""Text from elsewhere as one bounded line of well-formed Unicode, without control and bidirectional characters.
+
+    >>> clean("no kernel\x1b[31m for\r\ncpu\ud800", longest=100)
+    'no kernel [31m for cpu'
+    """
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(shown.split())[:longest]
+
+
+def echoed(value: object) -> str:
+    """A value that was given, for a message: at most eighty characters of it.
+
+    >>> echoed("x" * 200)[-6:]
+    'xxxxx…'
+    """
+    try:
+        spelled = clean(str(value) if isinstance(value, date) else repr(value), longest=_LONGEST_ECHO + 1)
+    except ValueError:  # an integer of thousands of digits
+        return f"a number of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
+    return spelled if len(spelled) <= _LONGEST_ECHO else spelled[: _LONGEST_ECHO - 1] + "…"

@@ -47,7 +47,7 @@ from attnbench.run.checks import FEWEST_FRESH, check_claims, check_idle, check_l
 from attnbench.run.crew import Participant
 from attnbench.run.events import Cell, Stage
 from attnbench.run.questions import Line, Reply, ask_judge, ask_judge_if_there
-from attnbench.run.work import CellEnds, KilledFromOutside, Known, Setting, Work, clean
+from attnbench.run.work import CellEnds, KilledFromOutside, Known, Setting, Work
 
 _TURN_S = 0.05
 """Long enough that handing over does not show, short enough that all share the machine's moods."""
@@ -339,7 +339,7 @@ class CellRun:
 
     def failed(self, end: CellEnds) -> Record:
         """The record of a cell that ended so."""
-        return replace(self._unmeasured(), status=end.status, reason=clean(end.reason) or end.status)
+        return replace(self._unmeasured(), status=end.status, reason=end.reason or end.status)
 
     def _unmeasured(self) -> Record:
         work = self.work
@@ -373,7 +373,7 @@ class CellRun:
             host_ms=min(hosts, default=None),
             peak_bytes=profiled.peak_bytes,
             max_error=work.known.max_error,
-            kernel=clean(profiled.kernel),
+            kernel=profiled.kernel,
             joules=work.known.joules,
             ceilings=self._ceilings,
             conditions=work.conditions,

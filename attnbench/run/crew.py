@@ -11,6 +11,7 @@ from typing import Protocol
 from attnbench.core.errors import RefusedError, WorkerError
 from attnbench.core.problem import Problem
 from attnbench.core.protocol import (
+    LONGEST_REASON,
     Describe,
     Described,
     Explain,
@@ -22,6 +23,7 @@ from attnbench.core.protocol import (
     unexpected,
 )
 from attnbench.core.record import BackendChoice, Measure
+from attnbench.core.text import clean
 from attnbench.run.interpreter import Interpreter, this_interpreter
 from attnbench.run.processes import (
     START_TIMEOUT_S,
@@ -245,6 +247,7 @@ class Crew:
             self.starting_s += time.monotonic() - began
         if isinstance(found, WorkerDied):
             found = Introduced(unavailable=f"while it was asked, {found}")
+        found = replace(found, unavailable=_shown(found.unavailable), invalid=_shown(found.invalid))
         if found.unavailable or found.invalid:
             self.end(participant)
         return found
@@ -388,6 +391,10 @@ class Crew:
         another.
         """
         return replace(participant.interpreter, path=None, backends=())
+
+
+def _shown(reason: str | None) -> str | None:
+    return reason and (clean(reason, longest=LONGEST_REASON) or "it gave no reason")
 
 
 def _described(asked: Asked, device: str, measure: Measure, abandon: Callable[[], bool]) -> Described:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Self
 from attnbench.core.errors import LostOutputError, RefusedError, SuiteError, UsageError, WorkerError
 from attnbench.core.git import commit_of
 from attnbench.core.problem import Dtype
-from attnbench.core.protocol import CeilingsMeasured, Described, Introduced, MeasureCeilings
+from attnbench.core.protocol import LONGEST_REASON, CeilingsMeasured, Described, Introduced, MeasureCeilings
 from attnbench.core.record import Case, Ceilings, Environment, Record, Spent, Status
+from attnbench.core.text import clean
 from attnbench.results.journal import Journal
 from attnbench.results.pairs import Place
 from attnbench.run.case import CaseRun
@@ -120,11 +121,15 @@ class Track:
         ]
         return [shuffle(group, len(group)) for group in shuffle(groups, len(groups))]
 
-    def keep(self, record: Record) -> None:
-        """Journal a record."""
-        self.journal.append(replace(record, cells=self.outcome.cells))
+    def keep(self, record: Record) -> Record:
+        """Journal a record; what a backend said becomes text that can be stored and shown anywhere."""
+        reason = clean(record.reason, longest=LONGEST_REASON) or ("" if record.status is Status.OK else record.status)
+        kernel = clean(record.kernel, longest=LONGEST_REASON)
+        record = replace(record, reason=reason, kernel=kernel, cells=self.outcome.cells)
+        self.journal.append(record)
         self.progress.add(record)
         self.outcome.add(record)
+        return record
 
     def is_done(self, cell: Cell) -> bool:
         """Whether there is nothing left to measure of a cell in its round."""
@@ -395,7 +400,7 @@ class Session:
         for found in at_work.records():
             if isinstance(found, tuple):
                 cell, record = found
-                self._tracks[cell.side].keep(record)
+                record = self._tracks[cell.side].keep(record)
                 self._setting.hangs.add(record)
                 yield Finished(cell=cell, record=record)
             else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from attnbench.core.conditions import Conditions
 from attnbench.core.problem import Problem
-from attnbench.core.protocol import LONGEST_REASON, Expected, Introduced, Profiled, Turned, Variation
+from attnbench.core.protocol import Expected, Introduced, Profiled, Turned, Variation
 from attnbench.core.record import Environment, Measure, Record, Status
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
@@ -162,9 +162,3 @@ def share_of(conditions: Conditions | None, work: Work, company: Sequence[Work],
         page_faults=sum(turn.page_faults for turn in work.turns) / max(calls, 1),
         retaken_turns=work.retaken,
     )
-
-
-def clean(text: str) -> str:
-    """What a backend said, as one line that can be stored and shown anywhere."""
-    shown = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(shown.split())[:LONGEST_REASON]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -14,11 +15,14 @@ from attnbench.core.errors import ProblemError, SuiteError
 from attnbench.core.problem import Mode, Problem
 from attnbench.core.record import BackendChoice, Case, Measure
 from attnbench.core.shipped import GROUPS
+from attnbench.core.text import echoed
 from attnbench.suite.mistakes import did_you_mean, sentence
 from attnbench.suite.schema import BackendEntry, BatchByDevice, Exclusion, Fields, SuiteFile
 from attnbench.suite.source import Location, Source
 
 _FIELDS = tuple(Fields.model_fields)
+_MOST_CASES = 100_000
+"""Of one sweep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +114,25 @@ class Suite:
         return list(cases.values())
 
     def _problems(self, device_type: str) -> Iterator[tuple[Location, str, Problem]]:
+        unmatched = dict(enumerate(self._file.exclude))
         entries: list[tuple[Location, Fields, str | None]] = []
         if self._file.sweep:
             entries.append((("sweep",), self._file.sweep, None))
         entries += [(("cases", index), entry, entry.name) for index, entry in enumerate(self._file.cases)]
         for location, entry, name in entries:
             values = _values(entry, device_type)
+            if (count := math.prod(map(len, values.values()))) > _MOST_CASES:
+                raise SuiteError(
+                    f"{self._source.where(location)}: {count} cases, which nobody could measure "
+                    f"(allowed: {_MOST_CASES}); sweep fewer values"
+                )
             varying = [field for field, options in values.items() if len(options) > 1]
             for combination in product(*values.values()):
                 chosen = dict(zip(values, combination, strict=True))
-                if any(_excludes(exclusion, chosen) for exclusion in self._file.exclude):
+                excluding = [index for index, one in enumerate(self._file.exclude) if _excludes(one, chosen)]
+                for index in excluding:
+                    unmatched.pop(index, None)
+                if excluding:
                     continue
                 try:
                     problem = _problem(chosen)
@@ -128,6 +141,11 @@ class Suite:
                     raise SuiteError(f"{where}: {error}; change it, or name it under exclude") from None
                 suffix = "".join(f"/{_spelled(field, chosen[field])}" for field in varying)
                 yield location, f"{name}{suffix}" if name else problem.label, problem
+        for index in unmatched if not self._source.overrides("sweep", "cases") else ():
+            raise SuiteError(
+                f"{self._source.where(('exclude', index))}: this entry of exclude matches no problem; "
+                "mend it, or leave it out"
+            )
 
 
 def _values(entry: Fields, device_type: str) -> dict[str, tuple[Any, ...]]:
@@ -178,7 +196,10 @@ def load_suite(
     Raises:
         SuiteError: One sentence with the file and line at fault.
     """
-    source = Source.read(_find(name))
+    try:
+        source = Source.read(_find(name))
+    except OSError as error:
+        raise SuiteError(f"{echoed(str(name))} cannot be read: {error.strerror}") from None
     for assignment in overrides:
         source.override(assignment)
     if backends:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from attnbench.core.text import echoed
 from attnbench.suite.schema import BackendEntry, CaseEntry, Exclusion, Fields, MeasureEntry, SuiteFile
 from attnbench.suite.source import Location, Source
 
@@ -26,12 +27,14 @@ _KINDS = {
     "float_type": "a number",
     "too_short": "at least one",
     "string_too_short": "text that is not empty",
+    "string_too_long": "at most 200 characters",
+    "string_unicode": "well-formed text",
 }
 """By pydantic's kind of error, what is allowed."""
 _PATTERNS = {
     "name": "letters, digits, '_', '-' and '.', because it names a directory",
     "device": "auto, cpu, cuda, cuda:1",
-    "cases.name": "one line of text",
+    "cases.name": "one line of text without control characters",
     "backends.label": "one line of text without = and @",
 }
 """By key, what a pattern allows."""
@@ -65,8 +68,8 @@ def _explanation(error: ErrorDetails) -> str:
         case "value_error":
             return f"{key}: {error['ctx']['error']}"
     if what := _allowed(error, location):
-        return f"{key}: {error['input']!r} is not allowed (allowed: {what})"
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
+        return f"{key}: {echoed(error['input'])} is not allowed (allowed: {what})"
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, got {echoed(error['input'])}"
 
 
 def _allowed(error: ErrorDetails, location: Location) -> str | None:
@@ -75,6 +78,14 @@ def _allowed(error: ErrorDetails, location: Location) -> str | None:
             return str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
         case "string_pattern_mismatch":
             return _PATTERNS[".".join(step for step in location if isinstance(step, str))]
+        case "greater_than" | "greater_than_equal":
+            return f"{'more than' if error['type'] == 'greater_than' else 'at least'} {_bound(error)}"
+        case "less_than_equal":
+            return f"at most {_bound(error)}"
         case "model_type" | "model_attributes_type":
             return f"a mapping of {', '.join(_MODELS[location[0]].model_fields)}"
     return _KINDS.get(error["type"])
+
+
+def _bound(error: ErrorDetails) -> str:
+    return f"{next(iter(error['ctx'].values())):g}"

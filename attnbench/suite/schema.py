@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from attnbench.core.problem import DEFAULT_HEAD_DIM, Bias, Dtype, Mode, Padding, Pattern, Scope
 from attnbench.core.record import Allocator, BackendChoice, Cache, Launch, Measure
 from attnbench.core.shipped import GROUPS
+from attnbench.core.text import echoed
 
 Size = tuple[int, int]
 LARGEST = 2**31 - 1
@@ -24,7 +25,7 @@ def parse_count(value: Any) -> int:
     """A whole number of at least 1."""
     # Exactly int: True is not a count, and YAML reads 0x14 as a hexadecimal number.
     if type(value) is not int or value < 1:
-        raise ValueError(f"{value!r} is not allowed (allowed: a whole number, 1 or more)")
+        raise ValueError(f"{echoed(value)} is not allowed (allowed: a whole number, 1 or more)")
     if value > LARGEST:
         raise ValueError(f"{value} is not allowed (allowed: up to {LARGEST})")
     return int(value)
@@ -37,7 +38,7 @@ def parse_size(value: Any) -> Size:
         return parse_count(int(sides[1])), parse_count(int(sides[2]))
     if type(value) is int and value >= 1:
         return parse_count(value), value
-    raise ValueError(f"{value!r} is not allowed (allowed: 1 or more, as 56 or as 200x334)")
+    raise ValueError(f"{echoed(value)} is not allowed (allowed: 1 or more, as 56 or as 200x334)")
 
 
 def _parse_member(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
@@ -45,7 +46,7 @@ def _parse_member(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
         try:
             return kind(value)
         except ValueError:
-            raise ValueError(f"{value!r} is not allowed (allowed: {', '.join(kind)})") from None
+            raise ValueError(f"{echoed(value)} is not allowed (allowed: {', '.join(kind)})") from None
 
     return parse
 
@@ -55,7 +56,7 @@ def _parse_values(parse: Callable[[Any], Hashable], given: Any) -> tuple[Any, ..
         raise ValueError("there is no value; give one, or a list of at least one")
     if isinstance(given, dict):  # pydantic reports ValueError alone
         raise ValueError(  # noqa: TRY004
-            f"{given!r} is a mapping; give one value, or a list of values"
+            f"{echoed(given)} is a mapping; give one value, or a list of values"
         )
     return tuple(dict.fromkeys(parse(value) for value in (given if isinstance(given, list) else [given])))
 
@@ -103,7 +104,7 @@ def _parse_batch(given: Any) -> BatchByDevice | tuple[Any, ...]:
     devices = [field.name for field in fields(BatchByDevice)]
     for name in given:
         if name not in devices:
-            raise ValueError(f"{name!r} is not a device (allowed: {', '.join(devices)})")
+            raise ValueError(f"{echoed(name)} is not a device (allowed: {', '.join(devices)})")
     for name in devices:
         if name not in given:
             raise ValueError(f"there is no batch for {name}; give one for each of {', '.join(devices)}")
@@ -140,10 +141,14 @@ class Fields(_Mapping):
     scope: Scopes = Field((Scope.MAP,), description="What is inside the timed call.")
 
 
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069"
+"""Characters that break a line, or that nobody sees: control and bidirectional ones."""
+
+
 class CaseEntry(Fields):
     """An entry of ``cases``."""
 
-    name: str | None = Field(None, pattern=r"^\S.*$")
+    name: str | None = Field(None, pattern=rf"^[^\s{_UNSEEN}][^{_UNSEEN}]*$", max_length=200)
 
 
 class Exclusion(_Mapping):
@@ -169,8 +174,8 @@ class Exclusion(_Mapping):
 
 
 _DEFAULT = Measure()
-_Count = Annotated[int, Field(ge=1)]
-_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1, le=1000)]
+_Seconds = Annotated[float, Field(gt=0, le=86_400)]
 _AsText = Field(strict=False)
 """An enumeration whose values a suite spells as text."""
 
@@ -220,7 +225,10 @@ class BackendEntry(_Mapping):
         description="A virtual environment or an interpreter with torch, beside the suite's file; by default this one.",
     )
     label: str | None = Field(
-        None, pattern=r"^[^\s=@][^\n\r=@]*$", description="What tables call it; by default its name."
+        None,
+        pattern=rf"^[^\s=@{_UNSEEN}][^=@{_UNSEEN}]*$",
+        max_length=200,
+        description="What tables call it; by default its name.",
     )
 
     def choices(self) -> list[BackendChoice]:
@@ -235,7 +243,7 @@ def _parse_backend(given: Any) -> Any:
         return {"name": given}
     if not isinstance(given, dict):
         raise ValueError(  # noqa: TRY004 - pydantic reports ValueError alone
-            f"{given!r} is not allowed (allowed: a name, or a mapping of name, python, label)"
+            f"{echoed(given)} is not allowed (allowed: a name, or a mapping of name, python, label)"
         )
     return given
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
+from ruamel.yaml.scalarfloat import ScalarFloat
+from ruamel.yaml.scalarint import ScalarInt
+from ruamel.yaml.scalarstring import ScalarString
 
 from attnbench.core.errors import SuiteError
+from attnbench.core.text import clean, echoed
+from attnbench.suite import limits
 
+_LONGEST_CAUSE = 200
 Location = tuple[str | int, ...]
 """Keys and indexes from the root of the file to a value."""
 
@@ -37,18 +45,29 @@ class Source:
             SuiteError: The file cannot be read, is empty, is not YAML, or is not a mapping.
         """
         try:
-            text = path.read_text(encoding="utf-8")
-        except IsADirectoryError:
-            raise SuiteError(f"{path} is a directory; give a suite's file") from None
-        except UnicodeDecodeError:
-            raise SuiteError(f"{path} is not UTF-8 text; give a suite's YAML file") from None
+            if path.is_dir():
+                raise SuiteError(f"{path} is a directory; give a suite's file")
+            if path.exists() and not path.is_file():
+                raise SuiteError(f"{path} is no ordinary file; give a suite's file")
+            with path.open("rb") as file:
+                raw = file.read(limits.LARGEST_BYTES + 1)
         except OSError as error:
-            raise SuiteError(f"{path} cannot be read: {error.strerror}") from None
+            raise SuiteError(f"{echoed(str(path))} cannot be read: {error.strerror}") from None
+        if len(raw) > limits.LARGEST_BYTES:
+            raise SuiteError(f"{path} is larger than {limits.LARGEST_BYTES // 2**20} MiB; give a suite's YAML file")
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            raise SuiteError(f"{path}:{line}: not UTF-8 text; give a suite's YAML file") from None
         return cls(path, text)
 
     def _parse(self, text: str) -> CommentedMap:
         try:
+            limits.check(text)
             root = self._yaml.load(text)
+        except limits.TooMuchError as error:
+            raise SuiteError(f"{self.path}:{error.line}: {error}; a suite needs less") from None
         except DuplicateKeyError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             key = re.search(r'duplicate key "([^"]*)"', str(error.problem))
@@ -57,8 +76,8 @@ class Source:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
             raise SuiteError(f"{self.path}:{line}: not YAML: {error.problem or error.context}") from None
-        except YAMLError as error:
-            raise SuiteError(f"{self.path}:1: not YAML: {' '.join(str(error).split())}") from None
+        except (YAMLError, ValueError, OverflowError) as error:
+            raise SuiteError(f"{self.path}:1: not YAML: {clean(str(error), longest=_LONGEST_CAUSE)}") from None
         if root is None:
             raise SuiteError(f"{self.path}:1: the suite is empty; it needs at least a name and a sweep or cases")
         if not isinstance(root, CommentedMap):
@@ -93,20 +112,30 @@ class Source:
         if not (equals and key):
             raise SuiteError(f"--set {assignment}: write key=value, such as measure.max_time_s=0.5")
         try:
+            limits.check(value)
             parsed = YAML(typ="safe", pure=True).load(value)
-        except YAMLError:
-            raise SuiteError(f"--set {assignment}: {value!r} is not a YAML value") from None
+        except limits.TooMuchError as error:
+            raise SuiteError(f"--set {clean(key, longest=_LONGEST_CAUSE)}: {error}; a suite needs less") from None
+        except (YAMLError, ValueError, OverflowError):
+            raise SuiteError(f"--set {key}: {echoed(value)} is not a YAML value") from None
         self.replace(tuple(key.split(".")), parsed, f"--set {assignment}")
 
     def replace(self, keys: tuple[str, ...], value: Any, option: str) -> None:
         """Set the value at ``keys`` as ``option`` of the command line asks."""
         target = self._root
-        for step in keys[:-1]:
-            target = target.setdefault(step, CommentedMap())
+        for depth, step in enumerate(keys[:-1], start=1):
+            if target.get(step) is None:
+                target[step] = CommentedMap()
+                self._overridden[".".join(keys[:depth])] = option
+            target = target[step]
             if not isinstance(target, CommentedMap):
                 raise SuiteError(f"{option}: {step} is not a mapping in {self.path}")
         target[keys[-1]] = value
         self._overridden[".".join(keys)] = option
+
+    def overrides(self, *keys: str) -> bool:
+        """Whether an option changed what stands at one of some top-level keys."""
+        return any(key.partition(".")[0] in keys for key in self._overridden)
 
     def where(self, location: Location) -> str:
         """``file:line`` of what stands at ``location``, or the option that put it there."""
@@ -121,7 +150,8 @@ class Source:
         line = 0
         for step in location:
             if isinstance(node, CommentedMap) and step in node:
-                line = node.lc.key(step)[0]
+                with suppress(KeyError, AttributeError, TypeError):  # what was merged or set has no line of its own
+                    line = node.lc.key(step)[0]
             elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
                 line = node.lc.item(step)[0]
             else:
@@ -131,8 +161,13 @@ class Source:
 
 
 def _plain(node: Any) -> Any:
+    """Without the classes that keep comments and spellings: 0x10 is 16, in a file as in ``--set``."""
     if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items()}
+        return {_plain(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_plain(value) for value in node]
+    for kind in (ScalarBoolean, ScalarInt, ScalarFloat, ScalarString):
+        if isinstance(node, kind):
+            plain = {ScalarBoolean: bool, ScalarInt: int, ScalarFloat: float, ScalarString: str}[kind]
+            return plain(node)
     return node

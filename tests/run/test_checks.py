@@ -9,11 +9,12 @@ import pytest
 
 from attnbench.core.protocol import Profiled, Turned
 from attnbench.core.record import BackendChoice, Case, Status
+from attnbench.core.text import clean
 from attnbench.run.checks import check_claims, check_idle, check_leak, check_turn, excess_ms
 from attnbench.run.crew import Participant
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
-from attnbench.run.work import CellEnds, Hangs, Known, Work, clean
+from attnbench.run.work import CellEnds, Hangs, Known, Work
 from tests.samples import failed, problem
 
 
@@ -107,5 +108,5 @@ def test_what_hung_in_two_cases_gets_the_short_deadline_unless_that_is_the_long_
 
 
 def test_what_a_backend_says_is_one_printable_line() -> None:
-    assert clean("a\n\x1b[31m\ud800 b\u202e\x00") == "a [31m b"
-    assert len(clean("x" * 10_000)) == 2000
+    assert clean("a\n\x1b[31m\ud800 b\u202e\x00", longest=2000) == "a [31m b"
+    assert len(clean("x" * 10_000, longest=2000)) == 2000
