@@ -231,6 +231,14 @@ class Record:
             raise ValueError("samples_ms must be positive and finite")
         if (self.status is Status.OK) == bool(self.reason):
             raise ValueError(f"a reason exists exactly when not ok: {self.status} with reason {self.reason!r}")
+        if self.turns and sum(self.turns) != len(self.samples_ms):
+            raise ValueError(f"turns of {sum(self.turns)} samples, and there are {len(self.samples_ms)}")
+        for name in ("position", "round", "host_ms", "peak_bytes", "max_error", "joules"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value} (allowed: 0 or more)")
+        if self.calls_per_sample < 1 or (self.cells is not None and self.cells < 1):
+            raise ValueError(f"{self.calls_per_sample} calls a sample, {self.cells} cells (allowed: 1 or more)")
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values, with the schema's version."""

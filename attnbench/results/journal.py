@@ -6,7 +6,8 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -79,8 +80,12 @@ class Journal:
         self._file.close()
 
 
-def read_journal(directory: Path) -> Iterator[Record]:
+def read_journal(directory: Path, *, check: Callable[[Record, int], None] = lambda *_: None) -> Iterator[Record]:
     """The records of a run, oldest first. A torn last line, as a killed run leaves it, is passed over.
+
+    Args:
+        directory: The run's.
+        check: Looks at every record and its line.
 
     Raises:
         StoredRunError: A line other than the last is not a record, or comes from another version.
@@ -94,7 +99,11 @@ def read_journal(directory: Path) -> Iterator[Record]:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return
-            yield files.parse(Record, line, path, line=number, version=SCHEMA_VERSION, what="a record", advice=_REMOVE)
+            record = files.parse(
+                Record, line, path, line=number, version=SCHEMA_VERSION, what="a record", advice=_REMOVE
+            )
+            check(record, number)
+            yield record
 
 
 def read_environment(directory: Path) -> Environment:
@@ -104,4 +113,10 @@ def read_environment(directory: Path) -> Environment:
         StoredRunError: There is none, it is damaged, or another version wrote it.
     """
     file = directory / ENVIRONMENT
-    return files.load(Environment, file, version=SCHEMA_VERSION, what="an environment", derived=("fingerprint",))
+    found = files.load(Environment, file, version=SCHEMA_VERSION, what="an environment", derived=("fingerprint",))
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", found.machine):  # it names directories
+        raise StoredRunError(
+            f"{file}: machine {found.machine!r:.80} is not allowed (allowed: a-z, 0-9 and single '-'); "
+            "the file is damaged"
+        )
+    return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -12,16 +12,18 @@ import pandas as pd
 
 from attnbench.core.errors import StoredRunError
 from attnbench.core.files import written_whole
-from attnbench.core.record import Measure, Status
+from attnbench.core.record import Measure
+from attnbench.results.checks import Belonging, check_row
 from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_environment, read_journal
 from attnbench.results.pairs import Pairing
-from attnbench.results.table import COLUMNS, Cells, typed
+from attnbench.results.table import COLUMNS, PROBLEM, Cells, typed
 
 PARQUET = "table.parquet"
 CSV = "table.csv"
 UNFINISHED = ".unfinished"
 """How the names of directories end that are being written or removed."""
 _RUN_FILES = (JOURNAL, PARQUET, CSV)
+_NUMBERS = tuple(name for name, kind in COLUMNS.items() if kind != "string" and name not in PROBLEM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,8 @@ def read_run(directory: str | Path) -> StoredRun:
     if not path.exists():
         raise StoredRunError(f"{path} does not exist; give a run directory such as results/SUITE/MACHINE/TIME-ID")
     if path.suffix in (".parquet", ".csv") and path.is_file():
+        if (path.parent / JOURNAL).exists():
+            return replace(read_run(path.parent), path=path)  # the journal is the truth, wherever it is
         return _read_kept_table(path)
     if not path.is_dir():
         raise StoredRunError(f"{path} is a file; give the run directory that holds {JOURNAL}, or a table kept of one")
@@ -113,7 +117,7 @@ def read_run(directory: str | Path) -> StoredRun:
     suite = read_suite(path)
     if (path / JOURNAL).exists():
         # The journal is the truth; a table made from exactly this one says the same sooner.
-        frame, expected = _read_made_table(path) or _read_from_journal(path, suite=str(suite.get("name", "")))
+        frame, expected = _read_made_table(path) or _read_from_journal(path, suite, environment)
     else:
         frame, expected = _read_table(path), None
     return StoredRun(path=path, table=frame, environment=environment, suite=suite, cells=expected)
@@ -176,11 +180,14 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> FoundR
     return FoundRuns(runs=tuple(runs), errors=tuple(errors))
 
 
-def _read_from_journal(path: Path, *, suite: str) -> tuple[pd.DataFrame, int | None]:
+def _read_from_journal(
+    path: Path, suite: Mapping[str, Any], environment: Mapping[str, Any]
+) -> tuple[pd.DataFrame, int | None]:
     cells = Cells()
-    for record in read_journal(path):
+    belonging = Belonging(path / JOURNAL, (path / SUITE, suite), environment)
+    for record in read_journal(path, check=belonging.check):
         cells.add(record)
-    return cells.table(suite=suite), cells.expected
+    return cells.table(suite=str(suite.get("name", ""))), cells.expected
 
 
 def _read_made_table(path: Path) -> tuple[pd.DataFrame, int | None] | None:
@@ -190,9 +197,19 @@ def _read_made_table(path: Path) -> tuple[pd.DataFrame, int | None] | None:
     except (OSError, ValueError, TypeError):  # none, or damaged: there is the journal
         return None
     made_from, frame.attrs = frame.attrs, {}
-    if {name: value for name, value in made_from.items() if name != "cells"} != _made_from(path):
+    if any(made_from.get(name) != value for name, value in _made_from(path).items()):
         return None
-    return typed(frame), made_from["cells"]
+    try:
+        table = typed(frame)
+    except (ValueError, TypeError):
+        return None
+    if made_from.get("table_crc32") != _checksum(table):  # edited by hand
+        return None
+    return table, made_from["cells"]
+
+
+def _checksum(table: pd.DataFrame) -> int:
+    return crc32(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
 
 
 def _made_from(path: Path) -> dict[Any, Any]:
@@ -252,27 +269,33 @@ def _read_kept_table(file: Path) -> StoredRun:
 
 
 def _read_table_file(file: Path) -> pd.DataFrame:
-    read = pd.read_parquet if file.suffix == ".parquet" else pd.read_csv
     try:
-        return _checked(read(file), file)
+        frame = pd.read_parquet(file) if file.suffix == ".parquet" else _read_csv(file)
+        return _checked(frame, file)
     except (ValueError, TypeError, OSError) as error:
         raise StoredRunError(f"{file}: not a table: {' '.join(str(error).split())}") from None
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    """Text stays text, whatever it looks like: 01, 1e5, null and TRUE are names of cases, too."""
+    texts = {name for name, kind in COLUMNS.items() if kind == "string"}
+    empty = {name: [""] for name in COLUMNS if name not in texts}
+    return pd.read_csv(file, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty)
 
 
 def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise StoredRunError(f"{path}: not a run's table: there is no column {missing[0]}")
     checked = typed(frame)
+    seen: set[tuple[str, ...]] = set()
     for line, row in enumerate(checked.to_dict("records"), start=2):
-        latency_ms = row["latency_ms"]
-        if row["status"] not in set(Status) or (row["status"] == Status.OK) != pd.notna(latency_ms):
-            raise StoredRunError(
-                f"{path}:{line}: status {row['status']!r} and latency do not agree; the file is damaged"
-            )
-        if pd.notna(latency_ms) and not 0 < latency_ms < math.inf:
-            raise StoredRunError(
-                f"{path}:{line}: latency_ms {latency_ms:g} is not a positive number; the file is damaged"
-            )
+        why = check_row(row, numbers=_NUMBERS)
+        cell = tuple(str(row[name]) for name in ("suite", "case", "backend", "device", *PROBLEM))
+        if not why and cell in seen:
+            why = f"{row['backend']} on {row['case']!r} stands twice"
+        if why:
+            raise StoredRunError(f"{path}:{line}: {why}; the file is damaged")
+        seen.add(cell)
     return checked
 
 
@@ -287,8 +310,7 @@ def write_tables(directory: Path) -> StoredRun:
     """
     run = read_run(directory)
     table = run.table.copy()
-    table.attrs = _made_from(directory)
-    table.attrs["cells"] = run.cells
+    table.attrs = {**_made_from(directory), "table_crc32": _checksum(table), "cells": run.cells}
     for name, write in ((PARQUET, table.to_parquet), (CSV, table.to_csv)):
         with written_whole(directory / name, note="the journal stays") as unfinished:
             write(unfinished, index=False)

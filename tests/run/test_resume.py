@@ -282,7 +282,7 @@ def test_a_cell_that_failed_is_not_tried_again(run_here: Cli, tmp_path: Path) ->
     out = tmp_path / "out"
     run_here("--output", "out")
     first, *_ = (out / JOURNAL).read_text().splitlines()
-    gone = {**json.loads(first), "status": "crashed", "reason": "gone", "samples_ms": []}
+    gone = {**json.loads(first), "status": "crashed", "reason": "gone", "samples_ms": [], "turns": []}
     (out / JOURNAL).write_text(json.dumps(gone) + "\n")
     stderr = run_here("--resume", "out", check=1).stderr
     assert "1 failed cell not tried again" in stderr
