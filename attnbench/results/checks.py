@@ -68,7 +68,7 @@ class Belonging:
             known = self._cells[record.position]
         if known[:2] != (record.case, record.backend):
             return f"in the place of {known[1]} on {known[0]!r}"
-        if replace(known[2], pattern=record.problem.pattern) != record.problem:
+        if known[2] != record.problem and replace(known[2], pattern=record.problem.pattern) != record.problem:
             return "of another problem than its case"
         return ""
 
