@@ -57,13 +57,14 @@ def _strided(problem: Problem) -> Layout:
     area = (problem.batch, problem.height, problem.width)
     packed = (problem.batch * problem.windows, problem.tokens)
 
+    # Shapes are unpacked, not added: that takes as long as a small copy.
     def to_windows(x: Tensor) -> Tensor:
         rest = x.shape[3:]
-        return x.view(on_map + rest).transpose(2, 3).reshape(packed + rest)
+        return x.view(*on_map, *rest).transpose(2, 3).reshape(*packed, *rest)
 
     def to_map(windows: Tensor) -> Tensor:
         rest = windows.shape[2:]
-        return windows.view(in_windows + rest).transpose(2, 3).reshape(area + rest)
+        return windows.view(*in_windows, *rest).transpose(2, 3).reshape(*area, *rest)
 
     return Layout(partition=to_windows, reverse=to_map)
 
@@ -86,9 +87,11 @@ def _gathered(problem: Problem, device: torch.device) -> Layout:
 class _Move:
     """Where every token of a result comes from."""
 
-    source: tuple[int, int] | tuple[int, int, int]
+    sides: int
     """Leading sides of what tokens are taken from."""
-    result: tuple[int, int] | tuple[int, int, int]
+    count: int
+    """Tokens there."""
+    result: tuple[int, ...]
     """Leading sides of what they become."""
     tokens: Tensor
     """By token of the result, the token of the source; anything where it is padded."""
@@ -100,21 +103,21 @@ class _Move:
         return self.tokens.nbytes + (0 if self.padded is None else self.padded.nbytes)
 
     def __call__(self, x: Tensor) -> Tensor:
-        rest = x.shape[len(self.source) :]
         # A token is a row of hundreds of contiguous bytes. On a GPU, too, that should move near the bandwidth of a
         # copy, in one kernel without synchronization, so that a CUDA graph can hold it.
-        taken = x.reshape(math.prod(self.source), *rest).index_select(0, self.tokens)
+        taken = x.reshape(self.count, -1).index_select(0, self.tokens)
         if self.padded is not None:  # to take them from a row of zeros, all of x would have to be copied beside it
             taken.index_fill_(0, self.padded, 0)
-        return taken.view(self.result + rest)
+        return taken.view(*self.result, *x.shape[self.sides :])
 
 
-def _move(source: Any, result: Any, tokens: Tensor, device: torch.device) -> _Move:
+def _move(source: tuple[int, ...], result: tuple[int, ...], tokens: Tensor, device: torch.device) -> _Move:
     """A move by the token of the source for every one of the result, -1 for a padded one."""
     tokens = tokens.flatten()
     padded = (tokens < 0).nonzero().flatten()
     return _Move(
-        source=source,
+        sides=len(source),
+        count=math.prod(source),
         result=result,
         tokens=tokens.clamp(min=0).to(device),
         padded=padded.to(device) if len(padded) else None,
