@@ -9,7 +9,7 @@ beforehand. ``tests/benchmarks/layout.py`` compares both with a plain copy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.layout import partition, reverse
-from attnbench.core.problem import Problem
+from attnbench.core.problem import Axis, Problem
 
 
 @final
@@ -70,17 +70,47 @@ def _strided(problem: Problem) -> Layout:
 
 
 def _gathered(problem: Problem, device: torch.device) -> Layout:
+    """One ``index_select`` of tokens each way."""
+    rows, columns = problem.rows, problem.columns
     area = (problem.batch, problem.height, problem.width)
     packed = (problem.batch * problem.windows, problem.tokens)
-    # The definition moves numbers as it moves tokens; 0 is what it pads with.
-    numbers = torch.arange(1, 1 + math.prod(area)).view(area)
-    into = _move(area, packed, partition(numbers, problem) - 1, device)
-    back = _move(packed, area, reverse(torch.arange(math.prod(packed)).view(packed), problem), device)
+    # The definition moves numbers as it moves tokens. Where it pads, any token will do: it is overwritten.
+    into = _Move(
+        sides=3,
+        count=math.prod(area),
+        tokens=partition(torch.arange(math.prod(area)).view(area), problem).flatten().to(device),
+        result=packed,
+        in_windows=(problem.batch, rows.windows, columns.windows, rows.window, columns.window),
+        padded=_padded(rows, columns),
+    )
+    back = _Move(
+        sides=2,
+        count=math.prod(packed),
+        tokens=reverse(torch.arange(math.prod(packed)).view(packed), problem).flatten().to(device),
+        result=area,
+    )
     return Layout(
         partition=partial(_gather, move=into, inverse=back),
         reverse=partial(_gather, move=back, inverse=into),
-        held_bytes=into.held_bytes + back.held_bytes,
+        held_bytes=into.tokens.nbytes + back.tokens.nbytes,
     )
+
+
+def _padded(rows: Axis, columns: Axis) -> tuple[tuple[int | slice, ...], ...]:
+    """Where ``[batch, rows of windows, windows of a row, k1, k2, ...]`` holds padded tokens; in some places twice."""
+    whole = slice(None)
+    down = [(whole, window, whole, tokens) for window, tokens in _padded_tokens(rows)]
+    across = [(whole, whole, window, whole, tokens) for window, tokens in _padded_tokens(columns)]
+    return (*down, *across)
+
+
+def _padded_tokens(axis: Axis) -> Iterator[tuple[int, slice]]:
+    """Every window with padded tokens along one side, and which they are: they follow one another."""
+    real = axis.real()
+    for window in range(axis.windows):
+        found = [token for token in range(axis.window) if not real[window * axis.window + token]]
+        if found:
+            yield window, slice(found[0], found[-1] + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,37 +121,26 @@ class _Move:
     """Leading sides of what tokens are taken from."""
     count: int
     """Tokens there."""
-    result: tuple[int, ...]
-    """Leading sides of what they become."""
     tokens: Tensor
-    """By token of the result, the token of the source; anything where it is padded."""
-    padded: Tensor | None
-    """Tokens of the result that are zero; None where there are none."""
-
-    @property
-    def held_bytes(self) -> int:
-        return self.tokens.nbytes + (0 if self.padded is None else self.padded.nbytes)
+    """Which one of them every token of the result is."""
+    result: tuple[int, ...]
+    """Leading sides of the result."""
+    in_windows: tuple[int, ...] = ()
+    """The same sides, split for ``padded``."""
+    padded: tuple[tuple[int | slice, ...], ...] = ()
+    """Parts of the result that are zero."""
 
     def __call__(self, x: Tensor) -> Tensor:
         # A token is a row of hundreds of contiguous bytes. On a GPU, too, that should move near the bandwidth of a
         # copy, in one kernel without synchronization, so that a CUDA graph can hold it.
         taken = x.reshape(self.count, -1).index_select(0, self.tokens)
-        if self.padded is not None:  # to take them from a row of zeros, all of x would have to be copied beside it
-            taken.index_fill_(0, self.padded, 0)
+        if self.padded:
+            # A row of zeros to take them from would need a copy of all of x to lie in, and on a CPU index_fill_ takes
+            # several times as long for them as slices do.
+            split = taken.view(*self.in_windows, -1)
+            for part in self.padded:
+                split[part].zero_()
         return taken.view(*self.result, *x.shape[self.sides :])
-
-
-def _move(source: tuple[int, ...], result: tuple[int, ...], tokens: Tensor, device: torch.device) -> _Move:
-    """A move by the token of the source for every one of the result, -1 for a padded one."""
-    tokens = tokens.flatten()
-    padded = (tokens < 0).nonzero().flatten()
-    return _Move(
-        sides=len(source),
-        count=math.prod(source),
-        result=result,
-        tokens=tokens.clamp(min=0).to(device),
-        padded=padded.to(device) if len(padded) else None,
-    )
 
 
 class _Gather(torch.autograd.Function):
