@@ -19,7 +19,8 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -131,21 +132,18 @@ def print_table(batch: int, turns: int, cpu_time: bool) -> None:
         "   published: forward gradient",
         flush=True,
     )
-    forward, gradient = [], []
+    groups: dict[str, list[dict[str, float]]] = defaultdict(list)
     with cpu_clock(wanted=cpu_time):
         for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16):
             for name, stage in problems(batch):
                 for pattern in Pattern:
                     found = ratios(replace(stage, dtype=dtype, pattern=pattern), device, turns, flush)
-                    forward.append(found["shared"])
-                    gradient.append(found["shared gradient"] - found["autograd"])
+                    groups[f"{dtype}, {'detection' if stage.padded else 'stages'}, {pattern}"].append(found)
                     print(_row(f"{name} {stage.resolution} {pattern} {dtype}", found), flush=True)
-    for what, all_of, limit in (
-        ("forward", forward, FORWARD_LIMIT),
-        ("gradient without autograd", gradient, GRADIENT_LIMIT),
-    ):
-        over = sum(ratio > limit for ratio in all_of)
-        print(f"{what}: median {statistics.median(all_of):.2f}, above {limit} in {over} of {len(all_of)}")
+    print(f"\n{'median, largest':34} {'forward':>15} {'gradient less autograd':>24}   published: forward gradient")
+    for group, rows in groups.items():
+        print(_summary(group, rows))
+    print(f"To be at most {FORWARD_LIMIT} and {GRADIENT_LIMIT}.", end=" ")
     print(f"On {machine.device_name}, {turns} turns each, batch {batch}, 1 with detection maps.", end=" ")
     print(f"Load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
 
@@ -154,6 +152,17 @@ def _row(title: str, found: Mapping[str, float]) -> str:
     return (
         f"{title:34} {found['clone']:9.4f} {found['A/A']:5.2f} {found['shared']:8.2f} {found['shared gradient']:9.2f}"
         f" {found['autograd']:9.2f} {found['published']:20.2f} {found['published gradient']:8.2f}"
+    )
+
+
+def _summary(group: str, rows: Sequence[Mapping[str, float]]) -> str:
+    forward = [row["shared"] for row in rows]
+    gradient = [row["shared gradient"] - row["autograd"] for row in rows]
+    published = [row["published"] for row in rows]
+    published_gradient = [row["published gradient"] - row["autograd"] for row in rows]
+    return (
+        f"{group:34} {statistics.median(forward):8.2f} {max(forward):6.2f} {statistics.median(gradient):17.2f}"
+        f" {max(gradient):6.2f} {statistics.median(published):20.2f} {statistics.median(published_gradient):8.2f}"
     )
 
 
