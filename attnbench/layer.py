@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnbench.backends.base import Attend, Backend, Level, check_plain, effective, refusals
-from attnbench.backends.layout import partition, reverse
+from attnbench.backends.base import Attend, Backend, Level, check_plain, effective, layout_around, refusals
 from attnbench.backends.registry import load
+from attnbench.backends.windows import Layout
 from attnbench.core.errors import ProblemError
 from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
 
@@ -74,7 +74,7 @@ class LocallyGroupedAttention(nn.Module):
             height, width = self.window
             table = torch.empty((2 * height - 1) * (2 * width - 1), heads)
             self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=_INITIAL_STD))
-        self._prepared: dict[Any, tuple[Problem, Attend]] = {}
+        self._prepared: dict[Any, tuple[Problem, Attend, Layout | None]] = {}
 
     def problem(self, x: Tensor) -> Problem:
         """What attending to ``x`` computes.
@@ -112,16 +112,21 @@ class LocallyGroupedAttention(nn.Module):
         key = (x.shape, x.dtype, x.device, torch.is_grad_enabled(), id(self.relative_position_bias_table))
         prepared = self._prepared.get(key)
         if prepared is None:
-            if len(self._prepared) >= _MOST_PREPARED:  # each may hold a mask: forget the oldest
+            if len(self._prepared) >= _MOST_PREPARED:  # each may hold a mask and indices: forget the oldest
                 self._prepared.pop(next(iter(self._prepared)))
             prepared = self._prepared[key] = self._prepare(self.problem(x), x.device)
-        problem, attend = prepared
-        if self.backend.level is Level.MAP:
+        problem, attend, layout = prepared
+        if layout is None:
             return self.proj(self._through_map(x, problem, attend))
-        windows = partition(x, problem)
+        windows = layout.partition(x)
         attended = attend(self.qkv(windows).unflatten(-1, (3, self.heads, -1)))
         check_plain(attended)
-        return self.proj(reverse(attended.flatten(2), problem))
+        return self.proj(layout.reverse(attended.flatten(2)))
+
+    @property
+    def held_bytes(self) -> int:
+        """What it keeps between calls to make windows, besides its parameters."""
+        return sum(layout.held_bytes for _, _, layout in self._prepared.values() if layout is not None)
 
     def _through_map(self, x: Tensor, problem: Problem, attend: Attend) -> Tensor:
         height, width = problem.height, problem.width
@@ -131,15 +136,16 @@ class LocallyGroupedAttention(nn.Module):
         check_plain(attended)
         return attended.flatten(3)[:, :height, :width]
 
-    def _prepare(self, problem: Problem, device: torch.device) -> tuple[Problem, Attend]:
+    def _prepare(self, problem: Problem, device: torch.device) -> tuple[Problem, Attend, Layout | None]:
         if reasons := refusals(self.backend, problem, device.type):
             raise ProblemError(type(self.backend).__name__, "; ".join(reasons))
         inner = _map_problem(problem) if self.backend.level is Level.MAP else problem
         try:
-            return problem, self.backend.prepare(inner, device=device, bias=self.relative_position_bias_table)
+            attend = self.backend.prepare(inner, device=device, bias=self.relative_position_bias_table)
         except ImportError as error:
             reason = self.backend.unavailable(device.type) or str(error)
             raise ProblemError(type(self.backend).__name__, reason) from error
+        return problem, attend, layout_around(self.backend, problem, device=device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # Checkpoints of published code hold the index of the bias table, too; it follows from the window.

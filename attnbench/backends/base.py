@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
-from attnbench.backends.layout import partition, reverse
+from attnbench.backends.windows import Layout, prepare_layout, published_layout
 from attnbench.core.problem import Bias, Padding, Pattern, Problem, Scope
 
 Attend = Callable[[Tensor], Tensor]
@@ -34,6 +34,8 @@ class Backend(ABC):
     level: ClassVar[Level] = Level.WINDOWS
     pattern: ClassVar[Pattern | None] = None
     """Set where a backend always computes one pattern, whatever the case asks for."""
+    rolls: ClassVar[bool] = False
+    """Whether windows are made for it as published, by pad, roll and copy, and not by the layout that others share."""
     # Spelled out, so that a backend is not taken to compute what is added to these enumerations later.
     takes: ClassVar[Mapping[str, frozenset[StrEnum]]] = MappingProxyType({
         "pattern": frozenset({Pattern.GROUPED, Pattern.SHIFTED}),
@@ -110,24 +112,46 @@ def refusals(backend: Backend, problem: Problem, device_type: str) -> list[str]:
     return reasons
 
 
-def prepare_on_map(backend: Backend, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
-    """Prepare ``backend`` for scope ``map``.
-
-    Returns:
-        A function from ``[batch, H, W, 3, heads, head_dim]`` to ``[batch, H, W, heads, head_dim]``. Around a backend
-        that knows windows only, padding, roll, partition and reverse are part of it, the same code for all.
-    """
-    attend = backend.prepare(problem, device=device, bias=bias)
+def layout_around(backend: Backend, problem: Problem, *, device: torch.device) -> Layout | None:
+    """What the harness makes windows with for ``backend``; None where it takes the whole map."""
     if backend.level is Level.MAP:
-        return attend
+        return None
+    return published_layout(problem) if backend.rolls else prepare_layout(problem, device=device)
 
-    windows = (problem.batch * problem.windows, problem.tokens, problem.heads, problem.head_dim)
 
-    def on_map(qkv: Tensor) -> Tensor:
-        out = attend(partition(qkv, problem))
+@final
+@dataclass(frozen=True, kw_only=True)
+class OnMap:
+    """A prepared backend at scope ``map``.
+
+    From ``[batch, H, W, 3, heads, head_dim]`` to ``[batch, H, W, heads, head_dim]``. Around a backend that knows
+    windows only, padding, roll, partition and reverse are part of the call.
+    """
+
+    attend: Attend
+    layout: Layout | None
+    windows: tuple[int, int, int, int]
+    """Shape of the output in windows."""
+
+    @property
+    def held_bytes(self) -> int:
+        """What the harness keeps for it between calls, besides inputs."""
+        return 0 if self.layout is None else self.layout.held_bytes
+
+    def __call__(self, qkv: Tensor) -> Tensor:
+        if self.layout is None:
+            return self.attend(qkv)
+        out = self.attend(self.layout.partition(qkv))
         check_plain(out)
-        if out.shape != windows:
-            raise WrongOutputError(f"output of shape {tuple(out.shape)} (allowed: {windows})")
-        return reverse(out, problem)
+        if out.shape != self.windows:
+            raise WrongOutputError(f"output of shape {tuple(out.shape)} (allowed: {self.windows})")
+        return self.layout.reverse(out)
 
-    return on_map
+
+def prepare_on_map(backend: Backend, problem: Problem, *, device: torch.device, bias: Tensor | None) -> OnMap:
+    """Prepare ``backend`` for scope ``map``."""
+    return OnMap(
+        attend=backend.prepare(problem, device=device, bias=bias),
+        layout=layout_around(backend, problem, device=device),
+        windows=(problem.batch * problem.windows, problem.tokens, problem.heads, problem.head_dim),
+    )

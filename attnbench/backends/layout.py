@@ -1,4 +1,4 @@
-"""Layout around attention, the same code for all backends: padding, roll, partition, reverse, mask, bias."""
+"""Layout around attention by its definition: padding, roll, partition, reverse, mask, bias."""
 
 from __future__ import annotations
 

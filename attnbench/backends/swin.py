@@ -17,9 +17,10 @@ _HIDDEN = -100.0
 
 @final
 class Swin(Backend):
-    """Always the shifted pattern; the mask is added to all images' scores through a 5-D view."""
+    """Always the shifted pattern, by rolling the map; the mask is added to all images' scores through a 5-D view."""
 
     pattern: ClassVar[Pattern | None] = Pattern.SHIFTED
+    rolls: ClassVar[bool] = True
 
     def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
         relative = relative_bias(problem, device=device, bias=bias)

@@ -215,7 +215,7 @@ class Profiled:
 
     peak_bytes: int
     held_bytes: int
-    """Inputs that the participant keeps."""
+    """Inputs that the participant keeps, and indices by which their windows are made."""
     kernel: str
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnbench.backends.base import Backend, check_plain, prepare_on_map
+from attnbench.backends.base import Backend, OnMap, check_plain, prepare_on_map
 from attnbench.core.problem import Mode, Problem, Scope
 from attnbench.layer import LocallyGroupedAttention
 from attnbench.worker.reference import BIAS_TABLE, INPUT, OUTPUT, Inputs, Outcome
@@ -31,6 +31,7 @@ class Call:
             name: value.detach().clone().requires_grad_(self.backward) for name, value in inputs.parameters.items()
         }
         self._grad = torch.autograd.grad  # whatever a backend puts in its place
+        self._layout: OnMap | LocallyGroupedAttention | None = None
         self._forward = self._prepare(backend, inputs.x.device)
 
     def _prepare(self, backend: Backend, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -39,7 +40,8 @@ class Call:
             case Scope.WINDOWS:
                 return backend.prepare(problem, device=device, bias=bias)
             case Scope.MAP:
-                return prepare_on_map(backend, problem, device=device, bias=bias)
+                self._layout = prepare_on_map(backend, problem, device=device, bias=bias)
+                return self._layout
             case Scope.LAYER:
                 layer = LocallyGroupedAttention(
                     problem.channels,
@@ -53,7 +55,13 @@ class Call:
                 layer.to(device=device, dtype=getattr(torch, problem.dtype)).load_state_dict(self._parameters)
                 layer.requires_grad_(self.backward)
                 self._parameters = dict(layer.named_parameters())
+                self._layout = layer
                 return layer
+
+    @property
+    def layout_bytes(self) -> int:
+        """What is kept between calls to make windows; a layer prepares it in its first call."""
+        return 0 if self._layout is None else self._layout.held_bytes
 
     def input(self, x: Tensor) -> Tensor:
         """``x`` as the call takes it."""

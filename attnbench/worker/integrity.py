@@ -17,6 +17,7 @@ _OURS = (
     "attnbench.core.protocol",
     "attnbench.backends.base",
     "attnbench.backends.layout",
+    "attnbench.backends.windows",
     "attnbench.layer",
 )
 """Modules that measure, or are part of every timed call."""

@@ -270,7 +270,7 @@ class _Case:
     def _profile(self) -> Profiled:
         profile = profile_call(self._call, self._input)
         kept = [self._input, self._rest.output_gradient, *self._rest.parameters.values()]
-        held = sum(value.numel() * value.element_size() for value in kept)
+        held = self._call.layout_bytes + sum(value.numel() * value.element_size() for value in kept)
         return Profiled(peak_bytes=profile.peak_bytes, held_bytes=held, kernel=profile.kernel)
 
     def _warm_up(self, asked: WarmUp) -> WarmedUp:

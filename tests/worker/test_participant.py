@@ -185,6 +185,19 @@ def test_what_inputs_hold_is_counted(stage: Stage) -> None:
     assert profiled.held_bytes == 4 * (x + gradient + table)
 
 
+@pytest.mark.parametrize("scope", ["map", "layer"])
+def test_indices_of_the_layout_are_held_too(stage: Stage, scope: str) -> None:
+    held = {}
+    for pattern in ("grouped", "shifted"):
+        stage.prepared("naive", problem(pattern=pattern, scope=scope))
+        profiled = stage.ask(Profile())
+        assert isinstance(profiled, Profiled)
+        held[pattern] = profiled.held_bytes
+        stage.ask(Release())
+    tokens = 2 * 14 * 14
+    assert held["shifted"] - held["grouped"] == 8 * (tokens + tokens)
+
+
 def test_one_case_after_another_leaves_no_file_open(stage: Stage) -> None:
     stage.prepared("naive", problem())
     known = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers, not paths
