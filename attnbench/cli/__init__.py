@@ -14,6 +14,7 @@ from attnbench.cli.output import command
 from attnbench.cli.run import run
 from attnbench.cli.schema import schema
 from attnbench.cli.show import show
+from attnbench.cli.streams import make_usable
 
 app = typer.Typer(
     name="attnbench",
@@ -48,4 +49,5 @@ def _version(
 
 def main() -> None:
     """Run the command line."""
+    make_usable()
     app(prog_name="attnbench")

@@ -13,6 +13,7 @@ from attnbench.cli import options
 from attnbench.cli.finish import conclude, errors_exported
 from attnbench.cli.output import Format, Rendering, write
 from attnbench.cli.sides import SideOptions, read_sides
+from attnbench.cli.streams import say
 
 if TYPE_CHECKING:
     from attnbench.comparison.limits import Limits
@@ -92,7 +93,7 @@ def ab(
             shown.show(Announced(what=plan))
             for event in _rounds(session, limits, most):
                 shown.show(event)
-        typer.echo(took(session), err=True)
+        say(took(session))
         if session.interrupted:
             raise InterruptedRunError(f"interrupted; resume with the same options and --resume {session.directory}")
         pairs = read_pairs(session.directory)

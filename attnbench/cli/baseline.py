@@ -10,6 +10,7 @@ import typer
 from attnbench.cli import options
 from attnbench.cli.finish import conclude, errors_exported
 from attnbench.cli.output import Format, Rendering
+from attnbench.cli.streams import say
 
 Run = Annotated[Path, typer.Argument(help="A run directory.")]
 Name = Annotated[str, typer.Option("--name", metavar="NAME", help="The baseline's name.")]
@@ -38,7 +39,7 @@ def save(
     entry, exists = baselines.save(read_run(run), directory or baselines.DIRECTORY, name, keep=keep)
     write(f"{entry}\n")
     if exists:
-        typer.echo(f"{run} was saved before; nothing changed", err=True)
+        say(f"{run} was saved before; nothing changed")
 
 
 def accept(

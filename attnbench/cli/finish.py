@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import typer
-
 from attnbench.cli.output import Format, write
+from attnbench.cli.streams import say
 from attnbench.core.errors import AttnbenchError
 
 if TYPE_CHECKING:
     from attnbench.comparison.verdict import Comparison
+    from attnbench.core.errors import LostOutputError
     from attnbench.exports.results import Results
     from attnbench.exports.writing import Export
     from attnbench.results.store import StoredRun
@@ -30,7 +30,7 @@ def write_exports(
         return
     from attnbench.exports.writing import write as write_all
 
-    write_all(exports, results(run, comparison, strict=strict), say=_say)
+    write_all(exports, results(run, comparison, strict=strict), say=say)
 
 
 @contextmanager
@@ -42,12 +42,8 @@ def errors_exported(exports: Sequence[Export]) -> Iterator[None]:
         if exports:
             from attnbench.exports.writing import write_error
 
-            write_error(exports, str(error), say=_say)
+            write_error(exports, str(error), say=say)
         raise
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 def write_data(output_format: Format, *, run: StoredRun, comparison: Comparison | None = None) -> None:
@@ -82,24 +78,46 @@ def conclude(
     """
     from attnbench.cli.output import print_sheet
     from attnbench.comparison.verdict import Outcome
-    from attnbench.core.errors import LostOutputError, NotComparableError
+    from attnbench.core.errors import NotComparableError
     from attnbench.report.comparison_table import comparison_table
 
     comparison = replace(comparison, strict=strict)
+    lost: list[LostOutputError] = []
     if comparison.outcome is Outcome.NOTHING_COMPARED:
-        write_exports(exports, run=candidate, comparison=comparison)
+        with kept(lost):
+            write_exports(exports, run=candidate, comparison=comparison)
         raise NotComparableError(comparison.not_compared_reason or "nothing was compared")
-    if output_format in (Format.CSV, Format.JSON):
-        write_data(output_format, run=candidate, comparison=comparison)
-    else:
-        print_sheet(comparison_table(comparison, everything=everything), output_format)
-    try:
+    with kept(lost):
+        if output_format in (Format.CSV, Format.JSON):
+            write_data(output_format, run=candidate, comparison=comparison)
+        else:
+            print_sheet(comparison_table(comparison, everything=everything), output_format)
+    with kept(lost):
         write_exports(exports, run=candidate, comparison=comparison)
+    codes = {Outcome.FAIL: FAILED, Outcome.INCONCLUSIVE: INCONCLUSIVE}
+    end(lost, codes.get(comparison.outcome, 0))
+
+
+@contextmanager
+def kept(lost: list[LostOutputError]) -> Iterator[None]:
+    """Note that something could not be written, and go on: the rest is written, and the verdict stands."""
+    from attnbench.core.errors import LostOutputError
+
+    try:
+        yield
     except LostOutputError as error:
-        if not comparison.failed:
-            raise
-        typer.echo(f"attnbench: {error}", err=True)  # a regression matters more
-    if comparison.failed:
-        sys.exit(FAILED)
-    if comparison.outcome is Outcome.INCONCLUSIVE:
-        sys.exit(INCONCLUSIVE)
+        lost.append(error)
+
+
+def end(lost: Sequence[LostOutputError], code: int) -> None:
+    """Exit with the code of the verdict; what was lost decides only where the verdict is fine.
+
+    Raises:
+        LostOutputError: Something was lost, and nothing failed.
+    """
+    if code:
+        for error in lost:
+            say(f"attnbench: {error}")
+        sys.exit(code)
+    if lost:
+        raise lost[0]

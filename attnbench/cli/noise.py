@@ -11,6 +11,7 @@ import typer
 from attnbench.cli import options
 from attnbench.cli.output import Format, Rendering
 from attnbench.cli.sides import SideOptions, read_sides
+from attnbench.cli.streams import say
 
 _FEWEST = 5
 """Fewer pairs estimate their variance too badly."""
@@ -58,7 +59,7 @@ def noise(
     with opened(opening, wait=wait) as session, progress() as shown:
         for event in session.measure(range(pairs)):
             shown.show(event)
-    typer.echo(took(session), err=True)
+    say(took(session))
     if session.interrupted:
         raise InterruptedRunError(f"interrupted; resume with the same options and --resume {session.directory}")
     found = measured_noise(read_pairs(session.directory))

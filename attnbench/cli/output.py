@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attnbench.cli.streams import say
 from attnbench.core.errors import AttnbenchError, LostOutputError
 
 if TYPE_CHECKING:
@@ -75,10 +76,10 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
         try:
             body(*arguments, **options)
         except AttnbenchError as error:
-            typer.echo(f"attnbench: {error}", err=True)
+            say(f"attnbench: {error}")
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
-            typer.echo("attnbench: interrupted", err=True)
+            say("attnbench: interrupted")
             sys.exit(_BROKEN)
         except Exception:
             import traceback

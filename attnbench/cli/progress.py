@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from attnbench.cli.streams import say
 from attnbench.core.errors import BusyError
 from attnbench.core.record import Record, Status
 from attnbench.core.stats import process_statistic
@@ -36,7 +35,7 @@ def opened(opening: Callable[..., AbstractContextManager[Session]], *, wait: boo
         except BusyError as busy:
             if not wait:
                 raise
-            typer.echo(f"{busy.who}; waiting", err=True)
+            say(f"{busy.who}; waiting")
             session = stack.enter_context(opening(wait=True))
         yield session
 
@@ -112,7 +111,7 @@ class Shown:
 
     def _print(self, line: str) -> None:
         if self._bar is None:
-            typer.echo(line, err=True)
+            say(line)
         else:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 

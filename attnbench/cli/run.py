@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnbench.cli import options
-from attnbench.cli.finish import FAILED, errors_exported, results, write_exports
+from attnbench.cli.finish import FAILED, end, errors_exported, kept, results, write_exports
 from attnbench.cli.output import print_sheet, write
+from attnbench.cli.streams import say
 
 if TYPE_CHECKING:
+    from attnbench.core.errors import LostOutputError
     from attnbench.suite import Suite
 
 
@@ -60,18 +62,20 @@ def run(
         for event in session.measure(session.rounds):
             shown.show(event)
     (outcome,) = session.outcomes.values()
+    lost: list[LostOutputError] = []
     if outcome.stored is not None:
-        print_sheet(run_table(outcome.stored))
-    typer.echo(summary(outcome), err=True)
-    typer.echo(outcome.directory, err=True)
+        with kept(lost):
+            print_sheet(run_table(outcome.stored))
+    say(summary(outcome))
+    say(str(outcome.directory))
     if outcome.interrupted:
-        typer.echo(f"resume it with: attnbench run {suite} --resume {outcome.directory}", err=True)
+        say(f"resume it with: attnbench run {suite} --resume {outcome.directory}")
     if outcome.stored is not None:
-        write_exports(exports, run=outcome.stored, strict=strict)
+        with kept(lost):
+            write_exports(exports, run=outcome.stored, strict=strict)
     if outcome.interrupted or outcome.stored is None or not outcome.measured:
         sys.exit(3)
-    if results(outcome.stored, strict=strict).failed:
-        sys.exit(FAILED)
+    end(lost, FAILED if results(outcome.stored, strict=strict).failed else 0)
 
 
 def _print_plan(suite: Suite) -> None:
@@ -89,8 +93,7 @@ def _print_plan(suite: Suite) -> None:
     seconds = time.perf_counter() - began
     labels = {case.name: case.problem.label for case in cases}
     write("".join(f"{name}\n" if name == label else f"{name}: {label}\n" for name, label in labels.items()))
-    typer.echo(
+    say(
         f"cases: {len(cases)}, backends: {len(suite.backends)}, cells: {len(cases) * len(suite.backends)}, "
-        f"processes: {suite.measure.processes}, device: {device}; expanded in {seconds:.2f} s",
-        err=True,
+        f"processes: {suite.measure.processes}, device: {device}; expanded in {seconds:.2f} s"
     )

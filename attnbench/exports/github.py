@@ -98,7 +98,10 @@ class Job:
         if self.annotates:
             say(_command("error", _Annotation(title="not judged", message=sentence)))
         if self.summary is not None:
-            _append(self.summary, f"\n**NOT JUDGED: {markdown.escaped(one_line(sentence))}**\n")
+            text = f"\n**NOT JUDGED: {markdown.escaped(one_line(sentence))}**\n"
+            taken_bytes = self.summary.stat().st_size if self.summary.exists() else 0
+            if taken_bytes + len(text.encode()) <= summary.CAP_BYTES:  # else GitHub would drop all of it
+                _append(self.summary, text)
 
 
 def workflow_commands(results: Results) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 
-from prometheus_client.core import CollectorRegistry, GaugeMetricFamily, Metric, StateSetMetricFamily
+from prometheus_client.core import CollectorRegistry, GaugeMetricFamily, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
@@ -74,9 +74,11 @@ def _of_comparison(comparison: Comparison) -> Iterator[Metric]:
         ends = {key: end(ratio) for key, ratio in ratios.items()}
         documentation = f"{which}Latency of the candidate over that of the base."
         yield _gauge(f"attnbench_ratio{suffix}", documentation, _CELL, ends)
-    states = StateSetMetricFamily("attnbench_verdict", "Verdict of the comparison on a cell.", labels=_CELL)
+    # A gauge for every verdict, 0 or 1: Prometheus' own parser knows no state sets.
+    states = GaugeMetricFamily("attnbench_verdict", "1 where it is the verdict on a cell.", labels=(*_CELL, "verdict"))
     for key, found in verdicts.items():
-        states.add_metric(key, {verdict: verdict in found for verdict in Verdict})
+        for verdict in Verdict:
+            states.add_metric((*key, verdict), float(verdict in found))
     yield states
 
 

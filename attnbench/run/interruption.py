@@ -15,8 +15,8 @@ _NOTICE = b"stopping after the case at work; once more stops at once\n"
 class Interruption:
     """While entered, counts requests to stop instead of letting them raise.
 
-    SIGINT asks once more each time; SIGTERM means at once. Outside the main thread, where Python does not allow
-    handlers, it does nothing.
+    SIGINT asks once more each time; SIGTERM, and SIGHUP unless nohup ignores it, mean at once. Outside the main thread,
+    where Python does not allow handlers, it does nothing.
     """
 
     def __init__(self) -> None:
@@ -34,14 +34,16 @@ class Interruption:
         return self._requests > 1
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._requests += 2 if number == signal.SIGTERM else 1
+        self._requests += 1 if number == signal.SIGINT else 2
         if self._requests == 1:
             with contextlib.suppress(OSError):  # now, whatever this process is waiting for
                 os.write(2, _NOTICE)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue
                 self._previous[number] = signal.signal(number, self._interrupt)
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import getpass
 import os
 import re
@@ -45,9 +46,12 @@ def device_lock(
     directory, note = path.parent, path.with_suffix(".holder")
     lock = FileLock(path, mode=_EVERYONE & ~0o111)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(PermissionError):  # another user made it, for everyone
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # then it is somebody's, and stays as it is
+            directory.mkdir()
             directory.chmod(_EVERYONE)
+        if not directory.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
         while True:
             try:
                 lock.acquire(timeout=0)

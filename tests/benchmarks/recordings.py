@@ -1,10 +1,11 @@
 """Recorded A/A pairs: 24 cells whose two sides are the same, sampled in turn. Run as a script to add some.
 
     attnbench noise tests/benchmarks/recorded.yaml --pairs 100 --output aa
-    python -m tests.benchmarks.recordings aa --condition quiet
+    python -m tests.benchmarks.recordings aa --condition shared
 
-``tests/data/aa_pairs.parquet`` has two conditions: ``quiet``, where nothing else ran, and ``loaded``, where a neighbour
-kept both cores busy in bursts of up to eight seconds with pauses of up to four. Latencies keep four digits.
+``tests/data/aa_pairs.parquet`` has two conditions, both of a machine with two cores: ``shared``, where other people's
+programs ran, and ``loaded``, where besides them a neighbour kept both cores busy in bursts of up to eight seconds with
+pauses of up to four. Latencies keep four digits.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from attnbench.core.record import Status
 from attnbench.results.journal import read_journal
 
 RECORDED = Path(__file__).parents[1] / "data" / "aa_pairs.parquet"
-CONDITIONS = ("quiet", "loaded")
+CONDITIONS = ("shared", "loaded")
 SAMPLES = 8
 """Of a process, for rules that pool samples: as many as every process has."""
 Numbers = NDArray[np.float64]
