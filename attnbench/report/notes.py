@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
-from attnbench.core.problem import Pattern
+from attnbench.analysis.functions import pattern_of
 from attnbench.core.record import Flag, Status
 from attnbench.core.text import plural
 from attnbench.report.layout import enumerate_names
@@ -56,12 +55,6 @@ def completeness(run: StoredRun) -> list[str]:
     if bool((run.table["processes"] == 1).any()):
         found.append("One process: there are no intervals, and small differences may be noise (measure.processes).")
     return found
-
-
-def pattern_of(row: Mapping[Any, Any]) -> str:
-    """The pattern that a row computed: a single window that covers the map is never shifted."""
-    alone = row["height"] == row["window_height"] and row["width"] == row["window_width"]
-    return Pattern.GROUPED if alone else str(row["pattern"])
 
 
 def failures(frame: pd.DataFrame) -> list[str]:
