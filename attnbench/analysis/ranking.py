@@ -82,6 +82,16 @@ def contests(rows: Iterable[Row]) -> list[Contest]:
     return [_contest(case, function, group) for (case, function), group in groups.items()]
 
 
+def by_case(found: Iterable[Contest]) -> dict[str, Contest]:
+    """The contest of every case with the most backends: whoever computes another function has one of its own."""
+    fullest: dict[str, Contest] = {}
+    for contest in found:
+        known = fullest.get(contest.case)
+        if known is None or len(contest.standings) > len(known.standings):
+            fullest[contest.case] = contest
+    return fullest
+
+
 def _contest(case: str, function: Function, rows: Sequence[Row]) -> Contest:
     measured = sorted(filter(is_ok, rows), key=lambda row: (row["latency_ms"], row["backend"]))
     standings = []

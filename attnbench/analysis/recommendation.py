@@ -11,7 +11,7 @@ from pathlib import Path
 from attnbench.analysis.functions import Row, function_of, is_ok, latency_of, missing, problem_of
 from attnbench.analysis.power_law import fit
 from attnbench.analysis.ranking import contests
-from attnbench.core.errors import NotComparableError
+from attnbench.core.errors import NotComparableError, StoredRunError
 from attnbench.core.problem import Axis, Problem
 from attnbench.core.stats import Estimate
 from attnbench.core.text import MEBIBYTE
@@ -29,7 +29,7 @@ class NotCoveredError(NotComparableError):
 
     Args:
         message: Why.
-        near: Backends that were tried, or that a power law covers: the nearest reason is the one to tell.
+        near: Backends whose power law covers the problem: the nearest reason is the one to tell.
     """
 
     def __init__(self, message: str, near: int = 0) -> None:
@@ -51,6 +51,9 @@ class Candidate:
     """A backend that could be used."""
 
     backend: str
+    """Its label in the run."""
+    name: str
+    """What ``attnbench.backends.registry.load`` takes: a backend's name, or its path."""
     latency_ms: Estimate
     times_best: Estimate
     """Its latency over the recommended backend's, with its 95 % interval if there is one."""
@@ -85,6 +88,11 @@ class Recommendation:
         return self.candidates[0].backend
 
     @property
+    def name(self) -> str:
+        """The same as ``LocallyGroupedAttention(backend=...)`` takes it."""
+        return self.candidates[0].name
+
+    @property
     def runner_up(self) -> Candidate | None:
         """The next one."""
         return self.candidates[1] if len(self.candidates) > 1 else None
@@ -102,6 +110,7 @@ def best(
     problem: Problem,
     runs: str | Path | Sequence[str | Path] = RESULTS,
     *,
+    device_type: str | None = None,
     memory_limit: int | None = None,
 ) -> Recommendation:
     """The fastest backend for a problem, from stored runs.
@@ -109,26 +118,33 @@ def best(
     Args:
         problem: What is to be computed.
         runs: Run directories, or directories of runs; the newest run that covers the problem decides.
+        device_type: Take runs of such devices alone: ``cpu`` or ``cuda``.
         memory_limit: The most bytes that one call may allocate at its peak.
 
     Raises:
         StoredRunError: There is no run.
         NotCoveredError: The runs are of several devices, or none of them covers the problem.
-
-    Returns:
-        The recommendation. ``backend`` is a backend's label in that run: a name, unless the suite gave another one.
     """
-    return recommend(read_runs(runs), problem, memory_limit=memory_limit)
+    return recommend(read_runs(runs, device_type=device_type), problem, memory_limit=memory_limit)
 
 
-def read_runs(runs: str | Path | Sequence[str | Path]) -> list[StoredRun]:
+def read_runs(runs: str | Path | Sequence[str | Path], *, device_type: str | None = None) -> list[StoredRun]:
     """All runs at some paths, newest first.
+
+    Args:
+        runs: Run directories, or directories of runs.
+        device_type: Of such devices alone; None for all.
 
     Raises:
         StoredRunError: There is none.
     """
-    paths = [runs] if isinstance(runs, str | Path) else runs
+    paths = [Path(runs)] if isinstance(runs, str | Path) else list(map(Path, runs))
+    for path in paths:
+        if not path.exists():
+            raise StoredRunError(f"{path} does not exist; measure a suite, or name directories of runs")
     found = [run for path in paths for run in find_runs(path).runs]
+    if device_type is not None:
+        found = [run for run in found if str(run.environment.get("device", "")).partition(":")[0] == device_type]
     return sorted(found, key=lambda run: str(run.environment.get("started_at", "")), reverse=True)
 
 
@@ -141,16 +157,19 @@ def recommend(runs: Sequence[StoredRun], problem: Problem, *, memory_limit: int 
     devices = list(dict.fromkeys(str(run.environment.get("device_name", "an unknown device")) for run in runs))
     if len(devices) > 1:
         raise NotCoveredError(f"the runs are of {' and '.join(devices)}; name those of one device (--from)")
-    reasons: list[NotCoveredError] = []
-    for attempt in (_measured, _modelled):
+    tried: list[NotCoveredError] = []
+    near: list[NotCoveredError] = []
+    for attempt, reasons in ((_measured, tried), (_modelled, near)):
         for run in runs:
             try:
                 return attempt(run, problem, memory_limit)
             except NotCoveredError as reason:
                 reasons.append(reason)
-    nearest = max(filter(str, reasons), key=lambda reason: reason.near, default=None)
-    why = str(nearest or "") or "no run measured anything like it"
-    raise NotCoveredError(f"no backend can be recommended for {problem.label}: {why}; measure it")
+    told = f"no backend can be recommended for {problem.label}"
+    if why := next(filter(None, map(str, tried)), ""):
+        raise NotCoveredError(f"{told}: {why}")
+    nearest = max(filter(str, near), key=lambda reason: reason.near, default="no run measured anything like it")
+    raise NotCoveredError(f"{told}: {nearest}; measure it")
 
 
 def _measured(run: StoredRun, problem: Problem, memory_limit: int | None) -> Recommendation:
@@ -166,6 +185,7 @@ def _measured(run: StoredRun, problem: Problem, memory_limit: int | None) -> Rec
     candidates = tuple(
         Candidate(
             backend=standing.backend,
+            name=_names(run).get(standing.backend, standing.backend),
             latency_ms=latency_of(standing.row),
             times_best=standing.times_best,
             peak_bytes=_peak(standing.row),
@@ -203,7 +223,7 @@ def _modelled(run: StoredRun, problem: Problem, memory_limit: int | None) -> Rec
     asked = _sizes(problem)
     candidates, excluded, errors = [], [], []
     too_large: set[str] = set()
-    near = 0
+    near, names = 0, _names(run)
     for backend in dict.fromkeys(row["backend"] for row in alike):
         rows = [row for row in alike if row["backend"] == backend]
         law = fit(*_points(rows, lambda row: float(row["latency_ms"])))
@@ -223,7 +243,14 @@ def _modelled(run: StoredRun, problem: Problem, memory_limit: int | None) -> Rec
             latency = law.predict(asked)
             errors.append(law.error)
             candidates.append(
-                Candidate(backend=backend, latency_ms=latency, times_best=unknown, peak_bytes=peak, tied=True)
+                Candidate(
+                    backend=backend,
+                    name=names.get(backend, backend),
+                    latency_ms=latency,
+                    times_best=unknown,
+                    peak_bytes=peak,
+                    tied=True,
+                )
             )
     could_win = {standing.backend for contest in contests(alike) for standing in contest.winners}
     if unpredictable := could_win - {one.backend for one in candidates} - too_large:
@@ -283,6 +310,13 @@ def _alike(row: Row, problem: Problem) -> bool:
 def _is_one_window(problem: Problem) -> bool:
     sides: tuple[Axis, Axis] = (problem.rows, problem.columns)
     return all(side.windows == 1 for side in sides)
+
+
+def _names(run: StoredRun) -> dict[str, str]:
+    """By label, the names of backends that the suite gave a label of their own."""
+    listed = run.suite.get("backends")
+    entries = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return {str(one["label"]): str(one["name"]) for one in entries if "label" in one and "name" in one}
 
 
 def _as_row(problem: Problem) -> Row:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from attnbench.analysis.functions import Row, problem_of
+from attnbench.analysis.functions import Function, Row, problem_of
 from attnbench.core.cost import cost
 from attnbench.core.record import Ceilings
+from attnbench.results.table import PROBLEM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,4 +42,9 @@ def roofs(environment: Mapping[str, Any]) -> dict[str, Roof]:
 
 def intensity_of(row: Row) -> float:
     """The FLOPs per byte that a row's problem asks for."""
-    return cost(problem_of(row)).intensity
+    return _intensity(tuple(row[field] for field in PROBLEM))
+
+
+@lru_cache(maxsize=2**14)
+def _intensity(fields: Function) -> float:
+    return cost(problem_of(dict(zip(PROBLEM, fields, strict=True)))).intensity

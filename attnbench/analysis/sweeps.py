@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from attnbench.analysis.functions import Row, is_ok, pattern_of
-from attnbench.analysis.ranking import Certainty, Contest, contests
+from attnbench.analysis.ranking import Certainty, Contest
 from attnbench.results.table import PROBLEM
 
 
@@ -62,7 +64,7 @@ _MEASURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Rows of one suite that differ in backend and in one field of the problem alone."""
+    """Rows of one suite whose cases differ in one field of the problem alone."""
 
     axis: Axis
     is_global: bool
@@ -89,39 +91,79 @@ class Series:
         return list(dict.fromkeys((self.axis.size(row), self.axis.text(row)) for row in self.rows))
 
 
-def varying_axes(rows: Sequence[Row]) -> list[Axis]:
-    """The fields that a run sweeps, in the order of ``Axis``."""
-    return [axis for axis in Axis if len({axis.text(row) for row in rows}) > 1 and series(rows, axis)]
+def sweep(rows: Sequence[Row]) -> dict[Axis, list[Series]]:
+    """The fields that a run sweeps, those with the most values first, with their series."""
+    found = {axis: (len({axis.text(row) for row in rows}), series(rows, axis)) for axis in Axis}
+    ordered = sorted(found.items(), key=lambda item: -item[1][0])
+    return {axis: along for axis, (_, along) in ordered if along}
 
 
 def series(rows: Sequence[Row], axis: Axis) -> list[Series]:
     """All series along an axis in which some backend was measured at two sizes or more, in the order of the suite."""
-    columns = [name for name in PROBLEM if name not in axis.columns]
-    found = _grouped(rows, axis, columns, is_global=False)
+    if len({axis.text(row) for row in rows}) < 2:  # noqa: PLR2004 - nothing varies
+        return []
+    found = _grouped(rows, axis, axis.columns, is_global=False)
     if axis is Axis.RESOLUTION:
         one_window = [row for row in rows if Axis.WINDOW.text(row) == axis.text(row)]
-        rest = [name for name in columns if name not in Axis.WINDOW.columns]
-        found += _grouped(one_window, axis, rest, is_global=True)
+        found += _grouped(one_window, axis, (*axis.columns, *Axis.WINDOW.columns), is_global=True)
     return found
+
+
+def fields_without(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
+    """The fields of a problem as suites spell them, without those of some columns: by name, a row's value as text.
+
+    A row's pattern is that of most rows of its case, so that a backend that always shifts windows stays beside the
+    others; it still takes part in no contest with them.
+    """
+    patterns = _usual_patterns(rows)
+    fields: dict[str, Callable[[Row], str]] = {}
+    for name in PROBLEM:
+        if name in columns:
+            continue
+        side = next((axis for axis, sides in _SIDES.items() if name in sides), None)
+        if side is not None:
+            fields[side] = side.text
+        else:
+            fields[name] = partial(_pattern, patterns) if name == "pattern" else partial(_text, name)
+    return fields
+
+
+def _usual_patterns(rows: Sequence[Row]) -> dict[str, str]:
+    patterns: dict[str, list[str]] = {}
+    for row in rows:
+        patterns.setdefault(row["case"], []).append(pattern_of(row))
+    return {case: Counter(found).most_common(1)[0][0] for case, found in patterns.items()}
+
+
+def _pattern(patterns: Mapping[str, str], row: Row) -> str:
+    return patterns[row["case"]]
+
+
+def fixed_fields(rows: Sequence[Row], fields: Mapping[str, Callable[[Row], str]]) -> list[str]:
+    """Those of some fields that vary among rows, so that a title must name them."""
+    return [name for name, text in fields.items() if len({text(row) for row in rows}) > 1]
+
+
+def _text(name: str, row: Row) -> str:
+    return str(row[name])
 
 
 def _grouped(rows: Sequence[Row], axis: Axis, columns: Sequence[str], *, is_global: bool) -> list[Series]:
-    varying = {name for name in columns if name != "pattern" and len({row[name] for row in rows}) > 1}
-    names = [shown for shown in _FIXED if varying.intersection(_FIXED[shown])]
-    if len({pattern_of(row) for row in rows}) > 1:
-        names.append("pattern")
+    fields = fields_without(columns, rows)
+    names = fixed_fields(rows, fields)
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        key = tuple(pattern_of(row) if name == "pattern" else str(row[name]) for name in columns)
-        groups.setdefault(key, []).append(row)
-    found = []
-    for group in groups.values():
-        if not _is_swept(group, axis):
-            continue
-        ordered = tuple(sorted(group, key=axis.size))
-        fixed = tuple((name, _fixed_text(group[0], name)) for name in names)
-        found.append(Series(axis=axis, is_global=is_global, fixed=fixed, rows=ordered))
-    return found
+        groups.setdefault(tuple(text(row) for text in fields.values()), []).append(row)
+    return [
+        Series(
+            axis=axis,
+            is_global=is_global,
+            fixed=tuple((name, fields[name](group[0])) for name in names),
+            rows=tuple(sorted(group, key=axis.size)),
+        )
+        for group in groups.values()
+        if _is_swept(group, axis)
+    ]
 
 
 def _is_swept(rows: Iterable[Row], axis: Axis) -> bool:
@@ -129,21 +171,6 @@ def _is_swept(rows: Iterable[Row], axis: Axis) -> bool:
     for row in filter(is_ok, rows):
         sizes.setdefault(row["backend"], set()).add(axis.text(row))
     return any(len(texts) > 1 for texts in sizes.values())
-
-
-_FIXED: dict[str, tuple[str, ...]] = {
-    "batch": ("batch",),
-    "resolution": ("height", "width"),
-    "window": ("window_height", "window_width"),
-    **{name: (name,) for name in ("heads", "head_dim", "dtype", "mode", "padding", "bias", "scope")},
-}
-"""What a title names, and the columns it stands for; the pattern comes last."""
-
-
-def _fixed_text(row: Row, name: str) -> str:
-    if name == "pattern":
-        return pattern_of(row)
-    return "x".join(str(row[column]) for column in _FIXED[name])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +186,17 @@ class Crossover:
     after: str
 
 
-def crossovers(along: Series) -> list[Crossover]:
-    """Where the fastest backend surely changes along a series; sizes without a sure winner are passed over."""
+def crossovers(along: Series, by_case: Mapping[str, Contest]) -> list[Crossover]:
+    """Where the fastest backend surely changes along a series; sizes without a sure winner are passed over.
+
+    Args:
+        along: The series.
+        by_case: The contest of every case.
+    """
     found: list[Crossover] = []
     last: tuple[str, str] | None = None
-    for text, contest in by_size(along):
+    for text, case in dict.fromkeys((along.axis.text(row), row["case"]) for row in along.rows):
+        contest = by_case[case]
         if contest.certainty is not Certainty.CLEAR:
             continue
         winner = contest.winners[0].backend
@@ -171,15 +204,3 @@ def crossovers(along: Series) -> list[Crossover]:
             found.append(Crossover(series=along, below=last[0], above=text, before=last[1], after=winner))
         last = (text, winner)
     return found
-
-
-def by_size(along: Series) -> list[tuple[str, Contest]]:
-    """The contests of a series, smallest first."""
-    return [(along.axis.text(rows[0]), contest) for rows, contest in _contests_by_size(along)]
-
-
-def _contests_by_size(along: Series) -> list[tuple[list[Row], Contest]]:
-    groups: dict[str, list[Row]] = {}
-    for row in along.rows:
-        groups.setdefault(along.axis.text(row), []).append(row)
-    return [(rows, contest) for rows in groups.values() for contest in contests(rows)]

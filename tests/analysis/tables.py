@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ def cell(backend: str, latencies_ms: Sequence[float], case: str = "stage 1", **f
         record(backend, case, latency_ms, problem=problem(**sizes), round=number, **fields)
         for number, latency_ms in enumerate(latencies_ms)
     ]
+
+
+def placed(*cells: Sequence[Record]) -> list[Record]:
+    """The records of a suite: every cell has a place of its own."""
+    records = [one for found in cells for one in found]
+    places = {key: place for place, key in enumerate(dict.fromkeys((one.case, one.backend) for one in records))}
+    return [replace(one, position=places[one.case, one.backend]) for one in records]
 
 
 def rows(*cells: Sequence[Record]) -> list[dict[Any, Any]]:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from attnbench.analysis.growth import growths, predicted_exponent
-from attnbench.analysis.sweeps import Axis, crossovers, series, varying_axes
+from attnbench.analysis.ranking import by_case, contests
+from attnbench.analysis.sweeps import Axis, crossovers, series, sweep
 from attnbench.core.record import Record, Status
 from tests.analysis.tables import cell, rows
 from tests.samples import failed
@@ -17,7 +18,7 @@ from tests.samples import failed
 SIDES = (14, 28, 56)
 
 
-def sweep(
+def growing(
     latency_ms: Callable[[int], float], *, backend: str = "sdpa", noise: float = 0.0, window: int | None = 7
 ) -> list[Record]:
     draw = random.Random(backend)
@@ -30,7 +31,7 @@ def sweep(
 
 
 def test_the_exponent_of_a_power_law_is_found_with_an_interval_over_processes() -> None:
-    (along,) = series(rows(sweep(lambda tokens: 0.01 * tokens**1.2, noise=0.02)), Axis.RESOLUTION)
+    (along,) = series(rows(growing(lambda tokens: 0.01 * tokens**1.2, noise=0.02)), Axis.RESOLUTION)
     (found,) = growths(along)
     assert found.exponent.low is not None
     assert found.exponent.value == pytest.approx(1.2, abs=0.03)
@@ -54,7 +55,7 @@ def test_an_interval_of_an_exponent_covers_the_truth_about_as_often_as_it_says()
 
 
 def test_global_attention_is_a_series_of_its_own_and_should_grow_with_the_square() -> None:
-    (along,) = series(rows(sweep(lambda tokens: 1e-4 * tokens**2, window=None)), Axis.RESOLUTION)
+    (along,) = series(rows(growing(lambda tokens: 1e-4 * tokens**2, window=None)), Axis.RESOLUTION)
     assert along.is_global
     assert "window = map (global attention)" in along.title
     (found,) = growths(along)
@@ -63,7 +64,7 @@ def test_global_attention_is_a_series_of_its_own_and_should_grow_with_the_square
 
 
 def test_a_call_of_fixed_cost_bends_the_line() -> None:
-    (found,) = growths(series(rows(sweep(lambda tokens: 1 + 0.002 * tokens)), Axis.RESOLUTION)[0])
+    (found,) = growths(series(rows(growing(lambda tokens: 1 + 0.002 * tokens)), Axis.RESOLUTION)[0])
     assert found.bend > 1.1
     assert found.exponent.value < 1
 
@@ -102,7 +103,7 @@ def test_series_differ_in_one_field_alone_and_are_named_by_what_varies_elsewhere
             for dtype in ("float32", "bfloat16")
         )
     )
-    assert varying_axes(found) == [Axis.RESOLUTION, Axis.DTYPE]
+    assert list(sweep(found)) == [Axis.RESOLUTION, Axis.DTYPE]
     assert [along.title for along in series(found, Axis.RESOLUTION)] == ["dtype float32", "dtype bfloat16"]
     assert [along.title for along in series(found, Axis.DTYPE)] == [f"resolution {side}x{side}" for side in SIDES]
     assert [len(along.rows) for along in series(found, Axis.RESOLUTION)] == [3, 3]
@@ -110,15 +111,15 @@ def test_series_differ_in_one_field_alone_and_are_named_by_what_varies_elsewhere
 
 def test_a_field_of_which_every_backend_was_measured_once_is_no_axis() -> None:
     once = rows(cell("sdpa", (1.0, 1.0)), [failed("sdpa", Status.OOM, "too much", case="large")])
-    assert varying_axes(once) == []
+    assert sweep(once) == {}
 
 
 def test_a_crossover_lies_between_two_sure_winners() -> None:
     found = rows(
-        sweep(lambda tokens: 1.0 if tokens < 500 else 9.0, backend="small"),
-        sweep(lambda tokens: 2.0 if tokens < 500 else 3.0, backend="large"),
+        growing(lambda tokens: 1.0 if tokens < 500 else 9.0, backend="small"),
+        growing(lambda tokens: 2.0 if tokens < 500 else 3.0, backend="large"),
     )
-    (crossing,) = crossovers(series(found, Axis.RESOLUTION)[0])
+    (crossing,) = crossovers(series(found, Axis.RESOLUTION)[0], by_case(contests(found)))
     assert (crossing.before, crossing.below, crossing.after, crossing.above) == ("small", "14x14", "large", "28x28")
 
 
@@ -131,5 +132,5 @@ def test_a_tie_between_two_winners_is_passed_over() -> None:
         cell("a", (2.0, 2.0, 2.01), "56", height=56, width=56),
         cell("b", (1.0, 1.0, 1.01), "56", height=56, width=56),
     )
-    (crossing,) = crossovers(series(found, Axis.RESOLUTION)[0])
+    (crossing,) = crossovers(series(found, Axis.RESOLUTION)[0], by_case(contests(found)))
     assert (crossing.below, crossing.above, crossing.before, crossing.after) == ("14x14", "56x56", "a", "b")
