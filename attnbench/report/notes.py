@@ -15,6 +15,7 @@ from attnbench.results.store import StoredRun
 
 _MATH = "_scaled_dot_product_attention_math"
 _MOST_NAMED = 3
+_PATTERN_COLUMNS = ["case", "backend", "pattern", "height", "width", "window_height", "window_width"]
 _MEANING = {
     Flag.UNSTABLE: "the 95 % interval is wider than +-10 % (with one process: its quartiles)",
     Flag.LAUNCH_BOUND: "launching takes longer than running; use larger batches or CUDA graphs (measure.launch: graph)",
@@ -89,12 +90,14 @@ def flagged(frame: pd.DataFrame) -> list[str]:
 
 def _other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
     by_pattern: dict[str, list[tuple[str, str]]] = {}
-    for case, cells in frame.groupby("case", sort=False):
-        patterns = [(row["backend"], pattern_of(row)) for row in cells.to_dict("records")]
-        usual = dict(patterns).get(baseline) or Counter(pattern for _, pattern in patterns).most_common(1)[0][0]
+    by_case: dict[str, list[tuple[str, str]]] = {}
+    for row in frame[_PATTERN_COLUMNS].to_dict("records"):
+        by_case.setdefault(row["case"], []).append((row["backend"], pattern_of(row)))
+    for case, patterns in by_case.items():
+        usual = dict(patterns).get(baseline or "") or Counter(pattern for _, pattern in patterns).most_common(1)[0][0]
         for backend, pattern in patterns:
             if pattern != usual:
-                by_pattern.setdefault(pattern, []).append((backend, str(case)))
+                by_pattern.setdefault(pattern, []).append((backend, case))
     found = []
     for pattern, who in by_pattern.items():
         backends, cases = (list(dict.fromkeys(names)) for names in zip(*who, strict=True))
