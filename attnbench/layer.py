@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attnbench.backends.base import Attend, Backend, Level, check_plain, effective, layout_around, refusals
+from attnbench.backends.base import Attend, Backend, Level, check_plain, layout_around, refusals
 from attnbench.backends.registry import load
 from attnbench.backends.windows import Layout
-from attnbench.core.errors import ProblemError
+from attnbench.core.errors import AttnbenchError, ProblemError
 from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
 
 _INITIAL_STD = 0.02
 """Standard deviation of a new bias table (Liu et al. 2021, published code)."""
+BEST = "best"
+"""In the place of a backend's name: the one that stored runs recommend."""
 _MOST_PREPARED = 8
 """Shapes of input a layer stays prepared for."""
 
@@ -34,7 +38,9 @@ class LocallyGroupedAttention(nn.Module):
         pattern: ``grouped``, or ``shifted`` by half a window.
         padding: ``zero``: padded tokens take part in the softmax; ``masked``: they do not.
         bias: ``none``, or ``relative``: a learned relative position bias.
-        backend: A backend's name, a path ``package.module:Class``, or a backend.
+        backend: A backend's name, a path ``package.module:Class``, or a backend; ``best``: for every shape of input,
+            the one that stored runs of this kind of device recommend (``attnbench.best``).
+        runs: With ``best``: run directories, or directories of runs.
 
     Raises:
         ProblemError: ``dim`` is not a multiple of ``heads``, or a value is not one of those allowed.
@@ -51,6 +57,7 @@ class LocallyGroupedAttention(nn.Module):
         padding: str = "zero",
         bias: str = "none",
         backend: str | Backend = "sdpa",
+        runs: str | Path | Sequence[str | Path] = "results",
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -61,12 +68,15 @@ class LocallyGroupedAttention(nn.Module):
             self.pattern, self.padding, self.bias = Pattern(pattern), Padding(padding), Bias(bias)
         except ValueError as error:
             raise ProblemError("LocallyGroupedAttention", str(error)) from None
-        self.backend = load(backend)() if isinstance(backend, str) else backend
-        if self.backend.pattern not in (None, self.pattern):
-            always = self.backend.pattern
-            raise ProblemError(
-                "pattern", f"{backend} always computes {always}, got {pattern} (give pattern='{always}')"
-            )
+        self.runs = runs
+        self.backend: Backend | None = None
+        if backend != BEST:
+            self.backend = load(backend)() if isinstance(backend, str) else backend
+            if self.backend.pattern not in (None, self.pattern):
+                always = self.backend.pattern
+                raise ProblemError(
+                    "pattern", f"{backend} always computes {always}, got {pattern} (give pattern='{always}')"
+                )
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.relative_position_bias_table: nn.Parameter | None = None
@@ -85,7 +95,7 @@ class LocallyGroupedAttention(nn.Module):
         if x.ndim != 4 or x.shape[-1] != self.dim:  # noqa: PLR2004 - batch, height, width, channels
             raise ProblemError("input", f"shape {tuple(x.shape)} (allowed: [batch, H, W, {self.dim}])")
         batch, height, width, _ = x.shape
-        problem = Problem(
+        return Problem(
             batch=batch,
             height=height,
             width=width,
@@ -100,7 +110,6 @@ class LocallyGroupedAttention(nn.Module):
             bias=self.bias,
             scope=Scope.LAYER,
         )
-        return effective(problem, self.backend)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend inside every window of ``x``.
@@ -137,15 +146,29 @@ class LocallyGroupedAttention(nn.Module):
         return attended.flatten(3)[:, :height, :width]
 
     def _prepare(self, problem: Problem, device: torch.device) -> tuple[Problem, Attend, Layout | None]:
-        if reasons := refusals(self.backend, problem, device.type):
-            raise ProblemError(type(self.backend).__name__, "; ".join(reasons))
-        inner = _map_problem(problem) if self.backend.level is Level.MAP else problem
+        backend = self.backend or self._best(problem, device)
+        if reasons := refusals(backend, problem, device.type):
+            raise ProblemError(type(backend).__name__, "; ".join(reasons))
+        inner = _map_problem(problem) if backend.level is Level.MAP else problem
         try:
-            attend = self.backend.prepare(inner, device=device, bias=self.relative_position_bias_table)
+            attend = backend.prepare(inner, device=device, bias=self.relative_position_bias_table)
         except ImportError as error:
-            reason = self.backend.unavailable(device.type) or str(error)
-            raise ProblemError(type(self.backend).__name__, reason) from error
-        return problem, attend, layout_around(self.backend, problem, device=device)
+            reason = backend.unavailable(device.type) or str(error)
+            raise ProblemError(type(backend).__name__, reason) from error
+        return problem, attend, layout_around(backend, problem, device=device)
+
+    def _best(self, problem: Problem, device: torch.device) -> Backend:
+        """The backend that stored runs recommend: measured as a layer, or else as attention on the map."""
+        import attnbench  # imports what reads runs, which a worker's environment lacks, only when it is asked for
+
+        try:
+            found = attnbench.best(problem, self.runs, device_type=device.type)
+        except AttnbenchError as as_layer:
+            try:
+                found = attnbench.best(replace(problem, scope=Scope.MAP), self.runs, device_type=device.type)
+            except AttnbenchError:
+                raise ProblemError("backend", f"{BEST}: {as_layer}; or name a backend") from None
+        return load(found.name)()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # Checkpoints of published code hold the index of the bias table, too; it follows from the window.
@@ -161,7 +184,7 @@ class LocallyGroupedAttention(nn.Module):
         height, width = self.window
         return (
             f"{self.dim}, heads={self.heads}, window=({height}, {width}), pattern={self.pattern}, "
-            f"padding={self.padding}, bias={self.bias}, backend={type(self.backend).__name__}"
+            f"padding={self.padding}, bias={self.bias}, backend={type(self.backend).__name__ if self.backend else BEST}"
         )
 
 

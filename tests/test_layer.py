@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from attnbench.backends.registry import load
 from attnbench.core.errors import BackendError, ProblemError
 from attnbench.core.problem import Problem
 from attnbench.layer import LocallyGroupedAttention
+from attnbench.results.table import table
 from attnbench.worker.reference import Inputs, reference
 from tests import faults
-from tests.samples import problem
+from tests.analysis.tables import cell
+from tests.samples import environment, problem
 
 # Inputs, weights and float64-computed outputs of timm 1.0.31's modules.
 TIMM = np.load(Path(__file__).parent / "data" / "timm_windows.npz")
@@ -185,3 +190,46 @@ def test_what_the_backend_cannot_compute_is_named() -> None:
     layer = LocallyGroupedAttention(64, heads=2, window=7, bias="relative", backend=faults.Right())
     with pytest.raises(ProblemError, match=r"Right: bias relative \(allowed: none\)"):
         layer(torch.randn(1, 14, 14, 64))
+
+
+def best_layer(tmp_path: Path, **cells: Sequence[float]) -> LocallyGroupedAttention:
+    """A layer whose backend is chosen by a run of these cells, of maps of 14 x 14."""
+    records = [one for name, latencies in cells.items() for one in cell(name, latencies)]
+    table(records, suite="s").to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "environment.json").write_text(json.dumps(environment().to_json()))
+    return LocallyGroupedAttention(64, heads=2, window=7, backend="best", runs=tmp_path)
+
+
+def test_the_best_backend_of_a_stored_run_computes_the_same_as_when_it_is_named(tmp_path: Path) -> None:
+    layer = best_layer(tmp_path, naive=(1.0, 1.0), sdpa=(2.0, 2.0))
+    named = LocallyGroupedAttention(64, heads=2, window=7, backend="naive")
+    named.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 14, 14, 64)
+    with torch.no_grad():
+        assert torch.equal(layer(x), named(x))
+    assert "backend=best" in repr(layer)
+
+
+def test_the_best_backend_is_loaded_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    def remembering(name: str) -> object:
+        loaded.append(name)
+        return load(name)
+
+    monkeypatch.setattr("attnbench.layer.load", remembering)
+    layer = best_layer(tmp_path, naive=(2.0, 2.0), sdpa=(1.0, 1.0))
+    with torch.no_grad():
+        layer(torch.randn(2, 14, 14, 64))
+        layer(torch.randn(2, 14, 14, 64))
+    assert loaded == ["sdpa"]
+
+
+def test_without_a_run_that_covers_the_input_there_is_no_best_backend(tmp_path: Path) -> None:
+    layer = best_layer(tmp_path, naive=(1.0, 1.0))
+    with (
+        torch.no_grad(),
+        pytest.raises(ProblemError, match="backend: best: no backend can be recommended for") as caught,
+    ):
+        layer(torch.randn(2, 28, 28, 64))
+    assert str(caught.value).endswith("or name a backend")

@@ -24,6 +24,7 @@ def show(
     metric: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Pivot: the column to show (default: latency_ms).")
     ] = None,
+    winners: Annotated[bool, typer.Option("--winners", help="Which backend to use, and how sure that is.")] = False,
     export: options.Exports = [],  # noqa: B006 - typer wants a list
 ) -> None:
     """Print a stored run, or pivot it over two fields of its sweep (--rows resolution --columns window)."""
@@ -38,7 +39,14 @@ def show(
         raise UsageError("--metric goes with --rows and --columns; give all three")
     if output_format in (Format.CSV, Format.JSON) and rows is not None:
         raise UsageError(f"--format {output_format} prints every cell; pivot as rich or markdown")
+    if winners and (rows is not None or baseline is not None or output_format in (Format.CSV, Format.JSON)):
+        raise UsageError("--winners goes with rich or markdown, without --rows, --columns and --baseline")
     write_exports(exports, run=stored)
+    if winners:
+        from attnbench.report.winners_table import winners_table
+
+        print_sheet(winners_table(stored), output_format)
+        return
     if output_format in (Format.CSV, Format.JSON):
         write_data(output_format, run=stored)
         return

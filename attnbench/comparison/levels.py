@@ -16,7 +16,7 @@ _PENALTY = 8.0
 _LEAST_NOISE = 0.005
 _STRAY = 4.0
 """Values off by so many times the noise, and by the margin, are left out of their level."""
-_NEWEST = 60
+NEWEST = 60
 """Older values say nothing of today's level."""
 
 
@@ -43,7 +43,7 @@ def current_level(values: Sequence[float], *, margin: float, since: int = 0) -> 
         since: Index of the first value after a change that was accepted.
     """
     least = math.log1p(margin)
-    first = max(since, len(values) - _NEWEST)
+    first = max(since, len(values) - NEWEST)
     recent = values[first:]
     noise = _noise(recent)
     start = first + _last_step(recent, noise, least / 2)

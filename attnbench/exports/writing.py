@@ -96,7 +96,7 @@ def check(exports: Sequence[Export]) -> None:
             if path in taken:
                 raise UsageError(f"--export {export.kind} and --export {taken[path].kind} both write {path}")
             taken[path] = export
-            if why := _why_not_writable(path):
+            if why := why_not_writable(path):
                 raise OutputError(f"--export {export.kind}={export.path}: {path} cannot be written: {why}")
 
 
@@ -137,7 +137,7 @@ def write_error(exports: Sequence[Export], sentence: str, *, say: Callable[[str]
         for path in export.renderers:
             with contextlib.suppress(OSError, LostOutputError):
                 if export.kind == "junit":
-                    _write_file(path, junit.render_error(sentence))
+                    write_file(path, junit.render_error(sentence))
                 else:
                     path.unlink(missing_ok=True)
 
@@ -147,7 +147,7 @@ def _parts(export: Export, results: Results, say: Callable[[str], None]) -> list
         job = Job.current()
         annotate = partial(job.annotate, results, say=say)
         return [annotate, partial(job.append_summary, results), partial(job.append_outputs, results)]
-    return [partial(_write_file, path, _render(name, results)) for path, name in export.renderers.items()]
+    return [partial(write_file, path, _render(name, results)) for path, name in export.renderers.items()]
 
 
 def _render(name: str, results: Results) -> str:
@@ -155,16 +155,22 @@ def _render(name: str, results: Results) -> str:
     return str(getattr(import_module(f"attnbench.exports.{module}"), function)(results))
 
 
-def _write_file(path: Path, text: str) -> None:
-    if why := _why_not_writable(path):
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file whole, with the directories above it; what was there before goes.
+
+    Raises:
+        LostOutputError: It cannot be written; what was there before still is.
+    """
+    if why := why_not_writable(path):
         raise LostOutputError(f"{path} cannot be written: {why}")
     with written_whole(path.resolve()) as unfinished:  # resolved, so that a link stays a link
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         # A lone surrogate, from a file name that is not UTF-8, must not cost the whole file.
-        unfinished.write_bytes(text.encode("utf-8", "backslashreplace"))
+        encoded = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+        unfinished.write_bytes(encoded)
 
 
-def _why_not_writable(path: Path) -> str | None:
+def why_not_writable(path: Path) -> str | None:
     """Why a file cannot be written, as far as its place tells; None where nothing is in the way."""
     try:
         target = path.resolve()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
-from attnbench.core.problem import Pattern
+from attnbench.analysis.functions import pattern_of
 from attnbench.core.record import Flag, Status
 from attnbench.core.text import plural
 from attnbench.report.layout import enumerate_names
@@ -16,6 +15,7 @@ from attnbench.results.store import StoredRun
 
 _MATH = "_scaled_dot_product_attention_math"
 _MOST_NAMED = 3
+_PATTERN_COLUMNS = ["case", "backend", "pattern", "height", "width", "window_height", "window_width"]
 _MEANING = {
     Flag.UNSTABLE: "the 95 % interval is wider than +-10 % (with one process: its quartiles)",
     Flag.LAUNCH_BOUND: "launching takes longer than running; use larger batches or CUDA graphs (measure.launch: graph)",
@@ -58,12 +58,6 @@ def completeness(run: StoredRun) -> list[str]:
     return found
 
 
-def pattern_of(row: Mapping[Any, Any]) -> str:
-    """The pattern that a row computed: a single window that covers the map is never shifted."""
-    alone = row["height"] == row["window_height"] and row["width"] == row["window_width"]
-    return Pattern.GROUPED if alone else str(row["pattern"])
-
-
 def failures(frame: pd.DataFrame) -> list[str]:
     """Why cells have no latency, each reason once."""
     failed = frame[frame["status"] != Status.OK]
@@ -96,12 +90,14 @@ def flagged(frame: pd.DataFrame) -> list[str]:
 
 def _other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
     by_pattern: dict[str, list[tuple[str, str]]] = {}
-    for case, cells in frame.groupby("case", sort=False):
-        patterns = [(row["backend"], pattern_of(row)) for row in cells.to_dict("records")]
-        usual = dict(patterns).get(baseline) or Counter(pattern for _, pattern in patterns).most_common(1)[0][0]
+    by_case: dict[str, list[tuple[str, str]]] = {}
+    for row in frame[_PATTERN_COLUMNS].to_dict("records"):
+        by_case.setdefault(row["case"], []).append((row["backend"], pattern_of(row)))
+    for case, patterns in by_case.items():
+        usual = dict(patterns).get(baseline or "") or Counter(pattern for _, pattern in patterns).most_common(1)[0][0]
         for backend, pattern in patterns:
             if pattern != usual:
-                by_pattern.setdefault(pattern, []).append((backend, str(case)))
+                by_pattern.setdefault(pattern, []).append((backend, case))
     found = []
     for pattern, who in by_pattern.items():
         backends, cases = (list(dict.fromkeys(names)) for names in zip(*who, strict=True))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from attnbench.analysis.functions import Row, function_of, is_ok, latency_of
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate, paired_ratio
 from attnbench.core.text import plural
 from attnbench.report.layout import Column, Grid, Sheet
-from attnbench.report.notes import notes, pattern_of
+from attnbench.report.notes import notes
 from attnbench.report.numbers import NOTHING, interval_of, mebibytes, missing, relative_error, rounded, spelled
 from attnbench.results.store import StoredRun
-from attnbench.results.table import PROBLEM, processes_of
+from attnbench.results.table import processes_of
 
-Row = Mapping[Any, Any]
-"""One row of a run's table, by column."""
 _UNSURE = "~"
 
 
@@ -96,8 +94,10 @@ class _Case:
     def columns(self) -> Iterator[Column]:
         """Of the backends, their latencies and speed-ups."""
         baseline, shown = self.shown.baseline, self.shown
-        references = {_function(row): row for row in self.rows if row["backend"] == baseline and _is_ok(row)}
-        speed_ups = {row["backend"]: _speed_up(row, references.get(_function(row))) for row in self.rows if _is_ok(row)}
+        references = {function_of(row): row for row in self.rows if row["backend"] == baseline and is_ok(row)}
+        speed_ups = {
+            row["backend"]: _speed_up(row, references.get(function_of(row))) for row in self.rows if is_ok(row)
+        }
         yield self._described("backend")
         yield Column(header="latency ms", cells=tuple(map(_latency, self.rows)))
         if baseline:
@@ -105,7 +105,7 @@ class _Case:
         if len({row["pattern"] for row in self.rows}) > 1:
             yield self._described("pattern")
         if shown.intervals:
-            yield self._column("95 % interval", 2, lambda row: interval_of(_estimate(row)))
+            yield self._column("95 % interval", 2, lambda row: interval_of(latency_of(row)))
         if shown.intervals and baseline and shown.paired:
             yield self._column(f"95 % of vs {baseline}", 5, lambda row: interval_of(speed_ups[row["backend"]]))
         if shown.flags:
@@ -131,7 +131,7 @@ class _Case:
         return Column(header=name, cells=tuple(row[name] for row in self.rows), numeric=False)
 
     def _column(self, header: str, rank: int, text: Callable[[Row], str], *, numeric: bool = True) -> Column:
-        cells = tuple(text(row) if _is_ok(row) else NOTHING for row in self.rows)
+        cells = tuple(text(row) if is_ok(row) else NOTHING for row in self.rows)
         return Column(header=header, cells=cells, numeric=numeric, rank=rank)
 
     def _number(self, header: str, rank: int, name: str) -> Column:
@@ -140,15 +140,6 @@ class _Case:
     def _from_latency(self, header: str, rank: int, name: str, *, factor: float = 1) -> Column:
         """A number with the relative error of the latency."""
         return self._column(header, rank, lambda row: spelled(name, row[name] * factor, relative_error(row)))
-
-
-def _is_ok(row: Row) -> bool:
-    return bool(row["status"] == Status.OK)
-
-
-def _function(row: Row) -> tuple[Any, ...]:
-    """What a row computes: equal for two rows that compute the same."""
-    return tuple(pattern_of(row) if field == "pattern" else row[field] for field in PROBLEM)
 
 
 def _speed_up(row: Row, reference: Row | None) -> Estimate | None:
@@ -168,15 +159,10 @@ def _times(row: Row, baseline: str, speed_up: Estimate | None) -> str:
     return f"{_UNSURE if unsure else ''}{rounded(speed_up.value, speed_up.uncertainty)}x"
 
 
-def _estimate(row: Row) -> Estimate:
-    low, high = (None if missing(row[name]) else row[name] for name in ("latency_low_ms", "latency_high_ms"))
-    return Estimate(value=row["latency_ms"], low=low, high=high)
-
-
 def _latency(row: Row) -> str:
-    if not _is_ok(row):
+    if not is_ok(row):
         return str(row["status"])
-    latency = _estimate(row)
+    latency = latency_of(row)
     return rounded(latency.value, latency.uncertainty)
 
 

@@ -16,8 +16,8 @@ from tests.conftest import TESTS, Cli
 from tests.suite.test_suite import GOOD
 
 COMMANDS = (
-    "run", "show", "compare", "ab", "noise", "baseline", "baseline save", "baseline accept", "baseline list",
-    "baseline check", "backends", "doctor", "schema",
+    "run", "show", "report", "plot", "recommend", "compare", "ab", "noise", "baseline", "baseline save",
+    "baseline accept", "baseline list", "baseline check", "backends", "doctor", "schema",
 )  # fmt: skip
 
 
@@ -27,12 +27,22 @@ def test_help(cli: Cli, command: str, snapshot: SnapshotAssertion) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["show", "--help"], ["run", "--no-such-option"], ["--version"], ["run", "nothing"]]
+    "arguments",
+    [
+        ["--help"],
+        ["show", "--help"],
+        ["report", "--help"],
+        ["plot", "--help"],
+        ["recommend", "--help"],
+        ["run", "--no-such-option"],
+        ["--version"],
+        ["run", "nothing"],
+    ],
 )
 def test_help_and_mistakes_import_neither_torch_nor_pandas(tmp_path: Path, arguments: list[str]) -> None:
     code = (
         "import sys, atexit\n"
-        "heavy = {'torch', 'pandas', 'numpy'}\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'vl_convert', 'plotext', 'jinja2'}\n"
         "atexit.register(lambda: print('heavy:', sorted(heavy & set(sys.modules)), flush=True))\n"
         "from attnbench.cli import main\n"
         f"sys.argv[1:] = {arguments!r}\n"

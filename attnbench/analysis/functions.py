@@ -1,0 +1,59 @@
+"""What a row of a table computed, and which rows may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from attnbench.core.files import read
+from attnbench.core.problem import Pattern, Problem
+from attnbench.core.record import Status
+from attnbench.core.stats import Estimate
+from attnbench.results.table import PROBLEM
+
+Row = Mapping[Any, Any]
+"""One row of a run's table, by column."""
+Function = tuple[Any, ...]
+"""The values of a problem's fields, in the order of ``PROBLEM``."""
+
+
+def missing(value: Any) -> bool:
+    """Whether a table's value is missing."""
+    return bool(pd.isna(value))
+
+
+def is_ok(row: Row) -> bool:
+    """Whether there is a latency."""
+    return bool(row["status"] == Status.OK)
+
+
+def pattern_of(row: Row) -> str:
+    """The pattern that a row computed: a single window that covers the map is never shifted."""
+    alone = row["height"] == row["window_height"] and row["width"] == row["window_width"]
+    return Pattern.GROUPED if alone else str(row["pattern"])
+
+
+def function_of(row: Row) -> Function:
+    """What a row computes: equal for two rows that compute the same."""
+    return tuple(pattern_of(row) if field == "pattern" else row[field] for field in PROBLEM)
+
+
+def problem_of(row: Row) -> Problem:
+    """The problem of a row.
+
+    Raises:
+        ValueError: Its fields are no problem, as in a table that was edited.
+    """
+    return read(Problem, {field: _plain(row[field]) for field in PROBLEM})
+
+
+def latency_of(row: Row) -> Estimate:
+    """The latency of an ok row in milliseconds, with its interval."""
+    low, high = (None if missing(row[name]) else row[name] for name in ("latency_low_ms", "latency_high_ms"))
+    return Estimate(value=row["latency_ms"], low=low, high=high)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str) else int(value)

@@ -1,0 +1,206 @@
+"""The series of a sweep: rows that differ in one field alone, and where the fastest backend changes along them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+from attnbench.analysis.functions import Row, is_ok, pattern_of
+from attnbench.analysis.ranking import Certainty, Contest
+from attnbench.results.table import PROBLEM
+
+
+class Axis(StrEnum):
+    """What a sweep varies, as ``--x`` spells it."""
+
+    RESOLUTION = "resolution"
+    WINDOW = "window"
+    HEADS = "heads"
+    HEAD_DIM = "head_dim"
+    BATCH = "batch"
+    DTYPE = "dtype"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a table that it varies."""
+        return _SIDES.get(self, (self.value,))
+
+    @property
+    def numeric(self) -> bool:
+        """Whether its values are sizes, so that cost can grow with them."""
+        return self is not Axis.DTYPE
+
+    @property
+    def measure(self) -> str:
+        """What its size is called."""
+        return _MEASURES.get(self, self.value)
+
+    def size(self, row: Row) -> float:
+        """The size of a row along it: tokens of the map or the window, or a number; 0 for dtypes."""
+        if not self.numeric:
+            return 0.0
+        size = 1
+        for column in self.columns:
+            size *= int(row[column])
+        return float(size)
+
+    def text(self, row: Row) -> str:
+        """The value of a row as suites spell it."""
+        return "x".join(str(row[column]) for column in self.columns)
+
+
+_SIDES = {Axis.RESOLUTION: ("height", "width"), Axis.WINDOW: ("window_height", "window_width")}
+_MEASURES = {
+    Axis.RESOLUTION: "tokens of the map, H x W",
+    Axis.WINDOW: "tokens of a window, k1 x k2",
+    Axis.HEADS: "heads",
+    Axis.HEAD_DIM: "channels of a head",
+    Axis.BATCH: "images",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Rows of one suite whose cases differ in one field of the problem alone."""
+
+    axis: Axis
+    is_global: bool
+    """Whether every map is one window, so that the window grows with it: global attention."""
+    fixed: tuple[tuple[str, str], ...]
+    """Name and value of the fields that they share but that vary in the run."""
+    rows: tuple[Row, ...]
+    """By size, failed ones included."""
+
+    @property
+    def title(self) -> str:
+        """What they share, in words."""
+        fixed = [f"{name.replace('_', ' ')} {value}" for name, value in self.fixed]
+        return ", ".join([*fixed, "window = map (global attention)"] if self.is_global else fixed)
+
+    @property
+    def backends(self) -> list[str]:
+        """Every backend, in the order of the suite."""
+        return list(dict.fromkeys(row["backend"] for row in self.rows))
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Every size with its text, smallest first; dtypes in the order of the suite."""
+        return list(dict.fromkeys((self.axis.size(row), self.axis.text(row)) for row in self.rows))
+
+
+def sweep(rows: Sequence[Row]) -> dict[Axis, list[Series]]:
+    """The fields that a run sweeps, those with the most values first, with their series."""
+    found = {axis: (len({axis.text(row) for row in rows}), series(rows, axis)) for axis in Axis}
+    ordered = sorted(found.items(), key=lambda item: -item[1][0])
+    return {axis: along for axis, (_, along) in ordered if along}
+
+
+def series(rows: Sequence[Row], axis: Axis) -> list[Series]:
+    """All series along an axis in which some backend was measured at two sizes or more, in the order of the suite."""
+    if len({axis.text(row) for row in rows}) < 2:  # noqa: PLR2004 - nothing varies
+        return []
+    found = _grouped(rows, axis, axis.columns, is_global=False)
+    if axis is Axis.RESOLUTION:
+        one_window = [row for row in rows if Axis.WINDOW.text(row) == axis.text(row)]
+        found += _grouped(one_window, axis, (*axis.columns, *Axis.WINDOW.columns), is_global=True)
+    return found
+
+
+def fields_without(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
+    """The fields of a problem as suites spell them, without those of some columns: by name, a row's value as text.
+
+    A row's pattern is that of most rows of its case, so that a backend that always shifts windows stays beside the
+    others; it still takes part in no contest with them.
+    """
+    patterns = _usual_patterns(rows)
+    fields: dict[str, Callable[[Row], str]] = {}
+    for name in PROBLEM:
+        if name in columns:
+            continue
+        side = next((axis for axis, sides in _SIDES.items() if name in sides), None)
+        if side is not None:
+            fields[side] = side.text
+        else:
+            fields[name] = partial(_pattern, patterns) if name == "pattern" else partial(_text, name)
+    return fields
+
+
+def _usual_patterns(rows: Sequence[Row]) -> dict[str, str]:
+    patterns: dict[str, list[str]] = {}
+    for row in rows:
+        patterns.setdefault(row["case"], []).append(pattern_of(row))
+    return {case: Counter(found).most_common(1)[0][0] for case, found in patterns.items()}
+
+
+def _pattern(patterns: Mapping[str, str], row: Row) -> str:
+    return patterns[row["case"]]
+
+
+def fixed_fields(rows: Sequence[Row], fields: Mapping[str, Callable[[Row], str]]) -> list[str]:
+    """Those of some fields that vary among rows, so that a title must name them."""
+    return [name for name, text in fields.items() if len({text(row) for row in rows}) > 1]
+
+
+def _text(name: str, row: Row) -> str:
+    return str(row[name])
+
+
+def _grouped(rows: Sequence[Row], axis: Axis, columns: Sequence[str], *, is_global: bool) -> list[Series]:
+    fields = fields_without(columns, rows)
+    names = fixed_fields(rows, fields)
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(text(row) for text in fields.values()), []).append(row)
+    return [
+        Series(
+            axis=axis,
+            is_global=is_global,
+            fixed=tuple((name, fields[name](group[0])) for name in names),
+            rows=tuple(sorted(group, key=axis.size)),
+        )
+        for group in groups.values()
+        if _is_swept(group, axis)
+    ]
+
+
+def _is_swept(rows: Iterable[Row], axis: Axis) -> bool:
+    sizes: dict[str, set[str]] = {}
+    for row in filter(is_ok, rows):
+        sizes.setdefault(row["backend"], set()).add(axis.text(row))
+    return any(len(texts) > 1 for texts in sizes.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossover:
+    """Two neighbouring sizes of a series with different winners, ties left out."""
+
+    series: Series
+    below: str
+    """The last value at which ``before`` is fastest."""
+    above: str
+    """The next value at which ``after`` is."""
+    before: str
+    after: str
+
+
+def crossovers(along: Series, by_case: Mapping[str, Contest]) -> list[Crossover]:
+    """Where the fastest backend surely changes along a series; sizes without a sure winner are passed over.
+
+    Args:
+        along: The series.
+        by_case: The contest of every case.
+    """
+    found: list[Crossover] = []
+    last: tuple[str, str] | None = None
+    for text, case in dict.fromkeys((along.axis.text(row), row["case"]) for row in along.rows):
+        contest = by_case[case]
+        if contest.certainty is not Certainty.CLEAR:
+            continue
+        winner = contest.winners[0].backend
+        if last is not None and last[1] != winner:
+            found.append(Crossover(series=along, below=last[0], above=text, before=last[1], after=winner))
+        last = (text, winner)
+    return found

@@ -1,0 +1,190 @@
+"""The answer in words: what to use, where it loses, how sure that is, and what was not measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from attnbench.analysis.functions import latency_of
+from attnbench.analysis.ranking import Certainty, Contest, Overall, overall, share_within
+from attnbench.analysis.sweeps import Crossover
+from attnbench.core.record import Flag
+from attnbench.core.text import plural
+from attnbench.report.charts.answers import lead_text
+from attnbench.report.layout import enumerate_names
+from attnbench.report.numbers import interval_of, optional, rounded
+from attnbench.results.table import PROBLEM
+
+_PATTERN = PROBLEM.index("pattern")
+NEAR = 1.1
+"""A backend within this factor of the fastest is as good in practice."""
+_MOST_TIED = 3
+_MOST_CROSSINGS = 5
+
+
+BACKENDS = ("backend", "within 10 %", "times the fastest", "sure wins", "best or tied", "measured")
+CASES = ("case", "use", "how sure", "latency ms (95 %)", "next, surely slower")
+"""The headings of both tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One row of a table for people, and what it is sorted by."""
+
+    texts: tuple[str, ...]
+    keys: tuple[float | str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What stands at the top of a page."""
+
+    headline: str
+    sentences: tuple[str, ...]
+    backends: tuple[Line, ...]
+    """With the headings ``BACKENDS``."""
+    cases: tuple[Line, ...]
+    """With the headings ``CASES``."""
+
+
+def answer(found: Sequence[Contest], crossings: Sequence[Crossover]) -> Answer:
+    """The answer of one run."""
+    order = overall(found)
+    decided = [contest for contest in found if len(contest.standings) > 1]
+    contested = {contest.case for contest in decided}
+    shown = [contest for contest in found if not _stands_aside(contest, contested)]
+    if not decided:
+        measured = list(dict.fromkeys(standing.backend for contest in found for standing in contest.standings))
+        headline = f"Only {enumerate_names(measured)} was measured" if measured else "No backend was measured"
+        if len(measured) > 1:
+            headline = "No two backends computed the same function"
+        sentences: tuple[str, ...] = ("There is nothing to compare.",)
+    else:
+        headline = f"Use {order[0].backend}"
+        sentences = (
+            *_of_best(order[0], found),
+            *_of_equals(order),
+            *_of_contests(decided),
+            *_of_crossings(crossings),
+            *_of_noise(found),
+        )
+    return Answer(
+        headline=headline,
+        sentences=sentences,
+        backends=tuple(_backend_line(one, found) for one in order),
+        cases=tuple(_case_line(contest, shown) for contest in shown),
+    )
+
+
+def _stands_aside(contest: Contest, contested: Collection[str]) -> bool:
+    """Whether a backend computed another function by itself, beside others that can be compared; notes say so."""
+    return len(contest.standings) < 2 and contest.case in contested  # noqa: PLR2004 - nothing to compare with
+
+
+def _of_best(best: Overall, found: Sequence[Contest]) -> list[str]:
+    share = share_within(found, best.backend, NEAR) or 0.0
+    told = (
+        f"If it is to be one backend for all {plural(best.contests, 'case')}, take {best.backend}: on average "
+        f"{optional(best.times_best)}x the time of the fastest, within {100 * (NEAR - 1):.0f} % of it in {share:.0%} "
+        f"of the cases, and the fastest or tied with it in {best.best}."
+    )
+    sentences = [told]
+    if best.worst is not None and best.worst.times_best.value > NEAR and not best.worst.tied:
+        ratio = best.worst.times_best
+        sentences.append(
+            f'It loses most in "{best.worst_case}": {rounded(ratio.value, ratio.uncertainty)}x the time of the fastest.'
+        )
+    if best.measured < best.contests:
+        sentences.append(f"It could not be measured in {plural(best.contests - best.measured, 'case')}.")
+    return sentences
+
+
+def _of_equals(order: Sequence[Overall]) -> list[str]:
+    """Backends that are nowhere surely slower than the fastest, like the first."""
+    best, *others = order
+    equal = [one.backend for one in others if one.best == one.contests == best.best == best.contests]
+    if not equal:
+        return []
+    return [f"{enumerate_names(equal)} cannot be told from it anywhere: more processes would (--rigorous)."]
+
+
+def _of_contests(decided: Sequence[Contest]) -> list[str]:
+    kinds = Counter(contest.certainty for contest in decided)
+    if kinds[Certainty.UNKNOWN]:
+        where = f"{kinds[Certainty.UNKNOWN]} of {plural(len(decided), 'case')}"
+        return [f"How sure this is cannot be told in {where}: one process gives no intervals (measure.processes)."]
+    wins = Counter(c.winners[0].backend for c in decided if c.certainty is Certainty.CLEAR)
+    sure = enumerate_names([f"{backend} in {count}" for backend, count in wins.most_common()]) if wins else ""
+    told = f"A sure winner: {sure} of {plural(len(decided), 'case')}." if sure else "No case has a sure winner."
+    if ties := kinds[Certainty.TIE]:
+        told += f" {plural(ties, 'tie')}: the 95 % intervals of paired ratios do not tell the first from the next."
+    return [told]
+
+
+def _of_crossings(crossings: Sequence[Crossover]) -> list[str]:
+    told = [
+        f"{one.after} overtakes {one.before} between {one.series.axis} {one.below} and {one.above}"
+        + (f" ({one.series.title})." if one.series.title else ".")
+        for one in crossings[:_MOST_CROSSINGS]
+    ]
+    more = len(crossings) - len(told)
+    return [*told, f"There are {plural(more, 'more crossover')}; the charts show them."] if more else told
+
+
+def _of_noise(found: Sequence[Contest]) -> list[str]:
+    rows = [standing.row for contest in found for standing in contest.standings]
+    flagged = Counter(flag for row in rows for flag in row["flags"].split())
+    parts = [f"{flagged[flag]} {flag}" for flag in Flag if flagged[flag]]
+    fewest = min((int(row["processes"]) for row in rows), default=0)
+    told = f"Every cell was measured in {plural(fewest, 'fresh process')} or more."
+    return [f"{told} Of {plural(len(rows), 'measured cell')}: {', '.join(parts)}." if parts else told]
+
+
+def _backend_line(one: Overall, found: Sequence[Contest]) -> Line:
+    share = share_within(found, one.backend, NEAR) or 0.0
+    texts = (
+        one.backend,
+        f"{share:.0%}",
+        "-" if one.times_best is None else f"{optional(one.times_best)}x",
+        str(one.won),
+        str(one.best),
+        f"{one.measured} of {one.contests}",
+    )
+    return Line(texts=texts, keys=(one.backend, share, one.times_best or 1e9, one.won, one.best, one.measured))
+
+
+def _case_line(contest: Contest, found: Sequence[Contest]) -> Line:
+    best = contest.standings[0] if contest.standings else None
+    winners = [standing.backend for standing in contest.winners]
+    use = " = ".join(winners[:_MOST_TIED]) + (f" and {len(winners) - _MOST_TIED} more" if len(winners) > 3 else "")  # noqa: PLR2004
+    several = sum(other.case == contest.case for other in found) > 1
+    pattern = contest.function[_PATTERN]
+    latency = latency_of(best.row) if best else None
+    spelled = "-" if latency is None else rounded(latency.value, latency.uncertainty)
+    interval = interval_of(latency)
+    return Line(
+        texts=(
+            f"{contest.case} ({pattern})" if several else contest.case,
+            use or "-",
+            _SURENESS[contest.certainty],
+            spelled if interval == "-" else f"{spelled} ({interval})",
+            lead_text(contest) or "-",
+        ),
+        keys=(
+            contest.case,
+            use,
+            str(contest.certainty),
+            latency.value if latency else 1e9,
+            contest.next.times_best.value if contest.next else 0.0,
+        ),
+    )
+
+
+_SURENESS = {
+    Certainty.CLEAR: "sure",
+    Certainty.TIE: "tie",
+    Certainty.UNKNOWN: "one process",
+    Certainty.ALONE: "no other backend",
+    Certainty.NONE: "not measured",
+}
