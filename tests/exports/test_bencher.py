@@ -48,15 +48,15 @@ def test_the_document_is_of_the_documented_form(name: str) -> None:
 def test_latency_is_nanoseconds_throughput_images_per_second_and_memory_bytes() -> None:
     (measures,) = read(RunResults(run=run_of([record(latency_ms=2.0)]))).values()
     assert measures["latency"]["value"] == pytest.approx(2e6, rel=0.01)
-    assert measures["throughput"]["value"] == pytest.approx(1000, rel=0.01)
-    assert measures["peak-memory"] == {"value": 3 * 2**20}
+    assert measures["images-per-second"]["value"] == pytest.approx(1000, rel=0.01)
+    assert measures["peak-memory-bytes"] == {"value": 3 * 2**20}
     assert "lower_value" not in measures["latency"]
 
 
 def test_bounds_hold_the_value_and_those_of_the_rate_are_those_of_the_latency_turned_round() -> None:
     records = [record(latency_ms=latency, round=process) for process, latency in enumerate((2.0, 2.1))]
     (measures,) = read(RunResults(run=run_of(records))).values()
-    latency, rate = measures["latency"], measures["throughput"]
+    latency, rate = measures["latency"], measures["images-per-second"]
     for metric in (latency, rate):
         assert metric["lower_value"] < metric["value"] < metric["upper_value"]
     images_times_ns = latency["value"] * rate["value"]
@@ -74,7 +74,7 @@ def test_bounds_without_an_end_are_left_out() -> None:
 def test_failed_cells_are_left_out_and_what_is_not_known_of_others_too() -> None:
     run = run_of([record(peak_bytes=None), failed("b", Status.OOM, "too much")])
     assert {name: list(measures) for name, measures in read(RunResults(run=run)).items()} == {
-        "sample/stage 1/naive": ["latency", "throughput"]
+        "sample/stage 1/naive": ["latency", "images-per-second"]
     }
 
 

@@ -85,13 +85,13 @@ def test_a_comparison_adds_ratios_and_a_state_per_verdict() -> None:
     assert families["attnbench_ratio_high"][0].value == 1.302
     states = families["attnbench_verdict"]
     assert len(states) == 3 * len(Verdict)
-    on = {(one.labels["case"], one.labels["backend"], one.labels["attnbench_verdict"]) for one in states if one.value}
+    on = {(one.labels["case"], one.labels["backend"], one.labels["verdict"]) for one in states if one.value}
     assert on == {("stage 1", "sdpa", "regressed"), ("stage 2", "sdpa", "broken"), ("stage 1", "flash_attn", "stable")}
     assert families["attnbench_latency_seconds"]
 
 
 def test_a_case_of_another_problem_than_before_is_both_removed_and_added() -> None:
     families = read(compared(comparison_of([cell(Verdict.REMOVED), cell(Verdict.ADDED)])))
-    on = {sample.labels["attnbench_verdict"] for sample in families["attnbench_verdict"] if sample.value}
+    on = {sample.labels["verdict"] for sample in families["attnbench_verdict"] if sample.value}
     assert on == {"removed", "added"}
     assert "attnbench_ratio" not in families
