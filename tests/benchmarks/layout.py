@@ -121,6 +121,14 @@ def cpu_clock(*, wanted: bool = True) -> AbstractContextManager[Any]:
     return mock.patch.object(timing, "_now_ns", time.thread_time_ns) if wanted else nullcontext()
 
 
+def cpu_ratios(problem: Problem, turns: int) -> dict[str, float]:
+    """``ratios`` of CPU time on one thread, for a process that does nothing else."""
+    torch.set_num_threads(1)
+    gc.disable()
+    with cpu_clock():
+        return ratios(problem, torch.device("cpu"), turns)
+
+
 def print_table(batch: int, turns: int, cpu_time: bool) -> None:
     torch.set_num_threads(1)
     gc.disable()
