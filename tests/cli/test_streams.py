@@ -1,0 +1,42 @@
+"""Standard streams that are closed, full or broken: exports are written all the same, and the code is the verdict's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TESTS
+
+RED = TESTS.parent / "results" / "reference" / "amd-epyc-2-cores" / "ab-refactored"
+COMMAND = f"{sys.executable} -m attnbench compare {RED} --export junit=junit.xml"
+
+
+@pytest.mark.parametrize(
+    ("redirections", "environment"),
+    [
+        (">/dev/full 2>err", {}),
+        (">out 2>/dev/full", {}),
+        (">out 2>&-", {}),
+        (">&- 2>err", {}),
+        ("<&- >out 2>err", {}),
+        ("<&- >&- 2>&-", {}),
+        (">out 2>err", {"PYTHONIOENCODING": "ascii"}),
+        ("2>&1 | head -c 1 >out; exit ${PIPESTATUS[0]}", {}),
+    ],
+)
+def test_whatever_becomes_of_the_streams_exports_are_written_and_the_code_is_the_verdicts(
+    tmp_path: Path, redirections: str, environment: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"{COMMAND} {redirections}"], cwd=tmp_path, check=False, env={**os.environ, **environment}
+    )
+    assert done.returncode == 1
+    assert "<failure" in (tmp_path / "junit.xml").read_text()
+    said = (tmp_path / "err").read_text() if (tmp_path / "err").exists() else ""
+    assert "Traceback" not in said
+    full = "attnbench: stdout cannot be written: No space left on device\n"
+    assert said == (full if "/dev/full 2>err" in redirections else "")
