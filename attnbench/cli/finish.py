@@ -42,7 +42,7 @@ def errors_exported(exports: Sequence[Export]) -> Iterator[None]:
         if exports:
             from attnbench.exports.writing import write_error
 
-            write_error(exports, str(error), say=say)
+            write_error(exports, error, say=say)
         raise
 
 

@@ -50,10 +50,15 @@ def render(results: Results) -> str:
     return _text(suite, cases)
 
 
-def render_error(sentence: str) -> str:
-    """A document of one error: why nothing was measured or judged."""
-    error = Error(legal(sentence), "error")
-    return _text(TestSuite("attnbench"), [_case("attnbench", "whole suite", "every cell", result=error)])
+def render_error(sentence: str, *, skipped: bool) -> str:
+    """A document of one test case: why nothing was measured or judged.
+
+    Args:
+        sentence: Why.
+        skipped: Whether there was nothing to compare with, which is no error.
+    """
+    result = Skipped(legal(sentence), "skipped") if skipped else Error(legal(sentence), "error")
+    return _text(TestSuite("attnbench"), [_case("attnbench", "whole suite", "every cell", result=result)])
 
 
 def _text(suite: TestSuite, cases: list[TestCase]) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from attnbench.core.errors import LostOutputError, OutputError, UsageError
+from attnbench.core.errors import AttnbenchError, LostOutputError, NotComparableError, OutputError, UsageError
 from attnbench.core.files import written_whole
 from attnbench.exports.github import Job
 from attnbench.exports.results import Results
@@ -123,8 +123,13 @@ def write(exports: Sequence[Export], results: Results, *, say: Callable[[str], N
         raise LostOutputError("; ".join(lost))
 
 
-def write_error(exports: Sequence[Export], sentence: str, *, say: Callable[[str], None]) -> None:
+def write_error(exports: Sequence[Export], error: AttnbenchError, *, say: Callable[[str], None]) -> None:
     """Say in every export that can why there is nothing else, and remove what an earlier command left of the others.
+
+    Args:
+        exports: What was asked for.
+        error: Why.
+        say: Takes a line for stderr, where GitHub reads annotations.
 
     Raises:
         LostOutputError: GitHub's summary cannot be written.
@@ -133,11 +138,11 @@ def write_error(exports: Sequence[Export], sentence: str, *, say: Callable[[str]
 
     for export in exports:
         if export.path is None:
-            Job.current().report_error(sentence, say=say)
+            Job.current().report_error(str(error), say=say)
         for path in export.renderers:
             with contextlib.suppress(OSError, LostOutputError):
                 if export.kind == "junit":
-                    write_file(path, junit.render_error(sentence))
+                    write_file(path, junit.render_error(str(error), skipped=isinstance(error, NotComparableError)))
                 else:
                     path.unlink(missing_ok=True)
 

@@ -253,6 +253,17 @@ def test_why_nothing_was_judged_stands_in_the_summary_of_the_job(
     assert summary.startswith("\n**NOT JUDGED: the two environments see different devices: cores 2 -> 64")
 
 
+def test_where_nothing_is_judged_no_file_of_yesterday_stands_for_today(ab: Alternate, tmp_path: Path) -> None:
+    exports = ("--export", "junit=j.xml", "--export", "json=v.json")
+    for name in ("j.xml", "v.json"):
+        (tmp_path / name).write_text("yesterday")
+    ab(*exports, check=4, environment={"cores": 64})
+    assert not (tmp_path / "v.json").exists()
+    text = (tmp_path / "j.xml").read_text()
+    assert "<skipped" in text
+    assert "the two environments see different devices" in text
+
+
 def test_an_export_that_is_lost_hides_no_regression(
     ab: Alternate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
