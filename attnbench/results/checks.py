@@ -29,13 +29,22 @@ class Belonging:
         journal: The file, for messages.
         suite: The run's suite.yaml, and what it holds; without a sweep and cases nothing is known of its cells.
         environment: What environment.json holds.
+        again: Whether a cell may stand several times: a resumed ``ab`` measures halves of pairs again.
 
     Raises:
         StoredRunError: The suite cannot be read.
     """
 
-    def __init__(self, journal: Path, suite: tuple[Path, Mapping[str, Any]], environment: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        journal: Path,
+        suite: tuple[Path, Mapping[str, Any]],
+        environment: Mapping[str, Any],
+        *,
+        again: bool = False,
+    ) -> None:
         self._journal = journal
+        self._again = again
         self._device = environment.get("device")
         self._seen: dict[tuple[int, int], int] = {}
         self._cells: dict[int, tuple[str, str, Problem]] = {}
@@ -56,7 +65,7 @@ class Belonging:
         if self._device is not None and record.device != self._device:
             return f"measured on {record.device}, and the run on {self._device}"
         here = (record.position, record.round)
-        if here in self._seen:
+        if here in self._seen and not self._again:
             return f"stands in line {self._seen[here]} already"
         self._seen[here] = line
         known = (record.case, record.backend, record.problem)

@@ -184,7 +184,8 @@ def _read_from_journal(
     path: Path, suite: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, int | None]:
     cells = Cells()
-    belonging = Belonging(path / JOURNAL, (path / SUITE, suite), environment)
+    is_side = (path.parent / Pairing.FILE).exists()
+    belonging = Belonging(path / JOURNAL, (path / SUITE, suite), environment, again=is_side)
     for record in read_journal(path, check=belonging.check):
         cells.add(record)
     return cells.table(suite=str(suite.get("name", ""))), cells.expected

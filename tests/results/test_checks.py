@@ -178,6 +178,13 @@ def test_labels_are_text_in_every_store(tmp_path: Path, cli: Cli, label: str) ->
     assert [cell["case"] for cell in shown["cells"]] == [label, label]
 
 
+def test_a_side_of_pairs_that_was_resumed_may_hold_a_cell_again_and_the_last_counts(stored: Path) -> None:
+    (stored.parent / "pairs.json").write_text("{}")
+    with Journal(stored) as again:
+        again.append(replace(record("naive", "one", latency_ms=4.0), position=0))
+    assert read_run(stored).table["latency_ms"].iloc[0] == pytest.approx(4.0, rel=0.01)
+
+
 def test_a_resumed_run_may_have_a_torn_line_and_stays_readable(stored: Path) -> None:
     with (stored / JOURNAL).open("a") as journal:
         journal.write('{"schema_version": 2, "case": "on')
