@@ -460,7 +460,7 @@ def test_a_terminal_sees_a_bar_with_the_cell_at_work_and_the_time_left(tmp_path:
                 seen += chunk
     os.close(ours)
     text = seen.decode()
-    assert process.returncode == 0, text
+    assert process.returncode == 1, text
     assert "3/3" in text
     assert "one, " in text
     assert " s left" in text
