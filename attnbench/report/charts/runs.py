@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from attnbench.analysis.functions import Row, is_ok, latency_of
+from attnbench.analysis.functions import Row, is_ok, latency_of, rows_of
 from attnbench.comparison.change_points import change_points
 from attnbench.comparison.history import MARGIN
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
@@ -108,7 +108,7 @@ def history(
     verdicts = {(cell.case, cell.backend): cell for cell in comparison.cells} if comparison else {}
     cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in runs:
-        for row in run.table.to_dict("records"):
+        for row in rows_of(run.table):
             if is_ok(row):
                 cells.setdefault((row["case"], row["backend"]), []).append(_moment(run, row))
     meant = {one.cell: one for one in accepted}
@@ -205,7 +205,7 @@ def machines(runs: Mapping[str, StoredRun], palette: Palette) -> list[Chart]:
     """
     by_case: dict[str, list[dict[str, Any]]] = {}
     for name, run in runs.items():
-        for row in run.table.to_dict("records"):
+        for row in rows_of(run.table):
             if is_ok(row):
                 point = {"backend": row["backend"], "machine": name, "latency_ms": row["latency_ms"]}
                 by_case.setdefault(row["case"], []).append(point)

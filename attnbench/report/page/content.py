@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from attnbench.analysis.functions import rows_of
 from attnbench.analysis.growth import growths
 from attnbench.analysis.maps import winner_maps
 from attnbench.analysis.ranking import by_case, contests
@@ -95,7 +96,7 @@ def _chapter(
     ident: str, group: Sequence[StoredRun], machines: Mapping[str, StoredRun], accepted: Collection[Accepted]
 ) -> Chapter:
     run = group[-1]
-    rows = run.table.to_dict("records")
+    rows = rows_of(run.table)
     found = contests(rows)
     palette = Palette(backends=list(dict.fromkeys(row["backend"] for row in rows)))
     shown = chart_rows(rows, found)

@@ -6,8 +6,9 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnbench.report.charts.chart import PAGE, Chart, config
 from attnbench.report.page.bundle import javascript
@@ -15,6 +16,9 @@ from attnbench.report.page.content import FILTERS, Chapter
 from attnbench.report.page.embedding import columns, script_json, visible
 from attnbench.report.page.figures import Figures
 from attnbench.results.table import COLUMNS, DESCRIPTIONS
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _SHOWN = (
     ("case", "case"), ("backend", "backend"), ("status", "status"), ("latency_ms", "latency ms"),
@@ -31,15 +35,9 @@ def write_page(found: Sequence[Chapter]) -> str:
     The content security policy lets only the scripts run that stand here, and nothing be loaded: a name that got
     past every escape would still do nothing.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     place = files("attnbench.report.page")
     library, script = javascript(), (place / "page.js").read_text(encoding="utf-8")
-    templates = Environment(
-        loader=PackageLoader("attnbench.report", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    templates.filters["visible"] = visible
-    return templates.get_template("page.html").render(
+    return _template("page.html").render(
         chapters=found,
         colors=_colors(),
         style=(place / "page.css").read_text(encoding="utf-8"),
@@ -49,6 +47,18 @@ def write_page(found: Sequence[Chapter]) -> str:
         data=script_json(_data(found)),
         filters=FILTERS,
     )
+
+
+@cache
+def _template(name: str) -> Template:
+    """A template of the page; to compile it takes longer than to fill it in."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader("attnbench.report", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    templates.filters["visible"] = visible
+    return templates.get_template(name)
 
 
 def _hash(script: str) -> str:
