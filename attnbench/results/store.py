@@ -163,9 +163,8 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> FoundR
         return FoundRuns(runs=(read_run(path),))
     left_out = None if but is None else Path(but).resolve()
     runs, errors = [], []
-    for place in sorted({file.parent for name in _RUN_FILES for file in path.glob(f"**/{name}")}):
-        is_side = (place.parent / Pairing.FILE).exists()
-        if place.resolve() == left_out or place.name.endswith(UNFINISHED) or is_side:
+    for place in run_places(path):
+        if place.resolve() == left_out:
             continue
         try:
             runs.append(read_run(place))
@@ -180,6 +179,14 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> FoundR
         )
     runs.sort(key=lambda run: str(run.environment.get("started_at", "")))
     return FoundRuns(runs=tuple(runs), errors=tuple(errors))
+
+
+def run_places(directory: Path) -> list[Path]:
+    """Where runs lie below a directory, without those still being made, and the two sides of A/B comparisons."""
+    places = {file.parent for name in _RUN_FILES for file in directory.glob(f"**/{name}")}
+    return sorted(
+        place for place in places if not place.name.endswith(UNFINISHED) and not (place.parent / Pairing.FILE).exists()
+    )
 
 
 def _read_from_journal(

@@ -17,7 +17,7 @@ from attnbench.backends import registry
 from attnbench.core.problem import Dtype
 from attnbench.core.record import Record, Status
 from attnbench.report.charts.rows import chart_rows
-from attnbench.report.page import bundle, writing
+from attnbench.report.page import bundle, shell, writing
 from attnbench.report.page.content import Chapter, chapters
 from attnbench.report.page.embedding import columns, plain, script_json, visible
 from attnbench.report.page.rerun import rerun
@@ -67,7 +67,7 @@ class Page(HTMLParser):
 @pytest.fixture(autouse=True)
 def _without_the_library(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "real_library" not in request.keywords:
-        monkeypatch.setattr(writing, "javascript", lambda: "window.vegaEmbed = null;")
+        monkeypatch.setattr(shell, "javascript", lambda: "window.vegaEmbed = null;")
 
 
 def sweep(backend: str = "naive", factor: float = 2.0, *, case: str = "map ", position: int = 0) -> list[Record]:
@@ -318,7 +318,7 @@ def test_runs_of_several_suites_and_machines_have_chapters_of_their_own() -> Non
 
 def test_a_run_given_twice_is_shown_once() -> None:
     (chapter,) = chapters([swept(), swept()])
-    assert chapter.history == ()
+    assert not chapter.history
 
 
 @pytest.mark.parametrize(

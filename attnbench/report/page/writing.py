@@ -1,24 +1,17 @@
-"""The page as one HTML file: template, style, script, data and the plotting library, nothing from elsewhere."""
+"""A page as HTML: template and data."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attnbench.report.charts.chart import PAGE, Chart, config
-from attnbench.report.page.bundle import javascript
 from attnbench.report.page.content import FILTERS, Chapter
-from attnbench.report.page.embedding import columns, script_json, visible
+from attnbench.report.page.embedding import columns, script_json
 from attnbench.report.page.figures import Figures
+from attnbench.report.page.shell import Shell, one_file, template
 from attnbench.results.table import COLUMNS, DESCRIPTIONS
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 _SHOWN = (
     ("case", "case"), ("backend", "backend"), ("status", "status"), ("latency_ms", "latency ms"),
@@ -29,52 +22,16 @@ _SHOWN = (
 """Columns of the table of all cells, and their headings; a row opens on the others."""
 
 
-def write_page(found: Sequence[Chapter]) -> str:
+def write_page(found: Sequence[Chapter], shell: Shell | None = None) -> str:
     """The page as text.
 
-    The content security policy lets only the scripts run that stand here, and nothing be loaded: a name that got
-    past every escape would still do nothing.
+    Args:
+        found: What stands on it.
+        shell: Its style and scripts; by default it holds them itself.
     """
-    place = files("attnbench.report.page")
-    library, script = javascript(), (place / "page.js").read_text(encoding="utf-8")
-    return _template("page.html").render(
-        chapters=found,
-        colors=_colors(),
-        style=(place / "page.css").read_text(encoding="utf-8"),
-        library=library,
-        script=script,
-        hashes=[_hash(library), _hash(script)],
-        data=script_json(_data(found)),
-        filters=FILTERS,
+    return template("page.html").render(
+        chapters=found, shell=shell or one_file(), data=script_json(_data(found)), filters=FILTERS
     )
-
-
-@cache
-def _template(name: str) -> Template:
-    """A template of the page; to compile it takes longer than to fill it in."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("attnbench.report", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    templates.filters["visible"] = visible
-    return templates.get_template(name)
-
-
-def _hash(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-
-
-def _colors() -> Mapping[str, Sequence[str]]:
-    light = (
-        "#1d6fb8", "#d9580b", "#0f8a5f", "#b83280", "#6b46c1", "#a16207", "#0e7490", "#be123c", "#4d7c0f", "#57534e",
-        "#1e3a8a", "#86198f",
-    )  # fmt: skip
-    dark = (
-        "#63b3ed", "#fb923c", "#34d399", "#f687b3", "#b794f4", "#facc15", "#22d3ee", "#fb7185", "#a3e635", "#a8a29e",
-        "#93c5fd", "#e879f9",
-    )  # fmt: skip
-    return {"light": light, "dark": dark}
 
 
 def _data(found: Sequence[Chapter]) -> dict[str, Any]:
@@ -92,11 +49,11 @@ def _data(found: Sequence[Chapter]) -> dict[str, Any]:
 def _chapter(chapter: Chapter) -> dict[str, Any]:
     return {
         "ident": chapter.ident,
-        "backends": list(dict.fromkeys(row["backend"] for row in chapter.rows)),
+        "backends": list(chapter.backends),
         "rows": columns(chapter.rows),
         "count": len(chapter.rows),
         "figures": {figures.ident: _groups(figures) for figures in chapter.figures},
-        "rerun": asdict(chapter.rerun),
+        "rerun": asdict(chapter.rerun) if chapter.rerun else None,
     }
 
 
