@@ -19,12 +19,6 @@ Function = tuple[Any, ...]
 """The values of a problem's fields, in the order of ``PROBLEM``."""
 
 
-def rows_of(frame: pd.DataFrame) -> list[Row]:
-    """The rows of a table as plain values; ``to_dict`` takes three times as long."""
-    values = zip(*(frame[name].tolist() for name in frame.columns), strict=True)
-    return [dict(zip(frame.columns, row, strict=True)) for row in values]
-
-
 def missing(value: Any) -> bool:
     """Whether a table's value is missing."""
     return value is pd.NA or value is None or value != value  # noqa: PLR0124 - NaN is not itself

@@ -27,11 +27,11 @@ def publish(
     """
     from attnbench.core.text import plural
     from attnbench.report.site.publishing import publish as make
-    from attnbench.results.accepted import AcceptedChanges, read_accepted
+    from attnbench.results.accepted import read_accepted
 
-    changes = read_accepted(accepted) if accepted is not None else AcceptedChanges()
+    changes = read_accepted(accepted) if accepted is not None else None
     done = make(directory, output, changes)
     for place, why in done.left_out:
         typer.echo(f"Left out: {place}: {why}.", err=True)
-    typer.echo(f"{plural(done.runs, 'run')}, {plural(done.written, 'file')} written", err=True)
+    typer.echo(f"{plural(done.runs, 'run')}, {done.read} of them read now", err=True)
     write(f"{output / 'index.html'}\n")

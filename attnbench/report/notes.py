@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from attnbench.analysis.functions import Row, is_ok, pattern_of, rows_of
+from attnbench.analysis.functions import Row, is_ok, pattern_of
 from attnbench.core.record import Flag
 from attnbench.core.text import plural
 from attnbench.report.layout import enumerate_names
@@ -30,7 +30,7 @@ _MEANING = {
 
 def notes(run: StoredRun, *, baseline: str | None) -> list[str]:
     """All notes, the most important first."""
-    rows = _rows(run.table)
+    rows = run.rows
     return [
         *completeness(run),
         *_other_patterns(rows, baseline),
@@ -41,9 +41,9 @@ def notes(run: StoredRun, *, baseline: str | None) -> list[str]:
     ]
 
 
-def _rows(frame: pd.DataFrame) -> list[Row]:
-    """What notes are made of, as plain values: pandas takes longer for every question of a small table."""
-    return rows_of(frame[_COLUMNS])
+def _rows(frame: pd.DataFrame) -> Sequence[Row]:
+    """What notes are made of."""
+    return frame[_COLUMNS].to_dict("records")
 
 
 def completeness(run: StoredRun) -> list[str]:

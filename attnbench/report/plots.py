@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnbench.analysis.functions import Row, is_ok, missing, rows_of
+from attnbench.analysis.functions import Row, is_ok, missing
 from attnbench.analysis.growth import predicted_exponent
 from attnbench.analysis.ranking import contests
 from attnbench.analysis.sweeps import Axis, Series, sweep
@@ -36,7 +36,7 @@ def swept_along(run: StoredRun, x: str | None) -> tuple[Sequence[Row], Mapping[A
     Raises:
         UsageError: Nothing was measured, or the run does not sweep that field.
     """
-    rows = rows_of(run.table)
+    rows = run.rows
     if not any(map(is_ok, rows)):
         raise UsageError(f"{run.path} has no measured cell, so there is nothing to draw")
     swept = sweep(rows)

@@ -113,7 +113,7 @@ def test_the_answer_stands_first_and_says_how_sure_it_is() -> None:
     page = page_of(swept())
     text = page.text
     assert text.index("Use sdpa") < text.index("Case by case") < text.index("Latency")
-    assert "take sdpa: on average 1.00x the time of the fastest, within 10 % of it in 100% of the cases" in text
+    assert "take sdpa: on average 1.00x the time of the fastest, within 10 % of it in 100 % of the cases" in text
     assert "A sure winner: sdpa in 6 of 6 cases." in text
     assert "unavailable: no kernels for cpu" in text
 

@@ -75,6 +75,7 @@ def config(theme: Theme) -> Spec:
             "domainColor": theme.faint,
             "tickColor": theme.faint,
             "labelOverlap": "greedy",
+            "labelSeparation": 5,
             "labelLimit": 150,
             "labelFontSize": 11,
             "titleFontSize": 11,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from attnbench.analysis.functions import is_ok, latency_of, rows_of
+from attnbench.analysis.functions import is_ok, latency_of
 from attnbench.comparison.change_points import change_points
 from attnbench.comparison.history import MARGIN
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
@@ -48,7 +49,7 @@ class Moment:
 def moment_of(run: StoredRun) -> Moment:
     """A run as a history shows it."""
     latencies: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
-    for row in filter(is_ok, rows_of(run.table)):
+    for row in filter(is_ok, run.rows):
         latency = latency_of(row)
         latencies.setdefault(row["case"], {})[row["backend"]] = (latency.value, latency.low, latency.high)
     environment = run.environment
@@ -178,8 +179,16 @@ def _mark(moments: Sequence[dict[str, Any]], cell: CellVerdict | None, meant: Ac
         since.update(mark=_ACCEPTED, told=f"accepted: {meant.why}")
 
 
+def _dates(points: Sequence[dict[str, Any]]) -> Spec:
+    """How an axis spells times: as finely as they lie apart."""
+    known = [datetime.fromisoformat(point["time"]) for point in points if point["time"]]
+    days = (max(known) - min(known)).days if known else 0
+    finest = next((spelled for most, spelled in ((2, "%d %b %H:%M"), (90, "%d %b")) if days <= most), "%b %Y")
+    return {"format": finest, "tickCount": 5}
+
+
 def _over_time(case: str, points: Sequence[dict[str, Any]], palette: Palette) -> Chart:
-    x = {"field": "time", "type": "temporal", "axis": {"title": "measured at (UTC)", "format": "%d %b %H:%M"}}
+    x = {"field": "time", "type": "temporal", "axis": {"title": "measured at (UTC)", **_dates(points)}}
     y = {"field": "latency_ms", **log_scale("latency, ms")}
     ends = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
     tooltip = [

@@ -48,10 +48,17 @@ class Metric:
     """Whether the formula's growth is drawn beside it."""
     interval: tuple[str, str] | None = None
     """The columns of its ends."""
+    spelled: str = ""
+    """The format of its axis, by d3; its own where empty."""
+
+    @property
+    def scale(self) -> Spec:
+        """A log scale with its axis."""
+        return log_scale(self.title, **({"format": self.spelled} if self.spelled else {}))
 
 
 LATENCY = Metric(column="latency_ms", title="latency, ms", grows=True, interval=("shown_low_ms", "shown_high_ms"))
-THROUGHPUT = Metric(column="tokens_per_s", title="tokens of maps per second")
+THROUGHPUT = Metric(column="tokens_per_s", title="tokens of maps per second", spelled="~s")
 MEMORY = Metric(column="peak_mib", title="peak memory of a call, MiB")
 
 
@@ -72,7 +79,7 @@ def by_case(rows: Sequence[Row], metric: Metric, palette: Palette) -> list[Chart
             cases.setdefault(row["case"], []).append(number)
     order = {"op": "min", "field": metric.column, "order": "ascending"}
     y = {"field": "backend", "type": "nominal", "sort": order, "axis": {"title": None}}
-    x = {"field": metric.column, **log_scale(metric.title)}
+    x = {"field": metric.column, **metric.scale}
     found = []
     for case, numbers in cases.items():
         layers = [*_intervals(metric, palette, along="x", other=y), points_mark(palette, x=x, y=y, tooltip=TOLD)]
@@ -89,7 +96,7 @@ def by_case(rows: Sequence[Row], metric: Metric, palette: Palette) -> list[Chart
 
 def _along(along: Series, metric: Metric, palette: Palette, numbers: dict[int, int]) -> Chart:
     x = _axis(along)
-    y = {"field": metric.column, **log_scale(metric.title)}
+    y = {"field": metric.column, **metric.scale}
     line: Spec = {
         "data": {"name": ROWS},
         "mark": {"type": "line", "strokeWidth": 1.5},

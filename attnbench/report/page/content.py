@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from attnbench.analysis.functions import rows_of
 from attnbench.analysis.growth import growths
 from attnbench.analysis.maps import winner_maps
 from attnbench.analysis.ranking import by_case, contests
@@ -140,7 +139,7 @@ def chapter_of(ident: str, run: StoredRun, past: Past, machines: Mapping[str, Mo
         past: What came before it.
         machines: The newest run of its suite on every machine, if they are to be shown side by side.
     """
-    rows = rows_of(run.table)
+    rows = run.rows
     found = contests(rows)
     palette = Palette(backends=list(dict.fromkeys(row["backend"] for row in rows)))
     shown = chart_rows(rows, found)

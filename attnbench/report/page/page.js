@@ -259,14 +259,14 @@ function tableRow(chapter, row) {
     const text = element("bdi", {}, spelled(name, row[name]));
     const cell = element("td", { className: typeof row[name] === "number" ? "number" : "" }, text);
     if (column === 0) {
-      const opener = element("button", { type: "button", ariaExpanded: "false", ariaLabel: `More on ${row.case}, ${row.backend}` }, "+");
+      const opener = element("button", { type: "button", className: "opener", ariaExpanded: "false", ariaLabel: `More on ${row.case}, ${row.backend}` }, "+");
       opener.addEventListener("click", () => {
         const open = line.nextElementSibling?.classList.contains("details");
         open ? line.nextElementSibling.remove() : line.after(detailsOf(chapter, row));
         opener.ariaExpanded = String(!open);
         opener.textContent = open ? "+" : "-";
       });
-      cell.prepend(opener, " ");
+      cell.prepend(opener);
     }
     line.append(cell);
   });

@@ -26,7 +26,6 @@ class SiteFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.written = 0
         self._names: set[str] = set()
         taken = [name for name in ("index.html", *_PARTS) if (root / name).exists()]
         if taken and not (root / MARKER).is_file():
@@ -56,15 +55,7 @@ class SiteFiles:
             LostOutputError: It cannot be written; what was there before still is.
         """
         self._names.add(name)
-        # A lone surrogate, from a file name that is not UTF-8, must not cost the whole file.
-        content = text.encode("utf-8", "backslashreplace")
-        file = self.root / name
-        with suppress(OSError):
-            if file.read_bytes() == content:
-                return
-        with written_whole(file) as unfinished:
-            unfinished.write_bytes(content)
-        self.written += 1
+        write_whole(self.root / name, text)
 
     def remove_others(self) -> None:
         """Remove what an earlier publication wrote and this one did not ask for."""
@@ -73,3 +64,18 @@ class SiteFiles:
                 if f"{part}/{file.name}" not in self._names and file.is_file():
                     with suppress(OSError):  # another publication was faster
                         file.unlink()
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file whole, unless it says the same already.
+
+    Raises:
+        LostOutputError: It cannot be written; what was there before still is.
+    """
+    # A lone surrogate, from a file name that is not UTF-8, must not cost the whole file.
+    content = text.encode("utf-8", "backslashreplace")
+    with suppress(OSError):
+        if file.read_bytes() == content:
+            return
+    with written_whole(file) as unfinished:
+        unfinished.write_bytes(content)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from attnbench.core.errors import StoredRunError
 from attnbench.core.files import load
 from attnbench.core.record import Status
 from attnbench.report.charts.runs import Moment, moment_of
 from attnbench.report.page.content import Chapter, group_of, suite_of
+from attnbench.report.site.cards import Verdicts
+from attnbench.report.site.files import write_whole
 from attnbench.results.store import StoredRun
 
 _BROKEN = (Status.WRONG_RESULT, Status.CRASHED, Status.ERROR)
@@ -25,6 +28,8 @@ _LONGEST = 60
 class Summary:
     """A run as the index and the history of its suite show it."""
 
+    stamp: str
+    """Of the files it was read from."""
     place: str
     """Its directory below the published one."""
     group: str
@@ -61,24 +66,48 @@ class Kept:
     """Why it could not be read; empty where it could."""
     summary: Summary | None
 
-    def to_json(self) -> dict[str, Any]:
-        """As ``read_kept`` takes it."""
-        return {"schema_version": self.VERSION, **asdict(self)}
+
+@dataclass(frozen=True, kw_only=True)
+class KeptSuite:
+    """What was said of the newest run of a suite on a machine when its page was written."""
+
+    VERSION: ClassVar[int] = 1
+
+    stamp: str
+    """Of its runs."""
+    verdicts: Verdicts
 
 
-def summary_of(run: StoredRun, chapter: Chapter, place: str) -> Summary:
+def write_kept(file: Path, kept: Kept | KeptSuite) -> None:
+    """Keep something for the next publication.
+
+    Raises:
+        LostOutputError: It cannot be written.
+    """
+    write_whole(file, json.dumps({"schema_version": kept.VERSION, **asdict(kept)}, separators=(",", ":")))
+
+
+def run_file(place: str) -> str:
+    """Where what is kept of a run lies, from the site's root."""
+    return f"runs/{slug(place)}.json"
+
+
+def summary_of(run: StoredRun, chapter: Chapter, place: str, stamp: str) -> Summary:
     """What to keep of a run.
 
     Args:
         run: The run.
         chapter: Its page.
         place: Its directory below the published one.
+        stamp: Of its files.
     """
-    status = run.table["status"].tolist()
+    status = [row["status"] for row in run.rows]
+    moment = moment_of(run)
     return Summary(
+        stamp=stamp,
         place=place,
         group=digest(group_of(run)),
-        identity=digest(repr(run.identity)) if len(status) else digest(place),
+        identity=digest(repr([moment.started_at, moment.latencies]) if status else place),
         suite=suite_of(run),
         machine=str(run.environment.get("device_name") or "unknown device"),
         question=run.question,
@@ -87,7 +116,7 @@ def summary_of(run: StoredRun, chapter: Chapter, place: str) -> Summary:
         measured=status.count(Status.OK),
         broken=sum(one in _BROKEN for one in status),
         incomplete=run.incomplete,
-        moment=moment_of(run),
+        moment=moment,
     )
 
 
@@ -98,6 +127,17 @@ def read_kept(file: Path, stamp: str) -> Kept | None:
     except StoredRunError:  # it is made again
         return None
     return kept if kept.stamp == stamp else None
+
+
+def read_suite(site: Path, page: str, stamp: str) -> Verdicts | None:
+    """What was said of the newest run of a suite; None where its page has to be written anew."""
+    try:
+        kept = load(
+            KeptSuite, site / page.replace(".html", ".json"), version=KeptSuite.VERSION, what="the summary of a suite"
+        )
+    except StoredRunError:
+        return None
+    return kept.verdicts if kept.stamp == stamp and (site / page).is_file() else None
 
 
 def stamp_of(place: Path, names: Sequence[str], made_by: str) -> str:
