@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -189,7 +190,7 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> FoundR
 
 def run_places(directory: Path) -> list[Path]:
     """Where runs lie below a directory, without those still being made, and the two sides of A/B comparisons."""
-    places = {file.parent for name in _RUN_FILES for file in directory.glob(f"**/{name}")}
+    places = [Path(place) for place, _, names in os.walk(directory) if not set(_RUN_FILES).isdisjoint(names)]
     return sorted(
         place for place in places if not place.name.endswith(UNFINISHED) and not (place.parent / Pairing.FILE).exists()
     )

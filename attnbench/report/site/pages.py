@@ -25,7 +25,7 @@ from attnbench.report.site.summaries import (
 from attnbench.results.accepted import AcceptedChanges
 from attnbench.results.store import read_run
 
-COMPARED = 20
+COMPARED = 12
 """Earlier runs that the newest of a suite is compared with."""
 DRAWN = 200
 """The newest runs of a suite that its history draws; sparklines and lists have them all."""
