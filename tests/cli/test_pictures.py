@@ -12,7 +12,8 @@ from attnbench.core.record import Record
 from attnbench.report.page import shell
 from tests.analysis.tables import cell, placed
 from tests.conftest import Cli
-from tests.report.test_page import Page, sweep
+from tests.report.samples import sweep
+from tests.report.test_page import Page
 
 Store = Callable[[Sequence[Record]], Path]
 ASKED = ("--resolution", "28", "--window", "7", "--heads", "2")

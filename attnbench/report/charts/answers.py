@@ -176,7 +176,7 @@ def _exponents(found: Sequence[Growth], palette: Palette) -> Chart:
     x = {
         "field": "exponent",
         **shown,
-        "axis": {"title": f"exponent of latency in {along.axis.measure}", "tickCount": 5},
+        "axis": {"title": f"exponent in {along.axis.measure}", "tickCount": 5},
     }
     tooltip = [
         told("backend", "backend"), told("exponent", "exponent", ".2f"), told("low", "95 % from", ".2f"),

@@ -72,7 +72,7 @@ def ratios(comparison: Comparison, palette: Palette) -> Chart | None:
         "field": "cell",
         "type": "nominal",
         "sort": [point["cell"] for point in points],
-        "axis": {"title": None, "labelLimit": 230},
+        "axis": {"title": None},
     }
     x = {"field": "shown", **log_scale("latency over that of earlier runs")}
     rule = {

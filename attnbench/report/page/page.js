@@ -97,12 +97,18 @@ function makeFilters() {
 
 const drawn = [];
 
-function specOf(chapter, chart) {
+// On a narrow screen, long names must leave room for what is drawn.
+function configFor(width) {
+  const axis = { ...page.config.axis, labelLimit: Math.min(260, Math.max(110, 0.33 * width)), titleLimit: 0.62 * width };
+  return { ...page.config, axis, legend: { ...page.config.legend, disable: true } };
+}
+
+function specOf(chapter, chart, width) {
   const rows = chart.rows.map((number) => chapter.all[number]).filter(isShown);
   chart.all ??= unpacked(chart.points, chart.count);
   return {
     ...chart.spec,
-    config: { ...page.config, legend: { ...page.config.legend, disable: true } },
+    config: configFor(width),
     datasets: { rows, points: chart.all.filter(isShown) },
     data: { name: "points" },
   };
@@ -114,7 +120,7 @@ async function draw(place) {
   const width = plot.clientWidth;
   if (!width) return;
   const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, tooltip: showTooltip, logLevel: 1 };
-  place.view = (await vegaEmbed(plot, specOf(chapter, chart), options)).view;
+  place.view = (await vegaEmbed(plot, specOf(chapter, chart, width), options)).view;
   plot.firstElementChild?.setAttribute("role", "img");
   plot.firstElementChild?.setAttribute("aria-label", chart.summary);
   place.width = width;
