@@ -29,7 +29,6 @@ class Cost:
 
 
 @lru_cache(maxsize=2**14)
-@lru_cache(maxsize=2**14)
 def cost(problem: Problem) -> Cost:
     """Work of ``problem``: LSA's is 2 H W k1 k2 C multiply-adds an image (Chu et al. 2021, section 3.2).
 
@@ -49,6 +48,7 @@ def visible_pairs(problem: Problem) -> int:
     return _axis_pairs(problem.rows, masked=masked) * _axis_pairs(problem.columns, masked=masked)
 
 
+@lru_cache(maxsize=2**12)
 def _axis_pairs(axis: Axis, *, masked: bool) -> int:
     # What a query sees is a product of what it sees along either side, so pairs can be counted side by side.
     queries: dict[tuple[int, int], int] = {}
