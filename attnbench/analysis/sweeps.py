@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import repeat
 
 from attnbench.analysis.functions import Row, is_ok, pattern_of
@@ -26,7 +28,7 @@ class Axis(StrEnum):
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of a table that it varies."""
-        return _SIDES.get(self, (self.value,))
+        return _VARIED[self]
 
     @property
     def numeric(self) -> bool:
@@ -42,17 +44,15 @@ class Axis(StrEnum):
         """The size of a row along it: tokens of the map or the window, or a number; 0 for dtypes."""
         if not self.numeric:
             return 0.0
-        size = 1
-        for column in self.columns:
-            size *= int(row[column])
-        return float(size)
+        return float(math.prod(int(row[column]) for column in _VARIED[self]))
 
     def text(self, row: Row) -> str:
         """The value of a row as suites spell it."""
-        return "x".join(str(row[column]) for column in self.columns)
+        return "x".join([str(row[column]) for column in _VARIED[self]])
 
 
 _SIDES = {Axis.RESOLUTION: ("height", "width"), Axis.WINDOW: ("window_height", "window_width")}
+_VARIED = {axis: _SIDES.get(axis, (axis.value,)) for axis in Axis}
 _MEASURES = {
     Axis.RESOLUTION: "tokens of the map, H x W",
     Axis.WINDOW: "tokens of a window, k1 x k2",
@@ -85,10 +85,10 @@ class Series:
         """Every backend, in the order of the suite."""
         return list(dict.fromkeys(row["backend"] for row in self.rows))
 
-    @property
-    def ticks(self) -> list[tuple[float, str]]:
+    @cached_property
+    def ticks(self) -> tuple[tuple[float, str], ...]:
         """Every size with its text, smallest first; dtypes in the order of the suite."""
-        return list(dict.fromkeys((self.axis.size(row), self.axis.text(row)) for row in self.rows))
+        return tuple(dict.fromkeys((self.axis.size(row), self.axis.text(row)) for row in self.rows))
 
 
 def sweep(rows: Sequence[Row]) -> dict[Axis, list[Series]]:

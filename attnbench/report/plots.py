@@ -65,7 +65,8 @@ def write_plot(run: StoredRun, *, x: str | None, metric: str, suffix: str) -> by
 
     rows, swept = swept_along(run, x)
     palette = Palette(
-        backends=[visible(name) for name in dict.fromkeys(row["backend"] for row in rows if is_ok(row))], theme=PAPER
+        backends=tuple(visible(name) for name in dict.fromkeys(row["backend"] for row in rows if is_ok(row))),
+        theme=PAPER,
     )
     (drawn,) = charts(rows, swept, METRICS[metric], palette).values()
     spec = figure(drawn, chart_rows(rows, contests(rows)))

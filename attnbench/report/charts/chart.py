@@ -92,7 +92,7 @@ def config(theme: Theme) -> Spec:
 class Palette:
     """How the backends of a page are told apart: by color and by shape."""
 
-    backends: Sequence[str]
+    backends: tuple[str, ...]
     theme: Theme = PAGE
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,10 +87,12 @@ def chapters(found: Sequence[StoredRun], accepted: Collection[Accepted] = ()) ->
     groups: dict[str, list[StoredRun]] = {}
     for run in sorted(_distinct(found), key=_started):
         groups.setdefault(group_of(run), []).append(run)
+    shared = Counter(suite_of(group[-1]) for group in groups.values())
     by_suite: dict[str, dict[str, Moment]] = {}
     for group in groups.values():
-        machines = by_suite.setdefault(suite_of(group[-1]), {})
-        machines[_machine(group[-1], machines)] = moment_of(group[-1])
+        if shared[suite_of(group[-1])] > 1:
+            machines = by_suite.setdefault(suite_of(group[-1]), {})
+            machines[_machine(group[-1], machines)] = moment_of(group[-1])
     result = []
     for number, group in enumerate(groups.values(), start=1):
         *before, run = group
@@ -141,7 +144,7 @@ def chapter_of(ident: str, run: StoredRun, past: Past, machines: Mapping[str, Mo
     """
     rows = run.rows
     found = contests(rows)
-    palette = Palette(backends=list(dict.fromkeys(row["backend"] for row in rows)))
+    palette = Palette(backends=tuple(dict.fromkeys(row["backend"] for row in rows)))
     shown = chart_rows(rows, found)
     comparison = past.comparison
     swept, fullest = sweep(rows), by_case(found)
@@ -171,7 +174,7 @@ def chapter_of(ident: str, run: StoredRun, past: Past, machines: Mapping[str, Mo
         heading=heading(run),
         question=run.question,
         answer=answered,
-        backends=tuple(palette.backends),
+        backends=palette.backends,
         figures=tuple(one for one in figures if any(one.groups.values())),
         tables=tuple(tables(answered, grown, comparison)),
         notes=(*notes(run, baseline=run.baseline), *(_comparison_notes(comparison) if comparison else ())),

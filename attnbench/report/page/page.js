@@ -107,7 +107,7 @@ function specOf(chapter, chart, width) {
   const rows = chart.rows.map((number) => chapter.all[number]).filter(isShown);
   chart.all ??= unpacked(chart.points, chart.count);
   return {
-    ...chart.spec,
+    ...page.specs[chart.spec],
     config: configFor(width),
     datasets: { rows, points: chart.all.filter(isShown) },
     data: { name: "points" },
@@ -343,6 +343,7 @@ makeLegends();
 for (const table of document.querySelectorAll("table[data-sortable]")) makeSortable(table);
 showAllRows();
 tellFiltered();
+performance.mark("usable"); // what is asked for by now is answered; charts follow
 makeCharts();
 let resized = 0;
 addEventListener("resize", () => {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from attnbench.report.charts.chart import PAGE, Chart, config
+from attnbench.report.charts.chart import PAGE, Chart, Spec, config
 from attnbench.report.page.content import FILTERS, Chapter
 from attnbench.report.page.embedding import columns, script_json
 from attnbench.report.page.figures import Figures
@@ -35,6 +35,7 @@ def write_page(found: Sequence[Chapter], shell: Shell | None = None) -> str:
 
 
 def _data(found: Sequence[Chapter]) -> dict[str, Any]:
+    specs = _Specs()
     return {
         "filters": list(FILTERS),
         "columns": list(COLUMNS),
@@ -42,34 +43,50 @@ def _data(found: Sequence[Chapter]) -> dict[str, Any]:
         "shown": [list(pair) for pair in _SHOWN],
         "config": config(PAGE),
         "series": len(PAGE.series),
-        "chapters": [_chapter(chapter) for chapter in found],
+        "chapters": [_chapter(chapter, specs) for chapter in found],
+        "specs": specs.found,  # filled by then
     }
 
 
-def _chapter(chapter: Chapter) -> dict[str, Any]:
+class _Specs:
+    """Specifications that several charts share, each once."""
+
+    def __init__(self) -> None:
+        self.found: list[Spec] = []
+        self._numbers: dict[int, int] = {}
+
+    def number(self, spec: Spec) -> int:
+        """The place of a specification, which is the same object for charts that look alike."""
+        if id(spec) not in self._numbers:
+            self._numbers[id(spec)] = len(self.found)
+            self.found.append(spec)
+        return self._numbers[id(spec)]
+
+
+def _chapter(chapter: Chapter, specs: _Specs) -> dict[str, Any]:
     return {
         "ident": chapter.ident,
         "backends": list(chapter.backends),
         "rows": columns(chapter.rows),
         "count": len(chapter.rows),
-        "figures": {figures.ident: _groups(figures) for figures in chapter.figures},
+        "figures": {figures.ident: _groups(figures, specs) for figures in chapter.figures},
         "rerun": asdict(chapter.rerun) if chapter.rerun else None,
     }
 
 
-def _groups(figures: Figures) -> list[dict[str, Any]]:
+def _groups(figures: Figures, specs: _Specs) -> list[dict[str, Any]]:
     return [
-        {"name": name, "charts": [_chart(chart) for chart in charts]}
+        {"name": name, "charts": [_chart(chart, specs) for chart in charts]}
         for name, charts in figures.groups.items()
         if charts
     ]
 
 
-def _chart(chart: Chart) -> dict[str, Any]:
+def _chart(chart: Chart, specs: _Specs) -> dict[str, Any]:
     return {
         "title": chart.title,
         "summary": chart.summary,
-        "spec": chart.spec,
+        "spec": specs.number(chart.spec),
         "rows": list(chart.rows),
         "points": columns(chart.points),
         "count": len(chart.points),

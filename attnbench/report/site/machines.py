@@ -22,7 +22,7 @@ def machines_chapter(suite: str, newest: Mapping[str, Moment]) -> Chapter | None
     backends = dict.fromkeys(
         backend for moment in newest.values() for cells in moment.latencies.values() for backend in cells
     )
-    charts = runs.machines(newest, Palette(backends=list(backends)))
+    charts = runs.machines(newest, Palette(backends=tuple(backends)))
     if not charts:
         return None
     wins: dict[str, dict[str, int]] = {machine: {} for machine in newest}
