@@ -11,7 +11,7 @@ from tests.analysis.tables import cell, stored
 from tests.samples import failed
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u202e{{7*7}}${1}[a](javascript:alert(2))<!--"
-CEILINGS = {str(dtype): {"bytes_per_s": 2e10, "flops_per_s": 1e11} for dtype in Dtype}
+CEILINGS = {str(dtype): [{"bytes_per_s": 2e10, "flops_per_s": 1e11}] for dtype in Dtype}
 
 
 def sweep(backend: str = "naive", factor: float = 2.0, *, case: str = "map ", position: int = 0) -> list[Record]:

@@ -118,7 +118,9 @@ def test_a_latency_chart_draws_every_measured_cell_and_the_predicted_growth() ->
 def test_a_roofline_draws_the_ceilings_of_the_run() -> None:
     (chapter,) = chapters([swept()])
     chart = charts_of(chapter)["roofline"][0]
-    assert chart.points[1] == {"intensity": pytest.approx(5.0), "gflops": pytest.approx(100.0)}
+    assert chart.points[1] == {
+        "intensity": pytest.approx(5.0), "gflops": pytest.approx(100.0), "roof": "copy through memory 20 GB/s",
+    }  # fmt: skip
     assert len(chart.rows) == 6
 
 
