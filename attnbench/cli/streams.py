@@ -9,6 +9,8 @@ import sys
 
 import typer
 
+from attnbench.core.escaping import one_line
+
 _STANDARD = (0, 1, 2)
 
 
@@ -31,9 +33,9 @@ def make_usable() -> None:
 
 
 def say(line: str) -> None:
-    """Write a line to stderr; where nobody can read it, that changes nothing."""
+    """Write a line to stderr, nothing of which a terminal or a log obeys; where nobody can read it, no matter."""
     try:
-        typer.echo(line, err=True)
+        typer.echo(one_line(line), err=True)
     except OSError:  # full or broken: Python would complain once more when it exits
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

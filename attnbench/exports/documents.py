@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
+from attnbench.core.escaping import encodable
 from attnbench.exports.results import ComparisonResults, Results, RunResults
-from attnbench.exports.text import one_line
 from attnbench.report import data, markdown
 from attnbench.report.comparison_table import comparison_table
-from attnbench.report.layout import Grid, Sheet
 from attnbench.report.run_table import run_table
 from attnbench.results.store import StoredRun
 
@@ -36,7 +34,7 @@ def markdown_text(results: Results) -> str:
             shown = run_table(run)
         case ComparisonResults(comparison=comparison):
             shown = comparison_table(comparison, everything=True)
-    return markdown.render(respelled(shown, one_line))
+    return markdown.render(shown)
 
 
 def json_text(results: Results) -> str:
@@ -49,29 +47,10 @@ def json_text(results: Results) -> str:
     return json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2, allow_nan=False) + "\n"
 
 
-def respelled(shown: Sheet, spell: Callable[[str], str]) -> Sheet:
-    """The sheet with every text passed through ``spell``."""
-
-    def grid(raw: Grid) -> Grid:
-        columns = tuple(
-            replace(column, header=spell(column.header), cells=tuple(map(spell, column.cells)))
-            for column in raw.columns
-        )
-        return replace(raw, title=spell(raw.title), subtitle=spell(raw.subtitle), columns=columns)
-
-    return replace(
-        shown,
-        heading=spell(shown.heading),
-        question=spell(shown.question),
-        grids=tuple(map(grid, shown.grids)),
-        notes=tuple(map(spell, shown.notes)),
-    )
-
-
 def _of_run(run: StoredRun) -> dict[str, Any]:
     # By way of text: pandas knows best which of its values are missing.
     return {
-        "environment": run.environment or None,
+        "environment": _writable(run.environment) or None,
         "cells": json.loads(run.table.to_json(orient="records", double_precision=15)),
     }
 
@@ -86,13 +65,15 @@ def _of_comparison(results: ComparisonResults) -> dict[str, Any]:
         "not_measured": comparison.not_measured,
         "counts": results.counts,
     }
-    return {name: _finite(value) for name, value in {**derived, **asdict(comparison)}.items()}
+    return {name: _writable(value) for name, value in {**derived, **asdict(comparison)}.items()}
 
 
-def _finite(value: Any) -> Any:
-    """The value with null for infinity and NaN, which JSON cannot hold."""
+def _writable(value: Any) -> Any:
+    """The value with null for infinity and NaN, which JSON cannot hold, and without halves of characters."""
+    if isinstance(value, str):
+        return encodable(value)
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _writable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_writable(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from attnbench.comparison.verdict import Comparison, Outcome, Verdict
+from attnbench.core.escaping import label, one_line
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate
 from attnbench.core.text import plural
@@ -164,17 +165,17 @@ def _place(suite: str, device: str) -> str:
 
 
 def _measured(run: StoredRun, *, suite: str) -> list[MeasuredCell]:
-    """Ok cells; a name that comes again, as in tables put together by hand, gets a number.
+    """Ok cells; a name that comes again once it is escaped, as in tables put together by hand, gets a number.
 
     Formats that tell cells apart by name would keep one of them and drop the others.
     """
     found: dict[str, MeasuredCell] = {}
     for cell in _ok_cells(run, suite=suite):
         numbered, times = cell, 1
-        while numbered.name in found:
+        while (name := label(one_line(numbered.name))) in found:
             times += 1
             numbered = replace(cell, case=f"{cell.case} [{times}]")
-        found[numbered.name] = numbered
+        found[name] = numbered
     return list(found.values())
 
 

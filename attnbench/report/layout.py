@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
@@ -71,6 +71,25 @@ class Sheet:
     """The suite's description, or the summary of a comparison."""
     grids: tuple[Grid, ...]
     notes: tuple[str, ...]
+
+
+def respelled(sheet: Sheet, spell: Callable[[str], str]) -> Sheet:
+    """The sheet with every text passed through ``spell``."""
+
+    def grid(raw: Grid) -> Grid:
+        columns = tuple(
+            replace(column, header=spell(column.header), cells=tuple(map(spell, column.cells)))
+            for column in raw.columns
+        )
+        return replace(raw, title=spell(raw.title), subtitle=spell(raw.subtitle), columns=columns)
+
+    return replace(
+        sheet,
+        heading=spell(sheet.heading),
+        question=spell(sheet.question),
+        grids=tuple(map(grid, sheet.grids)),
+        notes=tuple(map(spell, sheet.notes)),
+    )
 
 
 def fit(sheet: Sheet, width: int) -> Sheet:

@@ -10,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from attnbench.report.layout import Grid, Sheet, fit
+from attnbench.core.escaping import one_line
+from attnbench.report.layout import Grid, Sheet, fit, respelled
 
 
 def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
@@ -21,11 +22,13 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
         width: Characters a line.
         color: Whether to use a terminal's bold and dim.
     """
-    fitted = fit(sheet, width)
+    fitted = fit(respelled(sheet, one_line), width)
     parts: list[RenderableType] = [Text(fitted.heading, style="bold")]
     parts += [Text(fitted.question, style="italic")] if fitted.question else []
     parts += [Text(""), *(_table(grid, width) for grid in fitted.grids)]
     notes = Table.grid(padding=(0, 1, 0, 0))
+    notes.add_column()
+    notes.add_column(overflow="fold")  # a long word is broken, never cut off
     for note in fitted.notes:
         notes.add_row(Text("*"), Text(note))
     buffer = io.StringIO()

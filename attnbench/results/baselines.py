@@ -22,6 +22,7 @@ from zlib import crc32
 from attnbench.core.errors import LostOutputError, NotComparableError, OutputError, StoredRunError, UsageError
 from attnbench.core.record import Status
 from attnbench.results.journal import ENVIRONMENT, SUITE
+from attnbench.results.spreadsheet import csv_text
 from attnbench.results.store import CSV, UNFINISHED, FoundRuns, StoredRun, find_runs, read_suite
 
 DIRECTORY = Path("baselines")
@@ -63,7 +64,7 @@ def save(run: StoredRun, directory: Path, name: str, *, keep: int) -> tuple[Path
     """
     _check_name(name)
     _check_run(run)
-    content = run.table.to_csv(index=False).encode()
+    content = csv_text(run.table).encode()
     started = re.sub(r"[^0-9T]", "", str(run.environment["started_at"]).partition("+")[0])
     place = directory / name / _place(run.environment)
     entry = place / f"{started}-{crc32(content):08x}"
