@@ -77,7 +77,8 @@ def _by_file(cases: Sequence[_Case]) -> Iterator[tuple[str, Iterator[TestCase]]]
 
 def _suite(results: Results, file: str, cases: Sequence[TestCase]) -> TestSuite:
     """A test suite; its file stands here, because Jenkins' schema allows none on a test case."""
-    suite = TestSuite(legal(f"attnbench {results.suite}"))
+    # Suites of one name would be merged by the library.
+    suite = TestSuite(legal(", ".join(filter(None, (f"attnbench {results.suite}", file)))))
     if file:
         suite._elem.set("file", legal(file))  # noqa: SLF001 - the library has no such attribute
     if environment := results.run.environment:
