@@ -7,10 +7,12 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from attnbench.comparison.paired import MARGIN
 from attnbench.core.escaping import encodable
-from attnbench.exports.results import ComparisonResults, Results, RunResults
+from attnbench.exports.results import ComparisonResults, NoiseResults, Results, RunResults
 from attnbench.report import data, markdown
 from attnbench.report.comparison_table import comparison_table
+from attnbench.report.noise_table import noise_table
 from attnbench.report.run_table import run_table
 from attnbench.results.store import StoredRun
 
@@ -18,32 +20,38 @@ SCHEMA_VERSION = 3
 """Version of the JSON document; raised by every change that may break a reader."""
 
 
-def csv_text(results: Results) -> str:
+def csv_text(results: Results | NoiseResults) -> str:
     """A line per cell; missing values are empty."""
     match results:
         case RunResults(run=run):
             return data.render_csv(run)
         case ComparisonResults(comparison=comparison):
             return data.verdicts_csv(comparison)
+        case NoiseResults(rows=rows):
+            return data.lines(list(map(asdict, rows)))
 
 
-def markdown_text(results: Results) -> str:
+def markdown_text(results: Results | NoiseResults) -> str:
     """The tables that a terminal shows, with every cell."""
     match results:
         case RunResults(run=run):
             shown = run_table(run)
         case ComparisonResults(comparison=comparison):
             shown = comparison_table(comparison, everything=True)
+        case NoiseResults(noise=noise, rows=rows, fail_above=fail_above):
+            shown = noise_table(noise, rows, fail_above=fail_above)
     return markdown.render(shown)
 
 
-def json_text(results: Results) -> str:
+def json_text(results: Results | NoiseResults) -> str:
     """The versioned document that ``schema.json_schema`` describes; missing values are null, never zero."""
     match results:
         case RunResults(run=run):
             document = {"kind": "run", **_of_run(run)}
         case ComparisonResults():
             document = {"kind": "comparison", **_of_comparison(results)}
+        case NoiseResults():
+            document = {"kind": "noise", **_of_noise(results)}
     return json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2, allow_nan=False) + "\n"
 
 
@@ -66,6 +74,16 @@ def _of_comparison(results: ComparisonResults) -> dict[str, Any]:
         "counts": results.counts,
     }
     return {name: _writable(value) for name, value in {**derived, **asdict(comparison)}.items()}
+
+
+def _of_noise(results: NoiseResults) -> dict[str, Any]:
+    noise = results.noise
+    head = {name: getattr(noise, name) for name in ("suite", "device", "started_at", "fingerprint", "unmeasured")}
+    margin = MARGIN if results.fail_above is None else results.fail_above
+    return {
+        name: _writable(value)
+        for name, value in {**head, "fail_above": 1 + margin, "cells": list(map(asdict, results.rows))}.items()
+    }
 
 
 def _writable(value: Any) -> Any:

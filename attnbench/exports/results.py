@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from attnbench.comparison.noise import Noise
 from attnbench.comparison.verdict import Comparison, Outcome, Verdict
 from attnbench.core.escaping import label, one_line
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate
 from attnbench.core.text import plural
 from attnbench.report.comparison_table import summary
+from attnbench.report.noise_table import NoiseRow, noise_rows
 from attnbench.report.numbers import missing
 from attnbench.results.store import StoredRun
 
@@ -157,6 +159,20 @@ class ComparisonResults:
 
 
 Results = RunResults | ComparisonResults
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseResults:
+    """An A/A test, for the formats that hold tables of any kind."""
+
+    noise: Noise
+    fail_above: float | None
+    """The slowdown that fails; None for the default."""
+
+    @property
+    def rows(self) -> list[NoiseRow]:
+        """A row per cell, the noisiest first."""
+        return noise_rows(self.noise, fail_above=self.fail_above)
 
 
 def _place(suite: str, device: str) -> str:
