@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnbench.core.files import read
-from attnbench.core.problem import Pattern, Problem
+from attnbench.core.problem import Pattern
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate
 from attnbench.results.table import PROBLEM
@@ -40,20 +39,7 @@ def function_of(row: Row) -> Function:
     return tuple(pattern_of(row) if field == "pattern" else row[field] for field in PROBLEM)
 
 
-def problem_of(row: Row) -> Problem:
-    """The problem of a row.
-
-    Raises:
-        ValueError: Its fields are no problem, as in a table that was edited.
-    """
-    return read(Problem, {field: _plain(row[field]) for field in PROBLEM})
-
-
 def latency_of(row: Row) -> Estimate:
     """The latency of an ok row in milliseconds, with its interval."""
     low, high = (None if missing(row[name]) else row[name] for name in ("latency_low_ms", "latency_high_ms"))
     return Estimate(value=row["latency_ms"], low=low, high=high)
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str) else int(value)
