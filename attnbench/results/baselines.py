@@ -20,6 +20,7 @@ from typing import Any
 from zlib import crc32
 
 from attnbench.core.errors import LostOutputError, NotComparableError, OutputError, StoredRunError, UsageError
+from attnbench.core.files import rename_directory
 from attnbench.core.record import Status
 from attnbench.results.journal import ENVIRONMENT, SUITE
 from attnbench.results.spreadsheet import csv_text
@@ -88,7 +89,7 @@ def _write(run: StoredRun, content: bytes, entry: Path) -> None:
         (unfinished / ENVIRONMENT).write_text(json.dumps(run.environment, indent=2) + "\n", encoding="utf-8")
         shutil.copyfile((run.path if run.path.is_dir() else run.path.parent) / SUITE, unfinished / SUITE)
         try:
-            unfinished.rename(entry)
+            rename_directory(unfinished, entry, last=CSV)
         except OSError:
             if not entry.exists():  # else another job saved the same
                 raise
