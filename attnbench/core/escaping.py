@@ -55,6 +55,11 @@ def one_line(text: str) -> str:
     return _UNSEEN.sub(_spelled, _COLORS.sub("", text))
 
 
+def is_plain(text: str) -> bool:
+    """Whether text is one line of well-formed Unicode in which nothing is hidden, as all text is that is stored."""
+    return not _UNSEEN.search(text)
+
+
 def markdown(text: str) -> str:
     r"""Text inside a line of GitHub-flavoured Markdown, where nothing of it is markup, a link or a mention.
 

@@ -128,4 +128,4 @@ def read_environment(directory: Path) -> Environment:
             f"{file}: machine {found.machine!r:.80} is not allowed (allowed: a-z, 0-9 and single '-'); "
             "the file is damaged"
         )
-    return found
+    return found.plain()

@@ -7,6 +7,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent, ScalarEvent
 
+from attnbench.core.text import echoed
+
 LARGEST_BYTES = 2**20
 """Of a file, or of a value of ``--set``."""
 _DEEPEST, _MOST_NODES = 20, 200_000
@@ -40,6 +42,8 @@ def check(text: str) -> None:
                 sizes[anchor] = nodes - before
         if not isinstance(event, NodeEvent):
             continue
+        if tag := getattr(event, "tag", None):
+            raise TooMuchError(line, f"the tag {echoed(tag)}")
         nodes += _size(event, line, sizes, stack)
         if nodes > _MOST_NODES:
             raise TooMuchError(line, f"more than {_MOST_NODES} values, aliases followed")
