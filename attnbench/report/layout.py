@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 
+_NARROWEST = 8
+"""Characters of a column that is made narrower."""
 _GAP = 3
 """Characters between two columns."""
 
@@ -50,11 +52,17 @@ class Grid:
         return sum(column.width + _GAP for column in self.columns) - _GAP
 
     def widths(self, width: int) -> list[int]:
-        """The width of every column in a line of ``width`` characters: spare room goes to columns that wrap."""
+        """The width of every column in a line of ``width`` characters: spare room goes to columns that wrap.
+
+        Where there is too little even so, the widest columns are made narrower.
+        """
         left = max(0, width - self.width)
         wanted = [column.widest - column.width for column in self.columns]
         share = min(1.0, left / sum(wanted)) if any(wanted) else 0.0
-        return [column.width + int(share * more) for column, more in zip(self.columns, wanted, strict=True)]
+        found = [column.width + int(share * more) for column, more in zip(self.columns, wanted, strict=True)]
+        while sum(found) + _GAP * (len(found) - 1) > width and max(found) > _NARROWEST:
+            found[found.index(max(found))] -= 1
+        return found
 
     @property
     def rows(self) -> list[tuple[str, ...]]:

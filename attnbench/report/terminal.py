@@ -13,6 +13,8 @@ from rich.text import Text
 from attnbench.core.escaping import one_line
 from attnbench.report.layout import Grid, Sheet, fit, respelled
 
+_TALL = 25
+
 
 def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
     """The sheet as lines of at most ``width`` characters; a note names the columns that do not fit.
@@ -32,7 +34,10 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
     for note in fitted.notes:
         notes.add_row(Text("*"), Text(note))
     buffer = io.StringIO()
-    console = Console(file=buffer, width=width, force_terminal=color, color_system="standard" if color else None)
+    # With a height, because of a dumb terminal rich would else believe that it has 80 columns.
+    console = Console(
+        file=buffer, width=width, height=_TALL, force_terminal=color, color_system="standard" if color else None
+    )
     console.print(Group(*parts, notes))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
@@ -45,7 +50,7 @@ def _table(grid: Grid, width: int) -> RenderableType:
             Text(column.header),
             justify="right" if column.numeric else "left",
             width=room,
-            no_wrap=not column.wraps,
+            no_wrap=not column.wraps and room >= column.widest,
             overflow="fold",
         )
     for row in grid.rows:

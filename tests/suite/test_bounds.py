@@ -36,6 +36,8 @@ def said(tmp_path: Path, text: str | bytes, *overrides: str) -> str:
         (HEAD + "cases: " + "[" * 300 + "]" * 300, "s.yaml:3: more than 20 levels"),
         (HEAD + "cases: " + "{a: " * 30 + "1" + "}" * 30, "s.yaml:3: more than 20 levels"),
         (HEAD + f"sweep: {{resolution: 14, window: 7, heads: {'9' * 5000}}}", "s.yaml:3: a number of 5000 digits"),
+        (HEAD + "sweep: {[1, 2]: 3}\n", "s.yaml:3: a list or a mapping in place of a key; a suite needs less"),
+        ("a: &a [1]\n*a : 2\n", "s.yaml:2: a list or a mapping in place of a key"),
         (HEAD + "backends: [!x 1]\n", "s.yaml:3: the tag '!x'; a suite needs less"),
         (HEAD + "sweep: {resolution: !!int 14, window: 7, heads: 1}", "s.yaml:3: the tag 'tag:yaml.org,2002:int'"),
         (b"name: x\n# \xff\n", "s.yaml:2: not UTF-8 text"),
