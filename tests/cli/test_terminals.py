@@ -24,7 +24,7 @@ RED = TESTS.parent / "results" / "reference" / "amd-epyc-2-cores" / "ab-refactor
 def on_a_terminal(*arguments: str, columns: int, **environment: str) -> str:
     """What a command shows on a terminal of so many columns."""
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(ours, (24, columns))  # type: ignore[attr-defined]
+    termios.tcsetwinsize(ours, (24, columns))
     known = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "TERM")}
     process = subprocess.Popen(
         [sys.executable, "-m", "attnbench", *arguments],

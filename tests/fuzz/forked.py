@@ -71,9 +71,9 @@ def warm(*arguments: str) -> None:
     import contextlib
     import io
 
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        with contextlib.suppress(SystemExit):
-            command(*arguments)()
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), contextlib.suppress(SystemExit):
+        command(*arguments)()
     gc.freeze()  # collecting garbage would copy what forks share
 
 

@@ -10,7 +10,7 @@ import argparse
 import random
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,27 +22,35 @@ from tests.fuzz.forked import Ended, command, forked, spread, warm
 from tests.nasty import PIECES
 
 VALUES = (
-    "0", "-1", "1.5", "0x10", "0o17", "014", "1_000", "+7", "1e400", ".inf", "-.inf", ".nan", "9" * 30, "9" * 5000, "1e5",
-    "~", "null", "true", "yes", "no", "''", '""', "[]", "{}", "[[]]", "[{}]", "[null]", "[1, [2]]", "{a: 1}", "{1: 2}",
-    "{[1]: 2}", "{{a: 1}: 2}", "2020-01-01", "2020-01-01T00:00:00Z", "12:30:45", "!!python/object:os.system x", "!x 1",
-    "!!binary aGk=", "!!set {a}", "!!omap [a: 1]", "!!timestamp x", "!!int x", "!!float x", "!!str 5", "!!bool x", "*x",
-    "&x 1", "*a", "<<", "- 1", "? 1", "|\n  x", ">\n  y", "'", '"', "'\\", '"\\x"', '"\\ud800"', '"\\0"', '"\\e[31m"', '"\\u202e"',
-    "56", "[7, 14]", "200x334", "0x0", "7x", "x7", "7x7x7", "-7x7", "7 x 7", "all", "cpu", "fused", "naive", "sdpa", "a:b",
-    "os:system", "{name: naive}", "{name: naive, label: x}", "{name: naive, python: /nowhere}", "{label: x}", "@", "=", "a=b@c",
-    "[" * 40 + "]" * 40, "{a: " * 40 + "1" + "}" * 40, str(list(range(300))), "x" * 100_000, "grouped", "shifted", "float16",
-    "forward_backward", "relative", "masked", "layer", "windows", "cold", "graph", "system", "{cpu: 1, cuda: 2}", "{cpu: 1}",
-    "2147483648", "2147483647", "1000000", "100000", "?", ":", "#", "%", "---", "...", "\t", "\ufeff", "\x00", "\x85", "\u2028",
+    "0", "-1", "1.5", "0x10", "0o17", "014", "1_000", "+7", "1e400", ".inf", "-.inf", ".nan", "9" * 30, "9" * 5000,
+    "1e5", "~", "null", "true", "yes", "no", "''", '""', "[]", "{}", "[[]]", "[{}]", "[null]", "[1, [2]]", "{a: 1}",
+    "{1: 2}", "{[1]: 2}", "{{a: 1}: 2}", "2020-01-01", "2020-01-01T00:00:00Z", "12:30:45",
+    "!!python/object:os.system x", "!x 1", "!!binary aGk=", "!!set {a}", "!!omap [a: 1]", "!!timestamp x", "!!int x",
+    "!!float x", "!!str 5", "!!bool x", "*x", "&x 1", "*a", "<<", "- 1", "? 1", "|\n  x", ">\n  y", "'", '"', "'\\",
+    '"\\x"', '"\\ud800"', '"\\0"', '"\\e[31m"', '"\\u202e"', "56", "[7, 14]", "200x334", "0x0", "7x", "x7", "7x7x7",
+    "-7x7", "7 x 7", "all", "cpu", "fused", "naive", "sdpa", "a:b", "os:system", "{name: naive}",
+    "{name: naive, label: x}", "{name: naive, python: /nowhere}", "{label: x}", "@", "=", "a=b@c",
+    "[" * 40 + "]" * 40, "{a: " * 40 + "1" + "}" * 40, str(list(range(300))), "x" * 100_000, "grouped", "shifted",
+    "float16", "forward_backward", "relative", "masked", "layer", "windows", "cold", "graph", "system",
+    "{cpu: 1, cuda: 2}", "{cpu: 1}", "2147483648", "2147483647", "1000000", "100000", "?", ":", "#", "%", "---",
+    "...", "\t", "\ufeff", "\x00", "\x85", "\u2028",
 )  # fmt: skip
 KEYS = (
-    "name", "description", "device", "baseline", "sweep", "cases", "exclude", "backends", "measure", "batch", "resolution",
-    "window", "heads", "head_dim", "dtype", "mode", "pattern", "padding", "bias", "scope", "processes", "timeout_s",
-    "prepare_timeout_s", "hung_timeout_s", "threads", "allocator", "cache", "launch", "max_time_s", "<<", "", "x", "1", "~",
+    "name", "description", "device", "baseline", "sweep", "cases", "exclude", "backends", "measure", "batch",
+    "resolution", "window", "heads", "head_dim", "dtype", "mode", "pattern", "padding", "bias", "scope", "processes",
+    "timeout_s", "prepare_timeout_s", "hung_timeout_s", "threads", "allocator", "cache", "launch", "max_time_s", "<<",
+    "", "x", "1", "~",
 )  # fmt: skip
 SMALL = (
-    "name: x\nbackends: [naive, sdpa]\nsweep: {resolution: [14, 28], window: 7, heads: [1, 2]}\nexclude: [{heads: 2}]\n",
-    "name: y\ndescription: Which?\nbackends:\n- naive\n- {name: sdpa, label: two}\nbaseline: two\ncases:\n"
-    "- name: stage 1\n  resolution: 56\n  window: 7x14\n  heads: 2\n  batch: {cpu: 1, cuda: 8}\n"
-    "- {resolution: 14, window: 7, heads: 4, mode: forward_backward}\nmeasure: {processes: 1, max_time_s: 0.1}\n",
+    (
+        "name: x\nbackends: [naive, sdpa]\nsweep: {resolution: [14, 28], window: 7, heads: [1, 2]}\n"
+        "exclude: [{heads: 2}]\n"
+    ),
+    (
+        "name: y\ndescription: Which?\nbackends:\n- naive\n- {name: sdpa, label: two}\nbaseline: two\ncases:\n"
+        "- name: stage 1\n  resolution: 56\n  window: 7x14\n  heads: 2\n  batch: {cpu: 1, cuda: 8}\n"
+        "- {resolution: 14, window: 7, heads: 4, mode: forward_backward}\nmeasure: {processes: 1, max_time_s: 0.1}\n"
+    ),
     "base: &base {resolution: 14, window: 7}\nname: z\nsweep: {<<: *base, heads: 1}\nbackends: cpu\n",
 )
 
@@ -132,36 +140,34 @@ def overrides(draw: random.Random) -> list[str]:
     return found
 
 
-def wrong_with(ended: Ended, file: Path, options: Sequence[str]) -> str:
+def wrong_with(ended: Ended, file: Path) -> str:
     """What is wrong with how a dry run ended; empty where all is right."""
-    if ended.complaint:
-        return ended.complaint
+    return next(filter(None, _wrong(ended, file)), "")
+
+
+def _wrong(ended: Ended, file: Path) -> Iterator[str]:
+    yield ended.complaint
     if ended.code == 0:
-        return "" if ended.stdout else "nothing on stdout"
-    if ended.code != 2:
-        return f"exit code {ended.code}"
-    lines = ended.stderr.split("\n")
-    if len(lines) != 2 or not lines[0].startswith("attnbench: "):
-        return f"not one sentence: {ended.stderr[:300]!r}"
-    # An option is named as it was typed, but for what cannot be shown.
-    if not re.search(rf"{re.escape(file.name)}:[1-9]|--set ", lines[0]) and not re.search(
-        rf"{re.escape(file.name)} (is larger|is no|cannot)", lines[0]
-    ):
-        return f"neither line nor option: {lines[0][:300]}"
-    if re.search(r"Scalar|ordereddict|CommentedMap|CommentedSeq|datetime\.|ruamel|pydantic|<class", lines[0]):
-        return f"a library's names: {lines[0][:300]}"
-    return f"{len(lines[0])} characters" if len(lines[0]) > 1500 else ""
+        yield "" if ended.stdout else "nothing on stdout"
+        return
+    yield "" if ended.code == 2 else f"exit code {ended.code}"
+    said, *more = ended.stderr.split("\n")
+    if more != [""] or not said.startswith("attnbench: "):
+        yield f"not one sentence: {ended.stderr[:300]!r}"
+    where = rf"{re.escape(file.name)}(:[1-9]| is larger| is no| cannot)|--set "
+    yield "" if re.search(where, said) else f"neither line nor option: {said[:300]}"
+    if re.search(r"Scalar|ordereddict|CommentedMap|CommentedSeq|datetime\.|ruamel|pydantic|<class", said):
+        yield f"a library's names: {said[:300]}"
+    yield f"{len(said)} characters" if len(said) > 1500 else ""
 
 
 def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[str], None] = print) -> int:
     """Try so many suites; the number of findings, each of which is said with what leads to it."""
     import pytest
 
-    import attnbench.suite.schema
     from attnbench.core.errors import WorkerError
     from attnbench.run import session
 
-    assert attnbench.suite.schema
     texts = [*SMALL, *SMALL, *SMALL, *(path.read_text(encoding="utf-8") for path in built_in_suites().values())]
     findings: dict[str, int] = {}
     patch = pytest.MonkeyPatch()
@@ -182,7 +188,7 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
             ended = forked(command("run", str(file), "--dry-run", *options))
             if ended.code == 3 and "not asked here" in ended.stderr:
                 continue
-            if why := wrong_with(ended, file, options):
+            if why := wrong_with(ended, file):
                 kind = re.sub(r"\d+|'.*'|\".*\"", "_", why)[:150]
                 findings[kind] = findings.get(kind, 0) + 1
                 if findings[kind] == 1:
