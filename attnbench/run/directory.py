@@ -55,6 +55,8 @@ def check_output(output: Path | None) -> None:
     directory = output if output is not None else RESULTS
     if output is not None and output.is_dir() and any(output.iterdir()):
         raise OutputError(f"{output} exists and is not empty; give a new directory, or remove it")
+    if directory.exists() and not directory.is_dir():
+        raise OutputError(f"{directory} is a file; give a directory")
     with _made(directory if output is None else _place(directory), named=directory) as place:
         probe = place / f".attnbench-write-test-{secrets.token_hex(4)}"
         try:

@@ -69,8 +69,9 @@ def test_one_sentence_says_what_and_where(tmp_path: Path, text: str | bytes, exp
         ("measure.x.y=1", "--set measure.x.y=1"),
         ("name.x=1", "--set name.x=1: name is not a mapping"),
         (f"cases={'[' * 50}{']' * 50}", "--set cases: more than 20 levels"),
+        (f"sweep.heads={'x' * 5000}", f"--set sweep.heads={'x' * 67}…: sweep.heads: 'xxx"),
         (f"measure.processes={'9' * 5000}", "--set measure.processes: a number of 5000 digits"),
-        ("sweep.heads=[", "--set sweep.heads: '[' is not a YAML value"),
+        ("sweep.heads=[", "--set sweep.heads=[: '[' is not a YAML value"),
     ],
 )
 def test_options_have_the_same_bounds_and_say_which_they_are(tmp_path: Path, override: str, expected: str) -> None:
