@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from attnbench.core.escaping import one_line, shortened
 from attnbench.core.text import echoed
 from attnbench.suite.schema import BackendEntry, CaseEntry, Exclusion, Fields, MeasureEntry, SuiteFile
 from attnbench.suite.source import Location, Source
@@ -20,6 +21,7 @@ _MODELS: dict[str | int, type[BaseModel]] = {
     "backends": BackendEntry,
 }
 """By key of a suite, the mapping below it."""
+_LONGEST_KEY = 80
 _KINDS = {
     "list_type": "a list",
     "string_type": "text",
@@ -56,8 +58,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _explanation(error: ErrorDetails) -> str:
     kind, location = error["type"], error["loc"]
-    key = ".".join(map(str, location))
+    key = shortened(one_line(".".join(map(str, location))), _LONGEST_KEY)
     match kind:
+        case "invalid_key":
+            above = ".".join(map(str, location[:-1])) or "the suite"
+            return f"{above}: {echoed(error['input'])} is not allowed (allowed: a key, which is text)"
         case "extra_forbidden":
             model = SuiteFile if len(location) == 1 else _MODELS[location[0]]
             allowed = list(model.model_fields)
