@@ -45,7 +45,7 @@ _PATTERNS = {
 def sentence(errors: Sequence[ErrorDetails], source: Source) -> str:
     """What is wrong, where, and what is allowed."""
     # A misspelt key often comes with a missing one: name the cause, not the consequence.
-    first = min(errors, key=lambda error: error["type"] != "extra_forbidden")
+    first = min(errors, key=lambda error: error["type"] not in ("extra_forbidden", "invalid_key"))
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{source.where(first['loc'])}: {_explanation(first)}{more}"
 
