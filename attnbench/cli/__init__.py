@@ -12,12 +12,14 @@ from attnbench.cli.doctor import doctor
 from attnbench.cli.noise import noise
 from attnbench.cli.output import command
 from attnbench.cli.plot import plot
+from attnbench.cli.publish import publish
 from attnbench.cli.recommend import recommend
 from attnbench.cli.report import report
 from attnbench.cli.run import run
 from attnbench.cli.schema import schema
 from attnbench.cli.show import show
 from attnbench.cli.streams import make_usable
+from attnbench.cli.verify import verify
 
 app = typer.Typer(
     name="attnbench",
@@ -35,7 +37,7 @@ baseline.command("accept")(command(baseline_commands.accept))
 baseline.command("list")(command(baseline_commands.list_baselines))
 baseline.command("check")(command(baseline_commands.check))
 app.add_typer(baseline, name="baseline")
-for body in (run, show, report, plot, recommend, compare, ab, noise, backends, doctor, schema):
+for body in (run, show, report, publish, plot, recommend, compare, ab, noise, backends, doctor, verify, schema):
     app.command()(command(body))
 
 

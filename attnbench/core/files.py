@@ -230,6 +230,8 @@ def _dataclass_reader(kind: Any) -> _Reader:
 
 
 def _read_float(value: Any) -> float:
+    if type(value) is float and math.isfinite(value):  # nearly all of what journals hold
+        return value
     number = float(value) if type(value) is int else value
     if not math.isfinite(_checked(number, float)) and number != math.inf:
         raise ValueError("not a number")

@@ -50,7 +50,7 @@ def render(results: Results) -> str:
             cases = list(_cases_of_run(results))
         case ComparisonResults():
             cases = list(_cases_of_comparison(results))
-    return _text([_suite(results, file, list(group)) for file, group in _by_file(cases)])
+    return document_text([_suite(results, file, list(group)) for file, group in _by_file(cases)])
 
 
 def render_error(sentence: str, *, skipped: bool) -> str:
@@ -63,7 +63,7 @@ def render_error(sentence: str, *, skipped: bool) -> str:
     result = Skipped(legal(sentence), "skipped") if skipped else Error(legal(sentence), "error")
     suite = TestSuite("attnbench")
     suite.add_testcase(_case("attnbench", "whole suite", "every cell", result=result).element)
-    return _text([suite])
+    return document_text([suite])
 
 
 def _by_file(cases: Sequence[_Case]) -> Iterator[tuple[str, Iterator[TestCase]]]:
@@ -91,7 +91,8 @@ def _suite(results: Results, file: str, cases: Sequence[TestCase]) -> TestSuite:
     return suite
 
 
-def _text(suites: Sequence[TestSuite]) -> str:
+def document_text(suites: Sequence[TestSuite]) -> str:
+    """A document of test suites."""
     document = JUnitXml("attnbench")
     for suite in suites:
         document.add_testsuite(suite)
