@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -348,3 +350,14 @@ def test_the_machine_is_described_and_what_it_has_not_is_refused(judge: _Judge) 
 def test_a_question_that_is_for_somebody_else_has_no_answer(judge: _Judge) -> None:
     with pytest.raises(ValueError, match="the judge has no answer to Introduce"):
         judge.answer(Introduce(backend="naive", device="cpu", threads=1), [])
+
+
+def test_switches_of_precision_are_told_whichever_way_they_were_set() -> None:
+    code = (
+        "import torch; torch.backends.cuda.matmul.fp32_precision = 'tf32'; "
+        "torch.backends.cuda.matmul.allow_fp16_accumulation = True; "
+        "from attnbench.worker.environment import _flags; found = _flags(); "
+        "print(found['float32_matmul_precision'], found['fp16_accumulation'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["tf32", "True"]
