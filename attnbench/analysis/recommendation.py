@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from attnbench.analysis.functions import Row, function_of, is_ok, latency_of, missing
+from attnbench.analysis.functions import Row, function_of, is_ok, is_trusted, latency_of, missing
 from attnbench.analysis.power_law import fit
 from attnbench.analysis.ranking import contests
 from attnbench.core.errors import NotComparableError, StoredRunError
@@ -202,6 +202,8 @@ def _within_memory(rows: Iterable[Row], limit: int | None) -> tuple[list[Row], l
     for row in rows:
         if not is_ok(row):
             excluded.append(f"{row['backend']}: {row['status']}: {row['reason']}")
+        elif not is_trusted(row):
+            excluded.append(f"{row['backend']}: implausible: faster than the device's ceilings allow")
         elif why := _too_large(_peak(row), limit):
             excluded.append(f"{row['backend']}: {why}")
         else:
@@ -218,7 +220,7 @@ def _too_large(peak: int | None, limit: int | None) -> str:
 
 
 def _modelled(run: StoredRun, problem: Problem, memory_limit: int | None) -> Recommendation:
-    alike = [row for row in run.rows if is_ok(row) and _alike(row, problem)]
+    alike = [row for row in run.rows if is_trusted(row) and _alike(row, problem)]
     if not alike:
         raise NotCoveredError("")
     asked = _sizes(problem)

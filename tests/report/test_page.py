@@ -131,6 +131,28 @@ def test_cells_whose_place_under_the_roof_is_not_known_are_left_out() -> None:
     assert [chart.title[:8] for chart in charts_of(chapter)["roofline"]] == ["float32:"]
 
 
+def test_sizes_above_a_million_and_of_equal_products_have_their_labels() -> None:
+    sides = ((1024, 1024), (512, 2048), (2048, 2048))
+    cells = [
+        cell("sdpa", [1.0, 1.1], f"{h}x{w}", height=h, width=w, position=place) for place, (h, w) in enumerate(sides)
+    ]
+    (chapter,) = chapters([stored(*cells)])
+    text = json.dumps(charts_of(chapter)["latency"][0].spec)
+    assert r"{\"1048576\": \"1024x1024, 512x2048\", \"4194304\": \"2048x2048\"}" in text.replace("\\\\", "\\")
+
+
+def test_problems_measured_at_several_scopes_show_where_the_time_goes() -> None:
+    cells = [
+        cell("sdpa", [latency, latency], scope, scope=scope, position=place)
+        for place, (scope, latency) in enumerate((("windows", 1.0), ("map", 1.5), ("layer", 4.0)))
+    ]
+    (chapter,) = chapters([stored(*cells)])
+    (chart,) = charts_of(chapter)["breakdown"]
+    assert [(point["part"], round(point["latency_ms"], 1)) for point in chart.points] == [
+        ("attention", 1.0), ("layout around it", 0.5), ("projections", 2.5),
+    ]  # fmt: skip
+
+
 def test_a_winner_map_has_a_place_for_every_case() -> None:
     (chapter,) = chapters([swept()])
     (chart,) = charts_of(chapter)["winners"]
