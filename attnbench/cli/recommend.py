@@ -67,7 +67,8 @@ def recommend(
     (height, width), (tall, wide) = _size("--resolution", resolution), _size("--window", window)
     problem = Problem(
         batch=1 if batch is None else batch, height=height, width=width, window_height=tall, window_width=wide,
-        heads=heads, head_dim=head_dim, dtype=dtype, mode=mode, pattern=pattern, padding=padding, bias=bias, scope=scope,
+        heads=heads, head_dim=head_dim, dtype=dtype, mode=mode, pattern=pattern, padding=padding, bias=bias,
+        scope=scope,
     )  # fmt: skip
     found = recommendation.read_runs(runs or [RESULTS], say=partial(typer.echo, err=True))
     if batch is None:
