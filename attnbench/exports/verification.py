@@ -53,7 +53,9 @@ def junit_text(found: Verification) -> str:
             case Answer.PASS:
                 case.system_out = legal(told)
         cases.append(case)
-    return document_text(TestSuite("attnbench verify"), cases)
+    suite = TestSuite("attnbench verify")
+    suite.add_testcases(cases)
+    return document_text([suite])
 
 
 KINDS: dict[str, Callable[[Verification], str]] = {"json": json_text, "junit": junit_text}

@@ -10,7 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from attnbench.report.layout import Grid, Sheet, fit
+from attnbench.core.escaping import one_line
+from attnbench.report.layout import Grid, Sheet, fit, respelled
+
+_TALL = 25
 
 
 def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
@@ -21,15 +24,20 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
         width: Characters a line.
         color: Whether to use a terminal's bold and dim.
     """
-    fitted = fit(sheet, width)
+    fitted = fit(respelled(sheet, one_line), width)
     parts: list[RenderableType] = [Text(fitted.heading, style="bold")]
     parts += [Text(fitted.question, style="italic")] if fitted.question else []
     parts += [Text(""), *(_table(grid, width) for grid in fitted.grids)]
     notes = Table.grid(padding=(0, 1, 0, 0))
+    notes.add_column()
+    notes.add_column(overflow="fold")  # a long word is broken, never cut off
     for note in fitted.notes:
         notes.add_row(Text("*"), Text(note))
     buffer = io.StringIO()
-    console = Console(file=buffer, width=width, force_terminal=color, color_system="standard" if color else None)
+    # With a height, because of a dumb terminal rich would else believe that it has 80 columns.
+    console = Console(
+        file=buffer, width=width, height=_TALL, force_terminal=color, color_system="standard" if color else None
+    )
     console.print(Group(*parts, notes))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
@@ -42,7 +50,7 @@ def _table(grid: Grid, width: int) -> RenderableType:
             Text(column.header),
             justify="right" if column.numeric else "left",
             width=room,
-            no_wrap=not column.wraps,
+            no_wrap=not column.wraps and room >= column.widest,
             overflow="fold",
         )
     for row in grid.rows:

@@ -19,6 +19,7 @@ from attnbench.core.record import Measure
 from attnbench.results.checks import Belonging, check_row
 from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_environment, read_journal
 from attnbench.results.pairs import Pairing
+from attnbench.results.spreadsheet import csv_text, read_csv
 from attnbench.results.table import COLUMNS, PROBLEM, Cells, typed
 
 PARQUET = "table.parquet"
@@ -294,17 +295,10 @@ def _read_kept_table(file: Path) -> StoredRun:
 
 def _read_table_file(file: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_parquet(file) if file.suffix == ".parquet" else _read_csv(file)
+        frame = pd.read_parquet(file) if file.suffix == ".parquet" else read_csv(file)
         return _checked(frame, file)
     except (ValueError, TypeError, OSError) as error:
         raise StoredRunError(f"{file}: not a table: {' '.join(str(error).split())}") from None
-
-
-def _read_csv(file: Path) -> pd.DataFrame:
-    """Text stays text, whatever it looks like: 01, 1e5, null and TRUE are names of cases, too."""
-    texts = {name for name, kind in COLUMNS.items() if kind == "string"}
-    empty = {name: [""] for name in COLUMNS if name not in texts}
-    return pd.read_csv(file, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty)
 
 
 def _checked(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -335,7 +329,9 @@ def write_tables(directory: Path) -> StoredRun:
     run = read_run(directory)
     table = run.table.copy()
     table.attrs = {**_made_from(directory), "table_crc32": _checksum(table), "cells": run.cells}
-    for name, write in ((PARQUET, table.to_parquet), (CSV, table.to_csv)):
-        with written_whole(directory / name, note="the journal stays") as unfinished:
-            write(unfinished, index=False)
+    note = "the journal stays"
+    with written_whole(directory / PARQUET, note=note) as unfinished:
+        table.to_parquet(unfinished, index=False)
+    with written_whole(directory / CSV, note=note) as unfinished:
+        unfinished.write_text(csv_text(table), encoding="utf-8")
     return run
