@@ -21,7 +21,6 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference" / "amd-epyc-2-cores"
 PICTURES = ROOT / "docs" / "pictures"
 WIDTH = 980
-NIGHTS = 48
 
 
 def attnbench(*arguments: str) -> None:
@@ -50,11 +49,11 @@ def main() -> None:
         attnbench("report", str(REFERENCE / "maps-and-windows"), "-o", str(page))
         sections = ("latency", "exponents", "winners", "profile", "roofline", "breakdown")
         take(browser, page, {"answer": ".answer", **{one: f"#chapter-1-{one}" for one in sections}})
-        write_nights(directory / "nights", NIGHTS)
+        write_nights(directory / "nights", 24, machines=("epyc", "m2"), suites=("quick",))
         attnbench("publish", str(directory / "nights"), "-o", str(directory / "site"))
         take(browser, directory / "site" / "index.html", {"site": ".cards"}, scheme="dark")
         history = next((directory / "site" / "suites").glob("quick-epyc-*.html"))
-        take(browser, history, {"history": "#suite-history", "ratios": "#suite-ratios"})
+        take(browser, history, {"history": "#suite-history figure"})
 
 
 if __name__ == "__main__":

@@ -42,16 +42,18 @@ class Moment:
     started_at: str
     torch: str
     commit: str
-    latencies: Mapping[str, Mapping[str, tuple[float, float | None, float | None]]]
-    """Of measured cells, by case, then by backend: the latency and both ends of its 95 % interval in milliseconds."""
+    latencies: Mapping[str, Mapping[str, tuple[float, ...]]]
+    """Of measured cells, by case, then by backend, in milliseconds: the latency, and both ends of its 95 % interval
+    where they are known."""
 
 
 def moment_of(run: StoredRun) -> Moment:
     """A run as a history shows it."""
-    latencies: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
+    latencies: dict[str, dict[str, tuple[float, ...]]] = {}
     for row in filter(is_ok, run.rows):
         latency = latency_of(row)
-        latencies.setdefault(row["case"], {})[row["backend"]] = (latency.value, latency.low, latency.high)
+        known = tuple(value for value in (latency.value, latency.low, latency.high) if value is not None)
+        latencies.setdefault(row["case"], {})[row["backend"]] = known
     environment = run.environment
     return Moment(
         started_at=str(environment.get("started_at", "")),
@@ -152,14 +154,14 @@ def history(
     return [_over_time(case, points, palette) for case, points in ordered]
 
 
-def _point_in_time(moment: Moment, backend: str, latency: tuple[float, float | None, float | None]) -> dict[str, Any]:
-    value, low, high = latency
+def _point_in_time(moment: Moment, backend: str, latency: tuple[float, ...]) -> dict[str, Any]:
+    value, low, high = latency if len(latency) > 1 else (*latency, *latency, *latency)
     return {
         "backend": backend,
         "time": moment.started_at[:19],
         "latency_ms": value,
-        "low": value if low is None else max(low, value / CUT),
-        "high": value if high is None else min(high, value * CUT),
+        "low": max(low, value / CUT),
+        "high": min(high, value * CUT),
         "torch": moment.torch,
         "commit": moment.commit,
         "mark": "",
