@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import vl_convert
 from attnbench.analysis.ranking import contests
 from attnbench.backends import registry
 from attnbench.core.record import Status
+from attnbench.report.charts.chart import Palette
 from attnbench.report.charts.rows import chart_rows
+from attnbench.report.charts.runs import Moment, history
 from attnbench.report.page import bundle, shell, writing
 from attnbench.report.page.content import Chapter, chapters
 from attnbench.report.page.embedding import columns, plain, script_json, visible
@@ -271,6 +274,17 @@ def test_a_history_shows_ratios_worst_first_and_where_it_changed() -> None:
     assert "naive" not in {backend for backend, *_ in marked}
     assert len(drawn["history"][0].points) == 24
     assert len(chapter.history) == 11
+
+
+def test_a_change_is_marked_however_long_ago_it_was() -> None:
+    slow = [1.5 if 20 <= number < 90 else 1.0 for number in range(160)]
+    moments = [
+        Moment(started_at=(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number)).isoformat(), torch="", commit="",
+               latencies={"a": {"sdpa": (latency * (1 + number % 3 / 500),)}})
+        for number, latency in enumerate(slow)
+    ]  # fmt: skip
+    (chart,) = history(moments, None, (), Palette(backends=("sdpa",)))
+    assert [number for number, point in enumerate(chart.points) if point["mark"]] == [20, 90]
 
 
 def test_an_accepted_change_is_marked_with_its_reason() -> None:
