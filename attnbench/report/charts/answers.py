@@ -40,7 +40,7 @@ def profile(rows: Sequence[dict[str, Any]], palette: Palette) -> Chart | None:
         "field": "times_best",
         "type": "quantitative",
         "scale": {"type": "log", "domain": [1, end], "clamp": True, "nice": False},
-        "axis": {"title": "p: at most so many times as slow as the fastest", "values": ticks},
+        "axis": {"title": "p: times the latency of the fastest", "values": ticks},
     }
     y = {
         "field": "share",
@@ -111,10 +111,11 @@ def _map(found: WinnerMap, palette: Palette) -> Chart:
         "mark": {"type": "rect", "opacity": 0.3, "stroke": palette.theme.ink, "strokeWidth": 0.5},
         "encoding": {"x": x, "y": y, "color": _winner_color(palette), "tooltip": tooltip},
     }
+    room = {"expr": f"width / {max(1, len(across))} - 4"}
     texts = [
         {
             "data": {"name": POINTS},
-            "mark": {"type": "text", "dy": dy, "fontSize": size, "color": palette.theme.ink, "limit": 110},
+            "mark": {"type": "text", "dy": dy, "fontSize": size, "color": palette.theme.ink, "limit": room},
             "encoding": {"x": x, "y": y, "text": {"field": name}},
         }
         for name, dy, size in (("winner", -7, 11), ("lead", 7, 10))
