@@ -37,13 +37,22 @@ _BLOCK = re.compile(r"(?:[-+=>#]|\d+(?=[.)]))")
 """How lines begin that are lists, headings and quotes."""
 
 
+def without_colors(text: str) -> str:
+    r"""Text without what sets a terminal's colors, title and links.
+
+    >>> without_colors("\x1b[31mred\x1b[0m")
+    'red'
+    """
+    return _COLORS.sub("", text)
+
+
 def legal(text: str) -> str:
     r"""Text that XML, JSON and UTF-8 can hold: terminal colors are removed, other control characters are spelled.
 
     >>> print(legal("\x1b[31mred\x1b[0m, bell \x07"))
     red, bell \x07
     """
-    return _ILLEGAL.sub(_spelled, _COLORS.sub("", text))
+    return _ILLEGAL.sub(_spelled, without_colors(text))
 
 
 def one_line(text: str) -> str:
@@ -52,7 +61,7 @@ def one_line(text: str) -> str:
     >>> print(one_line("first\nsecond"))
     first\nsecond
     """
-    return _UNSEEN.sub(_spelled, _COLORS.sub("", text))
+    return _UNSEEN.sub(_spelled, without_colors(text))
 
 
 def is_plain(text: str) -> bool:

@@ -16,6 +16,7 @@ import pandas as pd
 from attnbench.core.errors import StoredRunError
 from attnbench.core.files import written_whole
 from attnbench.core.record import Measure
+from attnbench.core.text import clean
 from attnbench.results.checks import Belonging, check_row
 from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_environment, read_journal
 from attnbench.results.pairs import Pairing
@@ -82,8 +83,9 @@ class StoredRun:
 
     @property
     def question(self) -> str:
-        """What the suite asks."""
-        return str(self.suite.get("description", ""))
+        """What the suite asks, in one line, however many its file has."""
+        asked = str(self.suite.get("description", ""))
+        return clean(asked, longest=len(asked))
 
     @property
     def baseline(self) -> str | None:

@@ -150,8 +150,6 @@ def _made(directory: Path, *, named: Path) -> Iterator[Path]:
     missing = [place for place in (directory, *directory.parents) if not place.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
-    except (NotADirectoryError, FileExistsError):
-        raise OutputError(f"{named} is a file; give a directory") from None
     except OSError as error:
         raise OutputError(f"{named} cannot be made: {error.strerror}; give another --output") from None
     try:

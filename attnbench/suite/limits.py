@@ -14,12 +14,13 @@ from ruamel.yaml.events import (
     NodeEvent,
     ScalarEvent,
 )
+from ruamel.yaml.parser import RoundTripParser
 
 from attnbench.core.text import echoed
 
 LARGEST_BYTES = 2**20
 """Of a file, or of a value of ``--set``."""
-_DEEPEST, _MOST_NODES = 20, 200_000
+_DEEPEST, _MOST_NODES = 20, 100_000
 _LONGEST_NUMBER = 400
 """Digits; Python refuses to read integers of more than 4300."""
 
@@ -53,6 +54,24 @@ def check(text: str) -> None:
     counted = _Counted()
     for event in YAML(pure=True).parse(text):
         counted.take(event)
+
+
+class BoundedParser(RoundTripParser):
+    """A parser that looks at every event before anything is built of it."""
+
+    def __init__(self, loader: Any) -> None:
+        super().__init__(loader)
+        self._counted = _Counted()
+
+    def get_event(self) -> Any:
+        """The next event.
+
+        Raises:
+            TooMuchError: It is more than a suite needs.
+        """
+        event = super().get_event()
+        self._counted.take(event)
+        return event
 
 
 class _Counted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -35,6 +36,7 @@ class Source:
         self.path = path
         self._yaml = YAML()  # the round-trip loader: it keeps lines, order and comments
         self._yaml.width = 4096
+        self._yaml.Parser = limits.BoundedParser
         self._root = self._parse(text)
         self._overridden: dict[str, str] = {}
 
@@ -65,8 +67,8 @@ class Source:
 
     def _parse(self, text: str) -> CommentedMap:
         try:
-            limits.check(text)
-            root = self._yaml.load(text)
+            with warnings.catch_warnings(action="ignore"):  # of an anchor that stands twice, which YAML allows
+                root = self._yaml.load(text)
         except limits.TooMuchError as error:
             raise SuiteError(f"{self.path}:{error.line}: {error}; a suite needs less") from None
         except DuplicateKeyError as error:
