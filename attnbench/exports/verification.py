@@ -12,9 +12,9 @@ from typing import Any
 from junitparser import Failure, Skipped, TestCase, TestSuite
 
 from attnbench.core.errors import UsageError
+from attnbench.core.escaping import legal
 from attnbench.core.verification import Answer
 from attnbench.exports.junit import document_text
-from attnbench.exports.text import legal
 from attnbench.verify.checks import CHECKS, Verification
 
 SCHEMA_VERSION = 1

@@ -252,7 +252,8 @@ def test_a_publication_that_fails_leaves_the_index_and_every_page_it_names(
 
 
 def test_names_never_become_html_on_a_site(tmp_path: Path) -> None:
-    records = [*cell(HOSTILE, [1.0, 1.01], HOSTILE), *cell("naive", [2.0, 2.01], HOSTILE)]
+    name = HOSTILE.replace("\u202e", "")  # a stored name that turns text round is refused
+    records = [*cell(name, [1.0, 1.01], name), *cell("naive", [2.0, 2.01], name)]
     for number in range(2):
         write_run(tmp_path / "runs" / f"<b>{number}", records, HOSTILE, device_name=HOSTILE, commit=HOSTILE,
                   started_at=f"2026-01-0{number + 1}T00:00:00+00:00")  # fmt: skip
