@@ -26,3 +26,8 @@ def __getattr__(name: str) -> Any:
     if name in ("layer", "run", "testing"):  # run is a function, too
         return import_module(f"attnbench.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    # What is imported only when it is asked for is offered by completion, too.
+    return sorted({*globals(), *__all__})
