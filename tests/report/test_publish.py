@@ -256,12 +256,7 @@ VISIBLE = HOSTILE.replace("\u202e", "")
 
 
 def test_names_never_become_html_on_a_site(tmp_path: Path) -> None:
-<<<<<<< HEAD
-    name = HOSTILE.replace("\u202e", "")  # a stored name that turns text round is refused
-    records = [*cell(name, [1.0, 1.01], name), *cell("naive", [2.0, 2.01], name)]
-=======
     records = [*cell(VISIBLE, [1.0, 1.01], VISIBLE), *cell("naive", [2.0, 2.01], VISIBLE)]
->>>>>>> 4f1c19341c47717c62789eaacec6e4a61416082b
     for number in range(2):
         write_run(tmp_path / "runs" / f"<b>{number}", records, VISIBLE, device_name=VISIBLE, commit=VISIBLE,
                   started_at=f"2026-01-0{number + 1}T00:00:00+00:00")  # fmt: skip
