@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from attnbench.core.problem import Pattern
-from attnbench.core.record import Status
+from attnbench.core.record import Flag, Status
 from attnbench.core.stats import Estimate
 from attnbench.results.table import PROBLEM
 
@@ -26,6 +26,11 @@ def missing(value: Any) -> bool:
 def is_ok(row: Row) -> bool:
     """Whether there is a latency."""
     return bool(row["status"] == Status.OK)
+
+
+def is_trusted(row: Row) -> bool:
+    """Whether there is a latency that the device could have reached."""
+    return is_ok(row) and Flag.IMPLAUSIBLE not in row["flags"].split()
 
 
 def pattern_of(row: Row) -> str:

@@ -16,7 +16,7 @@ from tests.conftest import TESTS, Cli
 from tests.suite.test_suite import GOOD
 
 COMMANDS = (
-    "run", "show", "report", "plot", "recommend", "compare", "ab", "noise", "baseline", "baseline save",
+    "run", "show", "report", "publish", "plot", "recommend", "compare", "ab", "noise", "baseline", "baseline save",
     "baseline accept", "baseline list", "baseline check", "backends", "doctor", "schema",
 )  # fmt: skip
 
@@ -32,6 +32,7 @@ def test_help(cli: Cli, command: str, snapshot: SnapshotAssertion) -> None:
         ["--help"],
         ["show", "--help"],
         ["report", "--help"],
+        ["publish", "--help"],
         ["plot", "--help"],
         ["recommend", "--help"],
         ["run", "--no-such-option"],
