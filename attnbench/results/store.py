@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_environm
 from attnbench.results.pairs import Pairing
 from attnbench.results.spreadsheet import csv_text, read_csv
 from attnbench.results.table import COLUMNS, PROBLEM, Cells, typed
+from attnbench.suite import limits
 
 PARQUET = "table.parquet"
 CSV = "table.csv"
@@ -262,10 +264,14 @@ def read_suite(path: Path) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
+        if file.stat().st_size > limits.LARGEST_BYTES:
+            raise StoredRunError(f"{file} is larger than {limits.LARGEST_BYTES // 2**20} MiB; the file is damaged")
         data = _parsed(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
-    except (YAMLError, UnicodeDecodeError):
+    except limits.TooMuchError as error:
+        raise StoredRunError(f"{file}:{error.line}: {error}; the file is damaged") from None
+    except (YAMLError, ValueError, TypeError, OverflowError):
         raise StoredRunError(f"{file}:1: not YAML; the file is damaged") from None
     return deepcopy(dict(data)) if isinstance(data, dict) else {}
 
@@ -275,7 +281,9 @@ def _parsed(text: str) -> Any:
     """What YAML says: hundreds of runs share few suites, and to parse one takes as long as to read a table."""
     from ruamel.yaml import YAML
 
-    return YAML(typ="safe", pure=True).load(text)
+    limits.check(text)
+    with warnings.catch_warnings(action="ignore"):  # of an anchor that stands twice, which YAML allows
+        return YAML(typ="safe", pure=True).load(text)
 
 
 def _read_table(path: Path) -> pd.DataFrame:
