@@ -53,6 +53,7 @@ def run(
         _print_plan(loaded)
         return
     from attnbench.cli.progress import opened, progress, summary
+    from attnbench.report.answer_table import answer_grid
     from attnbench.report.run_table import run_table
     from attnbench.run.runner import open_run
 
@@ -67,6 +68,8 @@ def run(
         with kept(lost):
             print_sheet(run_table(outcome.stored))
     say(summary(outcome))
+    if outcome.stored is not None and (answered := answer_grid(outcome.stored, baseline=outcome.stored.baseline)):
+        say(answered.title)  # once more where the eye is after a long table
     say(str(outcome.directory))
     if outcome.interrupted:
         say(f"resume it with: attnbench run {suite} --resume {outcome.directory}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from attnbench.analysis.functions import pattern_of
+from attnbench.analysis.functions import Row, pattern_of
 from attnbench.core.record import Flag, Status
 from attnbench.core.text import plural
 from attnbench.report.layout import enumerate_names
@@ -22,6 +22,8 @@ _MEANING = {
     Flag.THROTTLED: "the device lowered its clocks, or a CPU quota stopped the process (attnbench doctor)",
     Flag.CONTENDED: "other programs or virtual machines used the device (attnbench doctor)",
     Flag.FEW_SAMPLES: "fewer than 20 samples, or less than 100 ms of them, in a process (raise measure.max_time_s)",
+    Flag.PAGE_FAULTS: "the timed calls waited for memory from the system (measure.allocator: steady)",
+    Flag.INTERRUPTED: "the process was stopped while it was sampled; those turns were measured again",
 }
 
 
@@ -30,7 +32,7 @@ def notes(run: StoredRun, *, baseline: str | None) -> list[str]:
     frame = run.table
     return [
         *completeness(run),
-        *_other_patterns(frame, baseline),
+        *other_patterns(frame, baseline),
         *ran_math(frame),
         *flagged(frame),
         *_without_baseline(frame, baseline),
@@ -59,13 +61,25 @@ def completeness(run: StoredRun) -> list[str]:
 
 
 def failures(frame: pd.DataFrame) -> list[str]:
-    """Why cells have no latency, each reason once."""
+    """Why cells have no latency, each reason once; backends that are unavailable in every case stand in one note."""
     failed = frame[frame["status"] != Status.OK]
     cases = frame["case"].nunique()
-    return [
-        f"{backend}, {_where(list(cells['case']), cases)}: {status}: {reason}"
-        for (backend, status, reason), cells in failed.groupby(["backend", "status", "reason"], sort=False)
+    absent = unavailable_everywhere(frame.to_dict("records"))
+    reasons = {backend: str(cells["reason"].iloc[0]) for backend, cells in failed.groupby("backend", sort=False)}
+    told = [f"Unavailable here: {'; '.join(f'{backend}: {reasons[backend]}' for backend in absent)}."]
+    tried = failed[~failed["backend"].isin(absent)]
+    return (told if absent else []) + [
+        f"{backend}, {where(list(cells['case']), cases)}: {status}: {reason}"
+        for (backend, status, reason), cells in tried.groupby(["backend", "status", "reason"], sort=False)
     ]
+
+
+def unavailable_everywhere(rows: Sequence[Row]) -> list[str]:
+    """The backends that this machine lacks in every case: one line says so, and tables need no row for them."""
+    statuses: dict[str, set[str]] = {}
+    for row in rows:
+        statuses.setdefault(row["backend"], set()).add(row["status"])
+    return [backend for backend, found in statuses.items() if found == {Status.UNAVAILABLE}]
 
 
 def ran_math(frame: pd.DataFrame) -> list[str]:
@@ -88,7 +102,8 @@ def flagged(frame: pd.DataFrame) -> list[str]:
     return found
 
 
-def _other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
+def other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
+    """Which backends compute other windows than the baseline, and therefore have no speed-up."""
     by_pattern: dict[str, list[tuple[str, str]]] = {}
     by_case: dict[str, list[tuple[str, str]]] = {}
     for row in frame[_PATTERN_COLUMNS].to_dict("records"):
@@ -104,7 +119,7 @@ def _other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
         verb, pronoun = ("computes", "it has") if len(backends) == 1 else ("compute", "they have")
         found.append(
             f"{enumerate_names(backends)} {verb} {pattern} windows, a different function, so {pronoun} no speed-up "
-            f"{_where(cases, frame['case'].nunique())}."
+            f"{where(cases, frame['case'].nunique())}."
         )
     return found
 
@@ -116,19 +131,20 @@ def _without_baseline(frame: pd.DataFrame, baseline: str | None) -> list[str]:
     lacking = [case for case in frame["case"].unique() if case not in set(measured)]
     if not lacking:
         return []
-    return [f"No speed-ups {_where(lacking, frame['case'].nunique())}: the baseline {baseline} was not measured there."]
+    return [f"No speed-ups {where(lacking, frame['case'].nunique())}: the baseline {baseline} was not measured there."]
 
 
 def _who(cells: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
     """Backends and their cases; backends with the same cases together."""
     by_place: dict[str, list[str]] = {}
     for backend, rows in cells.groupby("backend", sort=False):
-        place = _where(list(rows["case"]), frame["case"].nunique())
+        place = where(list(rows["case"]), frame["case"].nunique())
         by_place.setdefault(place, []).append(str(backend))
     return [f"{enumerate_names(backends)}, {place}" for place, backends in by_place.items()]
 
 
-def _where(cases: Sequence[str], total: int) -> str:
+def where(cases: Sequence[str], total: int) -> str:
+    """In which of ``total`` cases, in words."""
     if len(set(cases)) == total:
         return "in every case" if total > 1 else "in the one case"
     if len(cases) > _MOST_NAMED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -21,7 +22,8 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
         width: Characters a line.
         color: Whether to use a terminal's bold and dim.
     """
-    fitted = fit(sheet, width)
+    aligned = (replace(grid, columns=tuple(column.aligned for column in grid.columns)) for grid in sheet.grids)
+    fitted = fit(replace(sheet, grids=tuple(aligned)), width)
     parts: list[RenderableType] = [Text(fitted.heading, style="bold")]
     parts += [Text(fitted.question, style="italic")] if fitted.question else []
     parts += [Text(""), *(_table(grid, width) for grid in fitted.grids)]
@@ -45,8 +47,10 @@ def _table(grid: Grid, width: int) -> RenderableType:
             no_wrap=not column.wraps,
             overflow="fold",
         )
-    for row in grid.rows:
-        table.add_row(*map(Text, row))
+    marks = [column.cells for column in grid.columns if column.marks]
+    for number, row in enumerate(grid.rows):
+        stands_out = any(cells[number] for cells in marks)
+        table.add_row(*map(Text, row), style="bold green" if stands_out else None)
     titles: list[RenderableType] = [Text(grid.title, style="bold cyan")]
     if grid.subtitle:
         titles.append(Text(grid.subtitle, style="dim"))

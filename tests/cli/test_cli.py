@@ -156,7 +156,7 @@ def test_a_dry_run_prints_the_cases_and_measures_nothing(cli_here: Cli, suite: S
 
 def test_show_renders_every_format(cli_here: Cli, stored: Path) -> None:
     assert "stage 1 shifted [layer]" in cli_here("show", str(stored), check=0).stdout
-    assert "| sdpa | 1.00 |" in cli_here("show", str(stored), "--format", "markdown", check=0).stdout
+    assert "| sdpa | fastest | 1.00 |" in cli_here("show", str(stored), "--format", "markdown", check=0).stdout
     assert cli_here("show", str(stored), "--format", "csv", check=0).stdout.startswith(
         "suite,case,backend,device,batch"
     )
