@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from attnbench.core.files import read
-from attnbench.core.problem import Pattern, Problem
-from attnbench.core.record import Status
+from attnbench.core.problem import Problem
 from attnbench.core.stats import Estimate
+from attnbench.results.rows import Function, Row, function_of, is_ok, missing, pattern_of
 from attnbench.results.table import PROBLEM
 
-Row = Mapping[Any, Any]
-"""One row of a run's table, by column."""
-Function = tuple[Any, ...]
-"""The values of a problem's fields, in the order of ``PROBLEM``."""
-
-
-def missing(value: Any) -> bool:
-    """Whether a table's value is missing."""
-    return bool(pd.isna(value))
-
-
-def is_ok(row: Row) -> bool:
-    """Whether there is a latency."""
-    return bool(row["status"] == Status.OK)
-
-
-def pattern_of(row: Row) -> str:
-    """The pattern that a row computed: a single window that covers the map is never shifted."""
-    alone = row["height"] == row["window_height"] and row["width"] == row["window_width"]
-    return Pattern.GROUPED if alone else str(row["pattern"])
-
-
-def function_of(row: Row) -> Function:
-    """What a row computes: equal for two rows that compute the same."""
-    return tuple(pattern_of(row) if field == "pattern" else row[field] for field in PROBLEM)
+__all__ = ["Function", "Row", "function_of", "is_ok", "latency_of", "missing", "pattern_of", "problem_of"]
 
 
 def problem_of(row: Row) -> Problem:

@@ -1,0 +1,35 @@
+"""What the files and directories of runs are called, and the suite that lies in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attnbench.core.errors import StoredRunError
+from attnbench.results.journal import SUITE
+
+PARQUET = "table.parquet"
+CSV = "table.csv"
+UNFINISHED = ".unfinished"
+"""How the names of directories end that are being written or removed."""
+
+
+def read_suite(path: Path) -> dict[str, Any]:
+    """The content of a run's suite.yaml; empty where there is none.
+
+    Raises:
+        StoredRunError: It is not YAML.
+    """
+    file = path / SUITE
+    if not file.exists():
+        return {}
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
+    except (YAMLError, UnicodeDecodeError):
+        raise StoredRunError(f"{file}:1: not YAML; the file is damaged") from None
+    return dict(data) if isinstance(data, dict) else {}
