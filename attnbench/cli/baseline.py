@@ -12,7 +12,6 @@ from attnbench.cli.finish import conclude, errors_exported
 from attnbench.cli.output import Format, Rendering
 from attnbench.cli.streams import say
 
-Run = Annotated[Path, typer.Argument(help="A run directory.")]
 Name = Annotated[str, typer.Option("--name", metavar="NAME", help="The baseline's name.")]
 Directory = Annotated[
     Path | None, typer.Option("--directory", metavar="DIR", help="Where baselines are kept (default: baselines/).")
@@ -20,7 +19,7 @@ Directory = Annotated[
 
 
 def save(
-    run: Run,
+    run: options.RunPath,
     *,
     name: Name = "main",
     directory: Directory = None,
@@ -79,7 +78,7 @@ def list_baselines(*, directory: Directory = None, output_format: Rendering = Fo
 
 
 def check(
-    run: Run,
+    run: options.RunPath,
     *,
     name: Name = "main",
     directory: Directory = None,

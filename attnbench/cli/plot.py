@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from attnbench.cli import options
 from attnbench.cli.output import write
 
 
@@ -25,7 +26,7 @@ _TALL = 22
 
 
 def plot(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: options.RunPath,
     *,
     x: Annotated[
         str | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attnbench.cli import options
 from attnbench.cli.output import Format, print_sheet, write
 from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Scope
 
@@ -63,7 +64,7 @@ def recommend(
     from attnbench.results.journal import RESULTS
 
     limit = _bytes(memory_limit)
-    (height, width), (tall, wide) = _size("--resolution", resolution), _size("--window", window)
+    (height, width), (tall, wide) = options.read_size("--resolution", resolution), options.read_size("--window", window)
     problem = Problem(
         batch=batch or 1, height=height, width=width, window_height=tall, window_width=wide, heads=heads,
         head_dim=head_dim, dtype=dtype, mode=mode, pattern=pattern, padding=padding, bias=bias, scope=scope,
@@ -99,15 +100,6 @@ def _with_measured_batch(problem: Problem, runs: list[StoredRun]) -> Problem:
         if len(alike):
             return replace(problem, batch=int(alike["batch"].max()))
     return problem
-
-
-def _size(option: str, text: str) -> tuple[int, int]:
-    from attnbench.core.errors import UsageError
-
-    sides = re.fullmatch(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?", text)
-    if sides is None:
-        raise UsageError(f"{option} {text}: not a size (allowed: 1 or more, as 56 or as 200x334)")
-    return int(sides[1]), int(sides[2] or sides[1])
 
 
 def _bytes(text: str | None) -> int | None:

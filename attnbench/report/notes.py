@@ -126,7 +126,9 @@ def other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
 
 def _without_baseline(frame: pd.DataFrame, baseline: str | None) -> list[str]:
     if baseline is None:
-        return ["No speed-ups: the suite names no baseline (give --baseline)."]
+        return ["No speed-ups: there is no baseline (give --baseline)."]
+    if baseline not in set(frame["backend"]):
+        return [f"No speed-ups: the baseline {baseline} is not among these cells (give --baseline)."]
     measured = frame[(frame["backend"] == baseline) & (frame["status"] == Status.OK)]["case"]
     lacking = [case for case in frame["case"].unique() if case not in set(measured)]
     if not lacking:

@@ -199,7 +199,7 @@ def load_suite(
         SuiteError: One sentence with the file and line at fault.
     """
     try:
-        source = Source.of(name) if isinstance(name, Mapping) else Source.read(_find(name))
+        source = Source.of(name) if isinstance(name, Mapping) else Source.read(find_suite(name))
     except OSError as error:
         raise SuiteError(f"{echoed(str(name))} cannot be read: {error.strerror}") from None
     for assignment in overrides:
@@ -295,7 +295,12 @@ def built_in_suites() -> dict[str, Path]:
     return {}
 
 
-def _find(name: str | Path) -> Path:
+def find_suite(name: str | Path) -> Path:
+    """The file of a suite: a path, or the name of one that comes with attnbench.
+
+    Raises:
+        SuiteError: Neither.
+    """
     path, suites = Path(name), built_in_suites()
     if path.is_file():
         return path

@@ -17,7 +17,8 @@ from tests.suite.test_suite import GOOD
 
 COMMANDS = (
     "run", "show", "report", "plot", "recommend", "compare", "ab", "noise", "baseline", "baseline save",
-    "baseline accept", "baseline list", "baseline check", "backends", "doctor", "schema",
+    "baseline accept", "baseline list", "baseline check", "backends", "doctor", "schema", "suites", "suites show",
+    "suites init", "runs", "runs rm",
 )  # fmt: skip
 
 
@@ -34,6 +35,9 @@ def test_help(cli: Cli, command: str, snapshot: SnapshotAssertion) -> None:
         ["report", "--help"],
         ["plot", "--help"],
         ["recommend", "--help"],
+        ["suites", "--help"],
+        ["suites", "init", "--help"],
+        ["runs", "rm", "--help"],
         ["run", "--no-such-option"],
         ["--version"],
         ["run", "nothing"],
@@ -56,7 +60,7 @@ def test_help_and_mistakes_import_neither_torch_nor_pandas(tmp_path: Path, argum
 
 
 def test_no_arguments_print_help(cli: Cli) -> None:
-    assert "Commands:" in cli().stdout + cli().stderr
+    assert "Read what was measured" in cli().stdout + cli().stderr
 
 
 def test_the_version_is_the_packages(cli_here: Cli) -> None:
