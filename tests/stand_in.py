@@ -29,7 +29,6 @@ from attnbench.core.channel import memory_file
 from attnbench.core.problem import Pattern
 from attnbench.core.protocol import (
     CallAgain,
-    CeilingsMeasured,
     Describe,
     Described,
     Expect,
@@ -39,12 +38,14 @@ from attnbench.core.protocol import (
     Failed,
     Introduce,
     Introduced,
-    MeasureCeilings,
+    MeasureCopy,
+    MeasureProduct,
     Message,
     Outcome,
     Prepare,
     Profile,
     Profiled,
+    RateMeasured,
     Release,
     Released,
     Show,
@@ -60,7 +61,7 @@ from attnbench.core.protocol import (
     Watched,
     Watching,
 )
-from attnbench.core.record import Ceilings, Measure, Status
+from attnbench.core.record import Measure, Rate, Status
 from attnbench.run import runner
 from attnbench.run.cell import CellRun
 from attnbench.run.crew import Crew, Participant
@@ -132,8 +133,9 @@ class _Judge(_Answering):
                 return Expected(inputs=Tensors(), rolls=2, free_bytes=2**34), [memory_file()]
             case Verify():
                 return Verdict(max_error=1e-6, reason=""), []
-            case MeasureCeilings():
-                return CeilingsMeasured(ceilings=Ceilings(bytes_per_s=1e10, flops_per_s=1e11)), []
+            case MeasureCopy() | MeasureProduct():
+                rate = 1e11 if isinstance(message, MeasureProduct) else 1e10
+                return RateMeasured(rate=Rate(per_s=rate, spread=0.0)), []
             case Watch():
                 return Watching(), []
             case Unwatch():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from attnbench.analysis.functions import Row, function_of, is_ok, latency_of, missing, problem_of
+from attnbench.analysis.functions import Row, function_of, is_ok, latency_of, missing
 from attnbench.analysis.power_law import fit
 from attnbench.analysis.ranking import contests
 from attnbench.core.errors import NotComparableError, StoredRunError
@@ -17,6 +17,7 @@ from attnbench.core.stats import Estimate
 from attnbench.core.text import MEBIBYTE
 from attnbench.results.journal import RESULTS
 from attnbench.results.store import StoredRun, find_runs
+from attnbench.results.table import problem_of
 
 LARGEST_ERROR = 1.15
 """A power law holds where it predicts every measured latency within this factor without having seen it."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from attnbench.analysis.functions import Function, Row, problem_of
+from attnbench.analysis.functions import Function, Row
 from attnbench.core.cost import cost
 from attnbench.core.record import Ceilings
-from attnbench.results.table import PROBLEM
+from attnbench.results.table import PROBLEM, problem_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roof:
-    """The two ceilings of one dtype."""
+    """The two ceilings of one dtype, for one amount of data."""
 
     dtype: str
     ceilings: Ceilings
@@ -30,13 +30,20 @@ class Roof:
         return min(self.ceilings.flops_per_s, intensity * self.ceilings.bytes_per_s)
 
 
-def roofs(environment: Mapping[str, Any]) -> dict[str, Roof]:
-    """The ceilings of a run by dtype, as far as it has any."""
+def roofs(environment: Mapping[str, Any]) -> dict[str, tuple[Roof, ...]]:
+    """The lowest and the highest roof of a run by dtype, as far as it has any.
+
+    Where caches are hot, every cell has a roof of its own: that of a copy of as much data as the cell moves.
+    """
     found = {}
     for dtype, ceilings in (environment.get("ceilings") or {}).items():
-        rates = [ceilings.get(name) for name in ("bytes_per_s", "flops_per_s")]
-        if all(isinstance(rate, int | float) and rate > 0 for rate in rates):
-            found[dtype] = Roof(dtype=dtype, ceilings=Ceilings(bytes_per_s=rates[0], flops_per_s=rates[1]))
+        try:
+            known = sorted((Ceilings(**one) for one in ceilings), key=lambda one: one.bytes_per_s)
+        except (TypeError, ValueError):  # an environment.json that somebody edited
+            continue
+        ends = {one.bytes_per_s: one for one in (*known[:1], *known[-1:])}
+        if ends:
+            found[dtype] = tuple(Roof(dtype=dtype, ceilings=one) for one in ends.values())
     return found
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from attnbench.comparison.cells import CellKey, Row, is_ok, rows_of
 from attnbench.core.record import Ceilings
+from attnbench.core.roofline import ceilings_for
 from attnbench.core.stats import geometric_mean
 from attnbench.results.store import StoredRun
-from attnbench.results.table import anchor, processes_of
+from attnbench.results.table import anchor, problem_of, processes_of
 
 _WHOLE = -1
 """Beside processes: the cell as a whole."""
@@ -48,8 +49,9 @@ class RunCells:
         if self._relative:
             other = self._baseline.get(key[0])
             return _logs(other) if other is not None and is_ok(other) else None
-        found = self.run.environment.get("ceilings", {}).get(row["dtype"])
-        return dict.fromkeys(_logs(row), anchor(Ceilings(**found))) if found else None
+        known = [Ceilings(**one) for one in self.run.environment.get("ceilings", {}).get(row["dtype"], ())]
+        found = ceilings_for(problem_of(row), known)
+        return dict.fromkeys(_logs(row), anchor(found)) if found else None
 
 
 @dataclass(frozen=True, kw_only=True)

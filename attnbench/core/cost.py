@@ -29,7 +29,6 @@ class Cost:
 
 
 @lru_cache(maxsize=2**14)
-@lru_cache(maxsize=2**14)
 def cost(problem: Problem) -> Cost:
     """Work of ``problem``: LSA's is 2 H W k1 k2 C multiply-adds an image (Chu et al. 2021, section 3.2).
 

@@ -6,6 +6,7 @@ import math
 
 from attnbench.core.conditions import THROTTLING, Conditions
 from attnbench.core.record import Flag, Record
+from attnbench.core.roofline import is_implausible
 from attnbench.core.stats import Estimate, process_statistic
 
 FEWEST_SAMPLES = 20
@@ -30,6 +31,8 @@ def process_flags(record: Record) -> set[Flag]:
         flags.add(Flag.FEW_SAMPLES)
     if record.host_ms is not None and record.host_ms > process_statistic(record.samples_ms, record.device_type):
         flags.add(Flag.LAUNCH_BOUND)
+    if is_implausible(record):
+        flags.add(Flag.IMPLAUSIBLE)
     if record.conditions is not None:
         flags |= {Flag.PAGE_FAULTS} if _faults(record.conditions, record) else set()
         flags |= {Flag.INTERRUPTED} if record.conditions.retaken_turns else set()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from attnbench.core.conditions import Conditions, GpuSettings
 from attnbench.core.problem import Dtype, Pattern, Problem
-from attnbench.core.record import Cache, Ceilings, Environment, Launch, Measure, Status
+from attnbench.core.record import Cache, Environment, Launch, Measure, Rate, Status
 
 LONGEST_REASON = 2000
 """Characters of a reason; the rest is cut."""
@@ -341,18 +341,26 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureCeilings:
-    """Asks the judge what the device can do now."""
+class MeasureCopy:
+    """Asks the judge how fast the device can move data now."""
 
-    dtype: Dtype
+    moved_bytes: int | None
+    """Read and written together; None for more than any cache holds."""
     cache_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class CeilingsMeasured:
+class MeasureProduct:
+    """Asks the judge how fast the device can multiply matrices now."""
+
+    dtype: Dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateMeasured:
     """None: there was no room."""
 
-    ceilings: Ceilings | None
+    rate: Rate | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -400,7 +408,8 @@ Message = (
     Begin | Fork | End | Started | Forked | Stopped | Continued | Ended | Describe | Described | Refused | Failed
     | Introduce | Introduced | Explain | Explained | Prepare | CallAgain | Outcome | Profile | Profiled | WarmUp
     | WarmedUp | TakeTurn | Turned | Show | KeepCalling | Called | Release | Released | Expect | Expected | Verify
-    | Verdict | MeasureCeilings | CeilingsMeasured | Watch | Watching | Unwatch | Watched | CountEnergy | EnergyCounted
+    | Verdict | MeasureCopy | MeasureProduct | RateMeasured | Watch | Watching | Unwatch | Watched | CountEnergy
+    | EnergyCounted
 )  # fmt: skip
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from attnbench.core.conditions import Conditions
+from attnbench.core.cost import Cost
 from attnbench.core.problem import Problem
 
 SCHEMA_VERSION = 2
@@ -65,6 +66,8 @@ class Flag(StrEnum):
     """On the CPU, timed calls took memory from the system."""
     INTERRUPTED = "interrupted"
     """The process was stopped while it was sampled; those turns were taken again."""
+    IMPLAUSIBLE = "implausible"
+    """Faster than the device's ceilings allow, also when they were measured again."""
 
 
 class Cache(StrEnum):
@@ -152,17 +155,48 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rate:
+    """What a device can do at most in a second, as measured."""
+
+    per_s: float
+    spread: float
+    """How far the slowest of several measurements lies below the fastest, as a share of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ceilings:
-    """The two ceilings of a roofline, measured on the device in a process."""
+    """The two ceilings of a roofline, measured on the device in a round (Williams et al. 2009, section 3)."""
 
     bytes_per_s: float
-    """Of a large copy; bytes read and bytes written both count."""
+    """Of a copy; bytes read and bytes written both count."""
     flops_per_s: float
-    """Of a large matrix product in the cell's dtype."""
+    """Of a large matrix product in the cell's dtype, or in float32 where that is faster."""
+    copied_bytes: int | None = None
+    """Bytes that the copy moved: as many as the cell's, where the caches are hot. None: more than any cache holds."""
+    spread: float = 0.0
+    """How well they are known: the larger spread of the two rates."""
+    emulated: bool = False
+    """Whether the device has no arithmetic in the cell's dtype: its product takes over twice as long as in float32."""
 
     def __post_init__(self) -> None:
         if not (0 < self.bytes_per_s < math.inf and 0 < self.flops_per_s < math.inf):
             raise ValueError("ceilings must be positive and finite")
+        if not (0 <= self.spread < math.inf and (self.copied_bytes is None or self.copied_bytes > 0)):
+            raise ValueError("the spread of ceilings must be 0 or more, and what was copied more than 0 bytes")
+
+    def highest(self, other: Ceilings) -> Ceilings:
+        """The higher of each rate: of one residency measured twice."""
+        return replace(
+            self,
+            bytes_per_s=max(self.bytes_per_s, other.bytes_per_s),
+            flops_per_s=max(self.flops_per_s, other.flops_per_s),
+            spread=max(self.spread, other.spread),
+            emulated=self.emulated and other.emulated,
+        )
+
+    def allowed_ms(self, work: Cost) -> float:
+        """The least time in which the device can do some work."""
+        return 1e3 * max(work.bytes / self.bytes_per_s, work.flops / self.flops_per_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +208,7 @@ class Spent:
     check_s: float = 0.0
     """The reference, and the comparison with it."""
     ceilings_s: float = 0.0
-    """Measuring the ceilings; in a process, once per dtype."""
+    """Measuring the ceilings; in a round, once per dtype and amount of data."""
     profile_s: float = 0.0
     """The calls that find the kernel and the peak memory."""
     warm_up_s: float = 0.0
@@ -291,8 +325,8 @@ class Environment:
     """How the C library keeps memory that is freed."""
     participants: dict[str, str] = field(default_factory=dict)
     """By label, the backend and the versions of its environment, for those that have an environment of their own."""
-    ceilings: dict[str, Ceilings] = field(default_factory=dict)
-    """By dtype, the highest over processes; known when the run is over."""
+    ceilings: dict[str, tuple[Ceilings, ...]] = field(default_factory=dict)
+    """By dtype, for every amount of data that was copied, the highest over rounds; known when the run is over."""
     commit: str | None
     """Commit of the working directory's repository, with ``+`` where it had changes."""
     started_at: str

@@ -21,6 +21,7 @@ _MEANING = {
     Flag.LAUNCH_BOUND: "launching takes longer than running; use larger batches or CUDA graphs (measure.launch: graph)",
     Flag.THROTTLED: "the device lowered its clocks, or a CPU quota stopped the process (attnbench doctor)",
     Flag.CONTENDED: "other programs or virtual machines used the device (attnbench doctor)",
+    Flag.IMPLAUSIBLE: "faster than the device's ceilings allow, also when these were measured again: not to be trusted",
     Flag.FEW_SAMPLES: "fewer than 20 samples, or less than 100 ms of them, in a process (raise measure.max_time_s)",
     Flag.PAGE_FAULTS: "the timed calls waited for memory from the system (measure.allocator: steady)",
     Flag.INTERRUPTED: "the process was stopped while it was sampled; those turns were measured again",
@@ -32,6 +33,7 @@ def notes(run: StoredRun, *, baseline: str | None) -> list[str]:
     frame = run.table
     return [
         *completeness(run),
+        *_emulated(run),
         *other_patterns(frame, baseline),
         *ran_math(frame),
         *flagged(frame),
@@ -58,6 +60,18 @@ def completeness(run: StoredRun) -> list[str]:
     if bool((run.table["processes"] == 1).any()):
         found.append("One process: there are no intervals, and small differences may be noise (measure.processes).")
     return found
+
+
+def _emulated(run: StoredRun) -> list[str]:
+    """Dtypes that the device computes in float32."""
+    known = (run.environment.get("ceilings") or {}).items()
+    found = [dtype for dtype, ceilings in known if any(one.get("emulated") for one in ceilings)]
+    if not found:
+        return []
+    verb = "is" if len(found) == 1 else "are"
+    return [
+        f"{enumerate_names(found)} {verb} emulated on this device: % of roofline is held against float32 arithmetic."
+    ]
 
 
 def failures(frame: pd.DataFrame) -> list[str]:

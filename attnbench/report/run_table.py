@@ -33,8 +33,9 @@ def run_table(run: StoredRun, *, baseline: str | None = None) -> Sheet:
     answered = answer_grid(run, baseline=baseline)
     grids = [answered] if answered else []
     absent = unavailable_everywhere(run.table.to_dict("records"))
-    present = run.table[~run.table["backend"].isin(absent)]
-    for case, cells in (run.table if present.empty else present).groupby("case", sort=False):
+    for case, every in run.table.groupby("case", sort=False):
+        present = every[~every["backend"].isin(absent)]
+        cells = every if present.empty else present
         ordered = cells.assign(failed=cells["status"] != Status.OK).sort_values(["failed", "latency_ms", "backend"])
         rows = ordered.to_dict("records")
         columns = tuple(_Case(rows=rows, shown=shown).columns())

@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 
 from attnbench.core.cost import cost
+from attnbench.core.files import read
 from attnbench.core.flags import is_unstable, process_flags
 from attnbench.core.problem import Problem
 from attnbench.core.record import Ceilings, Flag, Record, Status
+from attnbench.core.roofline import roofline_fraction
 from attnbench.core.stats import estimate, geometric_mean, percentile, process_statistic
 
 _TEXT, _COUNT, _NUMBER = "string", "Int64", "Float64"
@@ -47,7 +49,11 @@ _COLUMNS = (
     ("tokens_per_s", _NUMBER, "Tokens of all maps divided by latency."),
     ("tflops", _NUMBER, "Floating-point operations by formula, in units of 1e12, divided by latency."),
     ("gbytes_per_s", _NUMBER, "The fewest bytes that must move, in units of 1e9, divided by latency."),
-    ("roofline_fraction", _NUMBER, "The time that the device's measured ceilings allow, divided by the time it took."),
+    (
+        "roofline_fraction",
+        _NUMBER,
+        "The time that the ceilings measured in the run allow, divided by the time it took.",
+    ),
     ("peak_bytes", _COUNT, "Allocated at the peak of one call above what was held before."),
     ("max_error", _NUMBER, "Largest absolute difference of the output from the float64 reference."),
     ("kernel", _TEXT, "The operator torch dispatched to, on a GPU with the longest kernel; empty if unknown."),
@@ -73,6 +79,16 @@ def processes_of(row: Mapping[Any, Any]) -> dict[int, float]:
     """
     pairs = (pair.split(":") for pair in row["process_latencies_ms"].split())
     return {int(process): float(latency_ms) for process, latency_ms in pairs}
+
+
+def problem_of(row: Mapping[Any, Any]) -> Problem:
+    """The problem of a row.
+
+    Raises:
+        ValueError: Its fields are no problem, as in a table that was edited.
+    """
+    fields_of = {name: row[name] for name in PROBLEM}
+    return read(Problem, {name: value if isinstance(value, str) else int(value) for name, value in fields_of.items()})
 
 
 def anchor(ceilings: Ceilings) -> float:
@@ -168,10 +184,12 @@ class _Cell:
         processes, problem = list(self._processes.values()), self._first.problem
         latency = estimate([process.statistic_ms for process in processes])
         seconds, work = latency.value / 1e3, cost(problem)
-        fractions = _known(process.roofline_fraction for process in processes)
+        fractions = [process.roofline_fraction for process in processes]
         hosts = _known(process.host_ms for process in processes)
         joules = _known(process.joules for process in processes)
         flags = set[Flag]().union(*(process.flags for process in processes))
+        # Beyond its ceilings, what it is a fraction of is not known.
+        plausible = [] if Flag.IMPLAUSIBLE in flags else _known(fractions)
         if is_unstable(latency, quartiles=processes[0].quartiles_ms):
             flags.add(Flag.UNSTABLE)
         return {
@@ -186,7 +204,7 @@ class _Cell:
             "tokens_per_s": problem.batch * problem.height * problem.width / seconds,
             "tflops": work.flops / seconds / 1e12,
             "gbytes_per_s": work.bytes / seconds / 1e9,
-            "roofline_fraction": geometric_mean(fractions) if fractions else None,
+            "roofline_fraction": geometric_mean(plausible) if plausible else None,
             "peak_bytes": max(_known(process.peak_bytes for process in processes), default=None),
             "max_error": max(_known(process.max_error for process in processes), default=None),
             "kernel": self._first.kernel,
@@ -232,18 +250,9 @@ class _Process:
             max_error=record.max_error,
             samples=len(record.samples_ms),
             prepare_s=record.spent.prepare_s,
-            roofline_fraction=_roofline_fraction(record),
+            roofline_fraction=roofline_fraction(record),
             anchor=anchor(record.ceilings) if record.ceilings else 0.0,
             joules=record.joules,
             quartiles_ms=(percentile(record.samples_ms, 25), percentile(record.samples_ms, 75)),
             flags=frozenset(process_flags(record)),
         )
-
-
-def _roofline_fraction(record: Record) -> float | None:
-    """The time the ceilings of the process allow, over the time it took (Williams et al. 2009, section 3)."""
-    if record.ceilings is None:
-        return None
-    work = cost(record.problem)
-    allowed_s = max(work.bytes / record.ceilings.bytes_per_s, work.flops / record.ceilings.flops_per_s)
-    return 1e3 * allowed_s / process_statistic(record.samples_ms, record.device_type)

@@ -24,8 +24,8 @@ class Progress:
     """Position and process of every record."""
     failed: set[int] = field(default_factory=set)
     """Positions of cells that failed: they are not tried again."""
-    ceilings: dict[str, Ceilings] = field(default_factory=dict)
-    """By dtype, the highest over processes."""
+    ceilings: dict[str, tuple[Ceilings, ...]] = field(default_factory=dict)
+    """By dtype, for every amount of data that was copied, the highest over rounds."""
     timeouts: list[Record] = field(default_factory=list)
     """Records of cells that timed out."""
     attempts: int = 1
@@ -42,11 +42,9 @@ class Progress:
             if not record.status.excusable or self._failures[record.position] >= self.attempts:
                 self.failed.add(record.position)
         if found := record.ceilings:
-            known = self.ceilings.get(record.problem.dtype, found)
-            self.ceilings[record.problem.dtype] = Ceilings(
-                bytes_per_s=max(known.bytes_per_s, found.bytes_per_s),
-                flops_per_s=max(known.flops_per_s, found.flops_per_s),
-            )
+            known = {one.copied_bytes: one for one in self.ceilings.get(record.problem.dtype, ())}
+            known[found.copied_bytes] = found.highest(known.get(found.copied_bytes, found))
+            self.ceilings[record.problem.dtype] = tuple(known.values())
 
 
 def check_suite(directory: Path, suite: Suite, known_backends: Sequence[str]) -> None:

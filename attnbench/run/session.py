@@ -10,7 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Self
 
 from attnbench.core.errors import LostOutputError, RefusedError, SuiteError, UsageError, WorkerError
 from attnbench.core.git import commit_of
-from attnbench.core.problem import Dtype
-from attnbench.core.protocol import LONGEST_REASON, CeilingsMeasured, Described, Introduced, MeasureCeilings
-from attnbench.core.record import Case, Ceilings, Environment, Record, Spent, Status
+from attnbench.core.protocol import LONGEST_REASON, Described, Introduced
+from attnbench.core.record import Case, Environment, Record, Spent, Status
 from attnbench.core.text import clean
 from attnbench.results.journal import Journal
 from attnbench.results.pairs import Place
 from attnbench.run.case import CaseRun
+from attnbench.run.ceilings import RoundCeilings
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.directory import write_environment
 from attnbench.run.events import Cell, Event, Finished, Planned, Resumed, Skipped
 from attnbench.run.interpreter import Interpreter, find_interpreter, this_interpreter
 from attnbench.run.interruption import Interruption
-from attnbench.run.processes import Abandoned, DeadlinePassed, WorkerDied
+from attnbench.run.processes import Abandoned
 from attnbench.run.resume import Progress
 from attnbench.run.work import Setting
 from attnbench.suite import Suite
@@ -261,7 +261,7 @@ class Session:
             for record in track.progress.timeouts:
                 self._setting.hangs.add(record)
         self._round = -1
-        self._ceilings: dict[Dtype, Ceilings | None] = {}
+        self._ceilings = RoundCeilings(self._setting)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -381,7 +381,7 @@ class Session:
             self._crew.begin_round(list(self._usable()), rounds=left)
         self._crew.wait_until_ready()
         self._round = number
-        self._ceilings.clear()
+        self._ceilings = RoundCeilings(self._setting)
 
     def _usable(self) -> Iterator[Participant]:
         for track in self._tracks.values():
@@ -395,29 +395,16 @@ class Session:
         if cells[0].round % 2:  # A B B A, from round to round
             groups = [list(reversed(group)) for group in groups]
         began = time.monotonic()
-        ceilings = self._ceilings_of(case) if self._wants_ceilings else None
+        ceilings = self._ceilings.of(case) if self._wants_ceilings else None
         at_work = CaseRun(case, groups, self._setting, ceilings=ceilings, ceilings_s=time.monotonic() - began)
         for found in at_work.records():
             if isinstance(found, tuple):
                 cell, record = found
-                record = self._tracks[cell.side].keep(record)
+                record = self._tracks[cell.side].keep(self._ceilings.judged(record))
                 self._setting.hangs.add(record)
                 yield Finished(cell=cell, record=record)
             else:
                 yield found
-
-    def _ceilings_of(self, case: Case) -> Ceilings | None:
-        """What the device can do, measured once a round for every dtype, while every participant sleeps."""
-        dtype = case.problem.dtype
-        if dtype not in self._ceilings:
-            asked = MeasureCeilings(dtype=dtype, cache_bytes=self._setting.environment.cache_bytes)
-            timeout_s = self._setting.measure.prepare_timeout_s
-            found = None
-            with suppress(WorkerDied, DeadlinePassed):  # twice; a run without them is a run all the same
-                reply, _ = self._crew.ask_judge(asked, device=case.device, timeout_s=timeout_s)
-                found = reply.ceilings if isinstance(reply, CeilingsMeasured) else None
-            self._ceilings[dtype] = found
-        return self._ceilings[dtype]
 
     def _unavailable(self, cell: Cell, reason: str) -> Record:
         pattern = self._introduced[self._tracks[cell.side].participant(cell)].pattern

@@ -5,73 +5,85 @@ The two ceilings of the roofline (Williams et al. 2009, section 3).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
 import torch
 
 from attnbench.core.problem import Dtype
-from attnbench.core.record import Ceilings
+from attnbench.core.record import Rate
 
-_BUDGET_S = 0.15
-"""Time for one ceiling; the fastest repetition counts, because nothing makes a copy faster than it can be."""
-_FEWEST = 3
-_CPU_COPY_BYTES = 2**27
-_GPU_COPY_BYTES = 2**30
+_BLOCKS = 3
+_BLOCK_S = 0.05
+"""Time for each of several blocks. The fastest repetition counts, because nothing makes a copy faster than it can be;
+how far the blocks differ says how well it is known."""
+_LEAST_S = 1e-3
+"""A repetition holds as many calls as last so long: one small copy would be mostly the call itself."""
+_MOST_CALLS = 4096
+_CPU_COPY_BYTES = 2**28
+_GPU_COPY_BYTES = 2**31
+_CACHES = 8
+"""What moves through memory is so many times the last-level cache, at least."""
 _CPU_SIDE, _GPU_SIDE = 512, 8192
 
 
-def measure_ceilings(device: torch.device, dtype: Dtype, *, cache_bytes: int) -> Ceilings:
-    """Measure the ceilings of ``device`` as it is now, with the threads torch has now.
+def memory_copy_bytes(device_type: str, cache_bytes: int) -> int:
+    """Bytes that a copy moves which no cache can hold."""
+    return max(_GPU_COPY_BYTES if device_type == "cuda" else _CPU_COPY_BYTES, _CACHES * cache_bytes)
+
+
+def copy_rate(device: torch.device, moved_bytes: int) -> Rate:
+    """Bytes per second of a copy, as the device is now and with the threads torch has now.
+
+    The copy is made again and again, so that what fits a cache stays there (Ilic et al. 2014, cache-aware roofline).
 
     Args:
         device: What to measure.
-        dtype: Whose matmul rate is wanted.
-        cache_bytes: The last-level cache; what is copied is at least four times as large.
+        moved_bytes: Read and written together.
     """
-    return Ceilings(
-        bytes_per_s=_copy_bytes_per_s(device, cache_bytes),
-        flops_per_s=_matmul_flops_per_s(device, getattr(torch, dtype)),
-    )
-
-
-def _copy_bytes_per_s(device: torch.device, cache_bytes: int) -> float:
-    least = _GPU_COPY_BYTES if device.type == "cuda" else _CPU_COPY_BYTES
-    size = max(least, 4 * cache_bytes)
-    source = torch.full(
-        (size // 4,), 1.5, dtype=torch.float32, device=device
-    )  # copying takes as long whatever the values are
+    # Copying takes as long whatever the values are.
+    source = torch.full((max(1, moved_bytes // 8),), 1.5, dtype=torch.float32, device=device)
     target = torch.empty_like(source)
-    seconds = _fastest_s(lambda: target.copy_(source), device)
-    return 2 * source.numel() * source.element_size() / seconds
+    return _rate(lambda: target.copy_(source), device, work=2 * source.numel() * source.element_size())
 
 
-def _matmul_flops_per_s(device: torch.device, dtype: torch.dtype) -> float:
+def product_rate(device: torch.device, dtype: Dtype) -> Rate:
+    """FLOPs per second of a large matrix product; a multiply-add counts as 2."""
     side = _GPU_SIDE if device.type == "cuda" else _CPU_SIDE
     # Random values: on zeros a GPU saves power and runs faster than it ever will on data.
-    left, right = (torch.randn(side, side, dtype=torch.float32, device=device).to(dtype) for _ in range(2))
+    values = (torch.randn(side, side, dtype=torch.float32, device=device) for _ in range(2))
+    left, right = (value.to(getattr(torch, dtype)) for value in values)
     product = torch.empty_like(left)
-    seconds = _fastest_s(lambda: torch.mm(left, right, out=product), device)
-    return 2 * side**3 / seconds
+    return _rate(lambda: torch.mm(left, right, out=product), device, work=2 * side**3)
 
 
-def _fastest_s(call: Callable[[], object], device: torch.device) -> float:
-    fastest, spent, repetitions = float("inf"), 0.0, 0
-    call()
-    while repetitions < _FEWEST or spent < _BUDGET_S:
-        seconds = _once_s(call, device)
-        fastest, spent, repetitions = min(fastest, seconds), spent + seconds, repetitions + 1
+def _rate(call: Callable[[], object], device: torch.device, *, work: float) -> Rate:
+    _seconds(call, 1, device)
+    once_s = _seconds(call, 1, device)
+    calls = min(_MOST_CALLS, max(1, math.ceil(_LEAST_S / max(once_s, 1e-9))))
+    fastest = [_fastest_s(call, calls, device) / calls for _ in range(_BLOCKS)]
+    return Rate(per_s=work / min(fastest), spread=max(fastest) / min(fastest) - 1)
+
+
+def _fastest_s(call: Callable[[], object], calls: int, device: torch.device) -> float:
+    fastest, spent = math.inf, 0.0
+    while spent < _BLOCK_S:
+        seconds = _seconds(call, calls, device)
+        fastest, spent = min(fastest, seconds), spent + seconds
     return fastest
 
 
-def _once_s(call: Callable[[], object], device: torch.device) -> float:
+def _seconds(call: Callable[[], object], calls: int, device: torch.device) -> float:
     if device.type == "cuda":
         before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         before.record()
-        call()
+        for _ in range(calls):
+            call()
         after.record()
         after.synchronize()
         return before.elapsed_time(after) / 1e3
     began = time.perf_counter()
-    call()
+    for _ in range(calls):
+        call()
     return time.perf_counter() - began

@@ -19,7 +19,6 @@ import torch
 from attnbench.core.channel import Channel, ClosedError, memory_file
 from attnbench.core.problem import Problem
 from attnbench.core.protocol import (
-    CeilingsMeasured,
     CountEnergy,
     Describe,
     Described,
@@ -27,8 +26,10 @@ from attnbench.core.protocol import (
     Expect,
     Expected,
     Failed,
-    MeasureCeilings,
+    MeasureCopy,
+    MeasureProduct,
     Message,
+    RateMeasured,
     Refused,
     Tensors,
     Unwatch,
@@ -39,7 +40,7 @@ from attnbench.core.protocol import (
     Watching,
 )
 from attnbench.core.record import Status
-from attnbench.worker.ceilings import measure_ceilings
+from attnbench.worker.ceilings import copy_rate, memory_copy_bytes, product_rate
 from attnbench.worker.environment import answer_describe, gpu_uuid, make_current
 from attnbench.worker.failure import describe_error, is_out_of_memory
 from attnbench.worker.monitor import Monitor
@@ -110,8 +111,8 @@ class _Judge:
                 case Verify():
                     with _closing(descriptors):
                         return self._verify(message, descriptors[0]), ()
-                case MeasureCeilings():
-                    return self._ceilings(message), ()
+                case MeasureCopy() | MeasureProduct():
+                    return self._rate(message), ()
                 case Watch():
                     self._monitor = Monitor(threads=message.threads, gpu=self._gpu, participants=message.participants)
                     return Watching(), ()
@@ -194,14 +195,18 @@ class _Judge:
             return Verdict(max_error=float("inf"), reason=reason)
         return expectation.verdict(restored(asked.problem, now, asked.variation), timed=asked.timed)
 
-    def _ceilings(self, asked: MeasureCeilings) -> CeilingsMeasured:
+    def _rate(self, asked: MeasureCopy | MeasureProduct) -> RateMeasured:
         try:
-            found = measure_ceilings(self._device, asked.dtype, cache_bytes=asked.cache_bytes)
+            if isinstance(asked, MeasureProduct):
+                found = product_rate(self._device, asked.dtype)
+            else:
+                moved = asked.moved_bytes or memory_copy_bytes(self._device.type, asked.cache_bytes)
+                found = copy_rate(self._device, moved)
         except RuntimeError:  # no room for them beside a large case: no backend is to blame for that
             found = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        return CeilingsMeasured(ceilings=found)
+        return RateMeasured(rate=found)
 
     def _energy(self) -> EnergyCounted:
         """From one step of the counter to another, at least half a second later: it moves ten times a second."""

@@ -47,7 +47,7 @@ def store(
         for index, one in enumerate(records):
             position = index if positions is None else positions[one.case, one.backend]
             journal.append(replace(one, position=position))
-    ceilings = {"float32": Ceilings(bytes_per_s=1e10 * speed, flops_per_s=1e11 * speed)}
+    ceilings = {"float32": (Ceilings(bytes_per_s=1e10 * speed, flops_per_s=1e11 * speed),)}
     known = replace(
         environment(), **{"ceilings": ceilings, "started_at": f"2026-01-01T00:00:00 {directory.name}", **fields}
     )

@@ -46,8 +46,9 @@ def test_rates_follow_from_latency_and_problem() -> None:
 
 
 def test_the_ceiling_that_is_met_first_counts() -> None:
-    def fraction(**ceilings: float) -> float:
-        one = record(samples_ms=(2.0,), ceilings=Ceilings(**ceilings))
+    def fraction(*, bytes_per_s: float, flops_per_s: float) -> float:
+        ceilings = Ceilings(bytes_per_s=bytes_per_s, flops_per_s=flops_per_s)
+        one = record(samples_ms=(2.0,), ceilings=ceilings)
         return float(table([one], suite="s").iloc[0]["roofline_fraction"])
 
     megabytes, megaflops = 4 * 2 * 196 * 64 * 4 / 1e6, 4 * 2 * 4 * 49 * 49 * 64 / 1e6

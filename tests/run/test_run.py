@@ -247,7 +247,7 @@ def test_a_run_leaves_everything_that_was_measured(run: object, tmp_path: Path) 
     assert described["packages"]["torch"]
     assert described["fingerprint"]["cores"] == described["cores"]
     assert set(described["ceilings"]) == {"float32"}
-    assert described["ceilings"]["float32"]["bytes_per_s"] > 1e8
+    assert all(one["bytes_per_s"] > 1e8 for one in described["ceilings"]["float32"])
     assert (frame["roofline_fraction"] > 0).all()
     assert "processes: 2" in (out / "suite.yaml").read_text()
     spent = sum(sum(vars(record.spent).values()) for record in records)

@@ -15,7 +15,6 @@ from attnbench.core.channel import memory_file
 from attnbench.core.files import read
 from attnbench.core.problem import Dtype, Problem
 from attnbench.core.protocol import (
-    CeilingsMeasured,
     CountEnergy,
     Describe,
     Described,
@@ -24,7 +23,9 @@ from attnbench.core.protocol import (
     Expected,
     Failed,
     Introduce,
-    MeasureCeilings,
+    MeasureCopy,
+    MeasureProduct,
+    RateMeasured,
     Refused,
     Tensors,
     Unwatch,
@@ -35,7 +36,7 @@ from attnbench.core.protocol import (
     Watched,
     Watching,
 )
-from attnbench.core.record import Ceilings, Launch, Measure, Status
+from attnbench.core.record import Launch, Measure, Rate, Status
 from attnbench.worker import judge as judging
 from attnbench.worker.judge import _Judge
 from attnbench.worker.reference import BIAS_TABLE, INPUT, OUTPUT, Expectation, Inputs, reference
@@ -306,16 +307,24 @@ def test_the_machine_is_watched_between_two_questions(judge: _Judge) -> None:
 
 
 def test_ceilings_without_room_are_none(judge: _Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = MeasureCeilings(dtype=Dtype.FLOAT32, cache_bytes=2**20)
-    known = Ceilings(bytes_per_s=1.0, flops_per_s=2.0)
-    monkeypatch.setattr(judging, "measure_ceilings", lambda *_, **__: known)
-    assert judge.answer(asked, [])[0] == CeilingsMeasured(ceilings=known)
+    known = Rate(per_s=1.0, spread=0.5)
+    moved: list[int] = []
+
+    def pretended(_: torch.device, size: int) -> Rate:
+        moved.append(size)
+        return known
+
+    monkeypatch.setattr(judging, "copy_rate", pretended)
+    for size in (4096, None):
+        asked = MeasureCopy(moved_bytes=size, cache_bytes=2**30)
+        assert judge.answer(asked, [])[0] == RateMeasured(rate=known)
+    assert moved == [4096, 8 * 2**30], "as much as the cell moves, or more than any cache holds"
 
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(judging, "measure_ceilings", full)
-    assert judge.answer(asked, [])[0] == CeilingsMeasured(ceilings=None)
+    monkeypatch.setattr(judging, "product_rate", full)
+    assert judge.answer(MeasureProduct(dtype=Dtype.FLOAT32), [])[0] == RateMeasured(rate=None)
 
 
 def test_a_cpu_counts_no_energy(judge: _Judge) -> None:

@@ -164,8 +164,7 @@ def _comparison_notes(comparison: Comparison) -> list[str]:
 def _facts(run: StoredRun) -> tuple[tuple[str, str], ...]:
     environment = run.environment
     facts = [(name.replace("_", " "), str(environment[name])) for name in _FACTS if environment.get(name) is not None]
-    for dtype, roof in roofs(environment).items():
-        facts.append((f"ceilings, {dtype}", device.rates_text(roof)))
+    facts += [(f"ceilings, {dtype}", device.rates_text(ends)) for dtype, ends in roofs(environment).items()]
     facts += [(f"flag {name}", str(value)) for name, value in _mapping(run, "flags").items()]
     facts += [(f"participant {name}", str(value)) for name, value in _mapping(run, "participants").items()]
     return (("run", str(run.path)), *facts)
