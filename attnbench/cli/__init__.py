@@ -23,6 +23,7 @@ from attnbench.cli.run import run
 from attnbench.cli.schema import schema
 from attnbench.cli.show import show
 from attnbench.cli.streams import make_usable
+from attnbench.cli.verify import verify
 
 MEASURE, READ, JUDGE, LOOK_UP = "Measure", "Read what was measured", "Did it get slower?", "Look up"
 """The groups of commands that help shows."""
@@ -59,7 +60,7 @@ for panel, bodies in {
     MEASURE: (run, ab, noise),
     READ: (show, report, plot, recommend),
     JUDGE: (compare,),
-    LOOK_UP: (backends, doctor, schema),
+    LOOK_UP: (backends, doctor, verify, schema),
 }.items():
     for body in bodies:
         app.command(rich_help_panel=panel, epilog=_epilog(body.__name__))(command(body))

@@ -43,6 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "baseline list": ("baseline list",),
     "backends": ("backends", "backends --suite quick"),
     "doctor": ("doctor",),
+    "verify": ("verify", "verify --quick --export junit=verify.xml"),
     "schema": ("schema > suite.schema.json", "schema results"),
 }
 """By command; the first of all under an empty name."""

@@ -47,7 +47,7 @@ def render(results: Results) -> str:
     for name, value in _properties(results).items():
         if value:
             suite.add_property(name, legal(value))
-    return _text(suite, cases)
+    return document_text(suite, cases)
 
 
 def render_error(sentence: str, *, skipped: bool) -> str:
@@ -58,10 +58,11 @@ def render_error(sentence: str, *, skipped: bool) -> str:
         skipped: Whether there was nothing to compare with, which is no error.
     """
     result = Skipped(legal(sentence), "skipped") if skipped else Error(legal(sentence), "error")
-    return _text(TestSuite("attnbench"), [_case("attnbench", "whole suite", "every cell", result=result)])
+    return document_text(TestSuite("attnbench"), [_case("attnbench", "whole suite", "every cell", result=result)])
 
 
-def _text(suite: TestSuite, cases: list[TestCase]) -> str:
+def document_text(suite: TestSuite, cases: list[TestCase]) -> str:
+    """A document of one suite."""
     suite.add_testcases(cases)
     document = JUnitXml("attnbench")
     document.add_testsuite(suite)

@@ -165,7 +165,12 @@ class _Case:
 
     def _from_latency(self, header: str, rank: int, name: str, *, factor: float = 1) -> Column:
         """A number with the relative error of the latency."""
-        return self._column(header, rank, lambda row: spelled(name, row[name] * factor, relative_error(row)))
+
+        def text(row: Row) -> str:
+            value = row[name]
+            return NOTHING if missing(value) else spelled(name, value * factor, relative_error(row))
+
+        return self._column(header, rank, text)
 
 
 def _speed_up(row: Row, reference: Row | None) -> Estimate | None:

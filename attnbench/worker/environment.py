@@ -72,14 +72,13 @@ def describe(device: torch.device, measure: Measure) -> Environment:
     cpu_name = _cpu_name()
     gpu = managed_gpu(gpu_uuid(device))
     cores = len(os.sched_getaffinity(0))
-    device_name, device_memory, capability, cache_bytes = cpu_name, None, None, _cpu_cache_bytes()
+    device_name, device_memory, capability = cpu_name, None, None
     machine = f"{cpu_name}-{cores}-cores"
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         device_name = machine = properties.name
         device_memory = properties.total_memory
         capability = f"{properties.major}.{properties.minor}"
-        cache_bytes = properties.L2_cache_size
     return Environment(
         machine=_slug(machine),
         device=str(device),
@@ -88,7 +87,7 @@ def describe(device: torch.device, measure: Measure) -> Environment:
         cores=cores,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         device_memory_bytes=device_memory,
-        cache_bytes=cache_bytes,
+        cache_bytes=cache_bytes_of(device),
         capability=capability,
         driver=_driver(gpu, device),
         cuda=torch.version.cuda,
@@ -104,6 +103,13 @@ def describe(device: torch.device, measure: Measure) -> Environment:
         commit=commit_of(Path()),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def cache_bytes_of(device: torch.device) -> int:
+    """The last-level cache: a GPU's L2, or the largest of the CPU's."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).L2_cache_size)
+    return _cpu_cache_bytes()
 
 
 def _slug(name: str) -> str:

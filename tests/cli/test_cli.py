@@ -18,7 +18,7 @@ from tests.suite.test_suite import GOOD
 COMMANDS = (
     "run", "show", "report", "plot", "recommend", "compare", "ab", "noise", "baseline", "baseline save",
     "baseline accept", "baseline list", "baseline check", "backends", "doctor", "schema", "suites", "suites show",
-    "suites init", "runs", "runs rm",
+    "suites init", "runs", "runs rm", "verify",
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""``attnbench verify``: the harness checks its own numbers on the machine it runs on. Never imports torch itself."""
