@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,8 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     CSV = "csv"
     JSON = "json"
+    SVG = "svg"
+    """A picture of the terminal."""
 
 
 Rendering = Annotated[Format, typer.Option("--format", help="Output format.")]
@@ -43,6 +46,13 @@ def print_sheet(sheet: Sheet, output_format: Format = Format.RICH) -> None:
         write(markdown.render(sheet))
         return
     width = shutil.get_terminal_size(fallback=(_PIPE_WIDTH, 24)).columns
+    if output_format is Format.SVG:
+        write(
+            terminal.picture(
+                sheet, width=width, title=shlex.join(["attnbench", *sys.argv[1:]]).partition(" --format")[0]
+            )
+        )
+        return
     write(terminal.render(sheet, width=width, color=sys.stdout.isatty()))
 
 

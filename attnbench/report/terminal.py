@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
@@ -22,6 +23,27 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
         width: Characters a line.
         color: Whether to use a terminal's bold and dim.
     """
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=width, force_terminal=color, color_system="standard" if color else None)
+    console.print(_laid_out(sheet, width))
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def picture(sheet: Sheet, *, width: int, title: str) -> str:
+    """The same as an SVG picture of a terminal, which needs no font of its own.
+
+    Args:
+        sheet: What to show.
+        width: Characters a line.
+        title: Stands above, such as the command.
+    """
+    console = Console(file=io.StringIO(), width=width, record=True, force_terminal=True, color_system="truecolor")
+    console.print(_laid_out(sheet, width))
+    svg = console.export_svg(title=title, unique_id="attnbench")
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # it would load fonts from elsewhere
+
+
+def _laid_out(sheet: Sheet, width: int) -> Group:
     aligned = (replace(grid, columns=tuple(column.aligned for column in grid.columns)) for grid in sheet.grids)
     fitted = fit(replace(sheet, grids=tuple(aligned)), width)
     parts: list[RenderableType] = [Text(fitted.heading, style="bold")]
@@ -30,10 +52,7 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
     notes = Table.grid(padding=(0, 1, 0, 0))
     for note in fitted.notes:
         notes.add_row(Text("*"), Text(note))
-    buffer = io.StringIO()
-    console = Console(file=buffer, width=width, force_terminal=color, color_system="standard" if color else None)
-    console.print(Group(*parts, notes))
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+    return Group(*parts, notes)
 
 
 def _table(grid: Grid, width: int) -> RenderableType:
