@@ -27,7 +27,7 @@ def save(
         int, typer.Option(metavar="N", help="Keep the newest N runs of every suite and machine; delete older ones.")
     ] = 30,
 ) -> None:
-    """Save a run's table as the newest of a named baseline of its machine. Prints its path."""
+    """Add a run to a named baseline, which keeps the runs of every machine apart. Prints where it is."""
     from attnbench.cli.output import write
     from attnbench.core.errors import UsageError
     from attnbench.results import baselines

@@ -31,13 +31,13 @@ def noise(
     resume: options.PairsResume = None,
     wait: options.Wait = False,
     fail_above: Annotated[
-        float | None, typer.Option(metavar="PERCENT", help="The slowdown that fails (default: 3).")
+        float | None, typer.Option(metavar="PERCENT", help="The slowdown to detect (default: 3).")
     ] = None,
     output_format: Rendering = Format.RICH,
 ) -> None:
     """Run an A/A test: this machine's noise, and the smallest slowdown `ab` can detect.
 
-    Measures pairs of fresh processes that do the same. The result is used by compare for cells without a history.
+    Measures pairs of fresh processes that do the same. `compare` uses the result for cells without a history.
     """
     from attnbench.cli.output import print_rows
     from attnbench.cli.progress import opened, progress, took

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import shlex
 import shutil
@@ -35,7 +36,10 @@ class Format(StrEnum):
     """A picture of the terminal."""
 
 
-Rendering = Annotated[Format, typer.Option("--format", help="Output format.")]
+Rendering = Annotated[
+    Format,
+    typer.Option("--format", metavar="FORMAT", help="rich, markdown, csv, json, or svg: a picture of the table."),
+]
 
 
 def print_sheet(sheet: Sheet, output_format: Format = Format.RICH) -> None:
@@ -97,6 +101,9 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
             traceback.print_exc()
             sys.exit(_BROKEN)
 
+    # Help breaks lines itself, at the terminal's width.
+    paragraphs = inspect.cleandoc(body.__doc__ or "").split("\n\n")
+    guarded.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return guarded
 
 

@@ -33,12 +33,12 @@ def plot(
         typer.Option(metavar="FIELD", help="resolution, window, heads, head_dim, batch, dtype, or case (default: the "
                      "field with the most values)."),
     ] = None,
-    metric: Annotated[Metric, typer.Option(help="What to draw.")] = Metric.LATENCY,
+    metric: Annotated[Metric, typer.Option(help="What to plot.")] = Metric.LATENCY,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a picture: FILE.png, .svg or .pdf.")
     ] = None,
 ) -> None:  # fmt: skip
-    """Draw a stored run on the terminal, or into a file with its 95 % intervals and the growth that is predicted."""
+    """Plot a stored run on the terminal, or into PNG, SVG or PDF with 95 % intervals and the predicted growth."""
     from attnbench.report import plots
     from attnbench.results.store import read_run
 

@@ -33,16 +33,16 @@ def recommend(
     resolution: Annotated[str, typer.Option(metavar="SIZE", help="The map in tokens: 56, or 200x334.")],
     window: Annotated[str, typer.Option(metavar="SIZE", help="The window: 7, or 7x14.")],
     heads: Annotated[int, typer.Option(help="Attention heads.")],
-    dtype: Annotated[Dtype, typer.Option(help="Element type.")] = Dtype.FLOAT32,
+    dtype: Annotated[Dtype, typer.Option(help="float32, float16 or bfloat16.")] = Dtype.FLOAT32,
     batch: Annotated[
         int | None, typer.Option(help="Images (default: as many as runs measured at this map and window).")
     ] = None,
-    head_dim: Annotated[int, typer.Option(help="Channels of a head.")] = 32,
-    mode: Annotated[Mode, typer.Option(help="Whether gradients belong to the call.")] = Mode.FORWARD,
-    pattern: Annotated[Pattern, typer.Option(help="Which windows.")] = Pattern.GROUPED,
-    padding: Annotated[Padding, typer.Option(help="What becomes of padded tokens.")] = Padding.ZERO,
-    bias: Annotated[Bias, typer.Option(help="What is added to the scores.")] = Bias.NONE,
-    scope: Annotated[Scope, typer.Option(help="What is inside the call.")] = Scope.MAP,
+    head_dim: Annotated[int, typer.Option(help="Channels of each head.")] = 32,
+    mode: Annotated[Mode, typer.Option(help="forward, or forward_backward for training.")] = Mode.FORWARD,
+    pattern: Annotated[Pattern, typer.Option(help="grouped as in Twins, or shifted as in Swin.")] = Pattern.GROUPED,
+    padding: Annotated[Padding, typer.Option(help="zero: padded tokens enter the softmax; masked: they do not.")] = Padding.ZERO,
+    bias: Annotated[Bias, typer.Option(help="relative: a learned relative position bias.")] = Bias.NONE,
+    scope: Annotated[Scope, typer.Option(help="What is timed: map, windows (attention alone) or layer.")] = Scope.MAP,
     memory_limit: Annotated[
         str | None, typer.Option(metavar="BYTES", help="The most that one call may allocate: 512MiB, 2GiB.")
     ] = None,
@@ -52,7 +52,7 @@ def recommend(
     ] = [],  # noqa: B006 - typer wants a list
     output_format: Annotated[Answer, typer.Option("--format", help="Output format.")] = Answer.RICH,
 ) -> None:  # fmt: skip
-    """Name the backend to use for a problem, from stored runs: how sure that is, the runner-up, memory.
+    """Recommend a backend for a problem, from stored runs, with how sure that is and the memory it takes.
 
     The newest run that measured the problem decides. Between measured sizes a power law does, where it predicts every
     measured latency within 15 %. Exits with 4 where runs do not cover the problem.

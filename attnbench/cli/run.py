@@ -26,9 +26,11 @@ def run(
     backend: options.Backends = [],  # noqa: B006 - typer wants a list
     override: options.Overrides = [],  # noqa: B006
     output: options.Output = None,
-    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Resume an interrupted run.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One process: fast, but without intervals.")] = False,
-    rigorous: Annotated[bool, typer.Option("--rigorous", help="Ten processes: narrow intervals.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Resume an interrupted run: measure what is missing.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure one process: fast, but without intervals.")] = False,
+    rigorous: Annotated[bool, typer.Option("--rigorous", help="Measure ten processes: narrower intervals.")] = False,
     wait: options.Wait = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 also if a cell runs out of memory or time.")
@@ -36,9 +38,10 @@ def run(
     export: options.Exports = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cases and stop.")] = False,
 ) -> None:
-    """Measure every case of a suite with every backend. Prints the table to stdout, everything else to stderr.
+    """Measure every case of a suite with every backend. Prints the tables to stdout, everything else to stderr.
 
-    Exits with 1 if a cell is wrong_result, error or crashed; oom and timeout are answers of a sweep (--strict).
+    Exits with 1 if a cell is wrong_result, error or crashed. A cell that runs out of memory or time does not count as
+    broken, unless --strict is given.
     """
     from attnbench.backends import registry
     from attnbench.core.errors import UsageError

@@ -32,12 +32,18 @@ def show(
     baseline: Annotated[
         str | None, typer.Option(metavar="B", help="The backend that speed-ups refer to (default: the suite's).")
     ] = None,
-    rows: Annotated[str | None, typer.Option(metavar="FIELD", help="Pivot: the field of the rows.")] = None,
-    columns: Annotated[str | None, typer.Option(metavar="FIELD", help="Pivot: the field of the columns.")] = None,
-    metric: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Pivot: the column to show (default: latency_ms).")
+    rows: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="One table: the field of its rows, such as case or resolution.")
     ] = None,
-    winners: Annotated[bool, typer.Option("--winners", help="Which backend to use, and how sure that is.")] = False,
+    columns: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="One table: the field of its columns, such as backend.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="One table: the number it shows (default: latency_ms).")
+    ] = None,
+    winners: Annotated[
+        bool, typer.Option("--winners", help="Show which backend to use, and how sure that is.")
+    ] = False,
     export: options.Exports = [],  # noqa: B006 - typer wants a list
 ) -> None:
     """Print a stored run: the answer first, then every case. --rows and --columns make one table over two fields."""

@@ -56,7 +56,9 @@ def list_runs(directory: Path = RESULTS) -> list[Listed]:
         StoredRunError: There is no such directory.
     """
     if not directory.is_dir():
-        raise StoredRunError(f"{directory} is no directory; attnbench run SUITE makes one under {RESULTS}/")
+        raise StoredRunError(
+            f"{directory} is not a directory that exists; attnbench run SUITE makes one under {RESULTS}/"
+        )
     found = [_listed(place) for place in _places(directory)]
     return sorted(found, key=lambda one: (one.started_at, str(one.path)), reverse=True)
 

@@ -44,7 +44,7 @@ def select(
     if statuses:
         table = table[table["status"].isin(statuses)]
     if table.empty:
-        raise UsageError("no cell of this run is all of that; ask for less")
+        raise UsageError("no cell matches all of these filters; give fewer")
     return replace(run, table=table.reset_index(drop=True), cells=None)
 
 

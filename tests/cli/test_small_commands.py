@@ -239,7 +239,7 @@ def test_show_filters_by_backend_case_and_status(cli_here: Cli, stored: Path) ->
         (("--backend", "fast"), "--backend fast: not in this run (allowed: naive, sdpa"),
         (("--case", "stage 9*"), "--case stage 9*: not in this run (allowed: stage 1, "),
         (("--status", "fine"), "--status fine: not in this run (allowed: ok, unavailable"),
-        (("--case", "stage 1", "--status", "oom"), "no cell of this run is all of that"),
+        (("--case", "stage 1", "--status", "oom"), "no cell matches all of these filters"),
     ],
 )
 def test_a_filter_that_finds_nothing_says_what_there_is(
