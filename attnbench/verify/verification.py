@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from attnbench.core.errors import AttnbenchError
+from attnbench.core.errors import AttnbenchError, BusyError, InterruptedRunError
 from attnbench.core.record import Measure
 from attnbench.core.verification import Figure
 from attnbench.run.crew import Crew
@@ -31,6 +31,7 @@ def verify(device: str, directory: Path, *, quick: bool, shown: Callable[[str], 
     Raises:
         RefusedError: There is no such device.
         BusyError: Another run has the device.
+        InterruptedRunError: The user stopped it.
     """
     began = time.monotonic()
     with closing(Crew(Measure(threads=1))) as crew:
@@ -41,6 +42,8 @@ def verify(device: str, directory: Path, *, quick: bool, shown: Callable[[str], 
         shown(what)
         try:
             figures += step()
+        except (BusyError, InterruptedRunError):
+            raise
         except AttnbenchError as error:
             missing = [name for name in checks if all(figure.check != name for figure in figures)]
             figures += [Figure(check=name, broken=str(error)) for name in missing]

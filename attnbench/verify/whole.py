@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from attnbench.backends import registry
+from attnbench.core.errors import InterruptedRunError
 from attnbench.core.record import Launch, Status
 from attnbench.core.verification import Figure
 from attnbench.results.pairs import BASE, CANDIDATE
@@ -18,6 +19,7 @@ from attnbench.suite import Suite, load_suite
 
 if TYPE_CHECKING:
     from attnbench.comparison.verdict import CellVerdict
+    from attnbench.run.session import Session
 
 _SUBJECTS = "attnbench.worker.verification.subjects"
 KNOWN_MS, SLOWER = 5.0, 1.05
@@ -50,14 +52,15 @@ def known_time_and_faults(device: str, directory: Path) -> Iterator[Figure]:
     ends = _ENDS | (_GPU_ENDS if device.startswith("cuda") else {})
     backends = [f"{_SUBJECTS}:{name}" for name in ("KnownTime", *ends)]
     limits = dict.fromkeys(("timeout_s", "prepare_timeout_s", "hung_timeout_s"), _TIMEOUT_S)
-    suite = _suite("verify", device, backends, directory, {"processes": 1, "max_time_s": 0.3, **limits})
+    suite = _suite("verify", device, backends, directory, {"processes": 1, "max_time_s": 0.5, **limits})
     table = _run(suite, directory / "run")
     rows = {str(row["backend"]).rpartition(":")[2]: row for row in table}
     known = rows.pop("KnownTime")
     yield Figure(
         check="known time",
-        of=f"a call of {KNOWN_MS:g} ms",
-        value=known["latency_ms"] / KNOWN_MS if known["status"] == Status.OK else None,
+        # The fastest sample: others on the machine stretch all the rest, and are flagged for it.
+        of=f"a call of {KNOWN_MS:g} ms, its fastest sample",
+        value=known["latency_min_ms"] / KNOWN_MS if known["status"] == Status.OK else None,
         least=1 - _TIME_IS,
         most=1 + _TIME_IS,
         broken="" if known["status"] == Status.OK else f"{known['status']}: {known['reason']}",
@@ -112,20 +115,23 @@ def pairs(device: str, directory: Path) -> Iterator[Figure]:
     where = directory / "pairs"
     with open_pairs(sides, kind="ab", max_rounds=_MOST_ROUNDS, output=where) as session:
         for first in range(0, _MOST_ROUNDS, _ROUNDS_AT_ONCE):
-            for _ in session.measure(range(first, first + _ROUNDS_AT_ONCE)):
-                pass
+            _measured(session, range(first, first + _ROUNDS_AT_ONCE))
             session.finish()
             if all(cell != _SLOWER_CELL for _, cell in undecided(read_pairs(where), Limits())):
                 break
     cells = {cell.backend: cell for cell in judge(read_pairs(where), Limits()).cells}
     same = cells.pop(f"{_SUBJECTS}:Subject")
     (slower,) = cells.values()
-    yield _ratio("slowdown", slower, least=SLOWER - _TIME_IS, most=SLOWER + _TIME_IS, fails=True)
-    yield _ratio("a/a", same, least=1 - _ALIKE, most=1 + _ALIKE, fails=False)
+    yield ratio_figure("slowdown", slower)
+    yield ratio_figure("a/a", same)
 
 
-def _ratio(check: str, cell: CellVerdict, *, least: float, most: float, fails: bool) -> Figure:
-    broken = "" if cell.verdict.fails == fails and cell.verdict != "improved" else f"ab says {cell.verdict}"
+def ratio_figure(check: str, cell: CellVerdict) -> Figure:
+    """What ``ab`` made of a cell whose true ratio is known: ``slowdown`` or ``a/a``."""
+    slower = check == "slowdown"
+    right = cell.verdict.fails if slower else not cell.verdict.fails and cell.verdict != "improved"
+    broken = "" if right else f"ab says {cell.verdict}"
+    least, most = (SLOWER - _TIME_IS, SLOWER + _TIME_IS) if slower else (1 - _ALIKE, 1 + _ALIKE)
     value = None if cell.ratio is None else cell.ratio.value
     interval = ""
     if cell.ratio is not None and cell.ratio.low is not None and cell.ratio.high is not None:
@@ -144,11 +150,17 @@ def _run(suite: Suite, output: Path) -> list[dict[str, Any]]:
     from attnbench.run.runner import open_run
 
     with open_run(suite, output=output) as session:
-        for _ in session.measure(session.rounds):
-            pass
+        _measured(session, session.rounds)
     (outcome,) = session.outcomes.values()
     assert outcome.stored is not None, "the tables are written when the session ends"
     return [{str(name): value for name, value in row.items()} for row in outcome.stored.table.to_dict("records")]
+
+
+def _measured(session: Session, rounds: Sequence[int]) -> None:
+    for _ in session.measure(rounds):
+        pass
+    if session.interrupted:
+        raise InterruptedRunError("interrupted; nothing was verified")
 
 
 def _left_behind() -> list[psutil.Process]:
