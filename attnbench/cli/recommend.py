@@ -40,7 +40,7 @@ def recommend(
     head_dim: Annotated[int, typer.Option(help="Channels of each head.")] = 32,
     mode: Annotated[Mode, typer.Option(help="forward, or forward_backward for training.")] = Mode.FORWARD,
     pattern: Annotated[Pattern, typer.Option(help="grouped as in Twins, or shifted as in Swin.")] = Pattern.GROUPED,
-    padding: Annotated[Padding, typer.Option(help="zero: padded tokens enter the softmax; masked: they do not.")] = Padding.ZERO,
+    padding: Annotated[Padding, typer.Option(help="masked: padded tokens take no part in the softmax.")] = Padding.ZERO,
     bias: Annotated[Bias, typer.Option(help="relative: a learned relative position bias.")] = Bias.NONE,
     scope: Annotated[Scope, typer.Option(help="What is timed: map, windows (attention alone) or layer.")] = Scope.MAP,
     memory_limit: Annotated[
