@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attnbench.analysis.functions import Row, is_ok, latency_of
 from attnbench.analysis.ranking import Certainty, Contest, Overall, by_case, contests, overall, ratio_of
+from attnbench.core.problem import Mode
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate, geometric_mean
 from attnbench.report.charts.answers import lead_text
@@ -13,12 +14,16 @@ from attnbench.report.layout import Column, Grid, enumerate_names
 from attnbench.report.notes import unavailable_everywhere, where
 from attnbench.report.numbers import NOTHING, interval_of, relative_error, rounded, significant, spelled
 from attnbench.results.store import StoredRun
+from attnbench.results.table import PROBLEM
 
 UNSURE = "~"
 """Before a speed-up whose interval contains 1x."""
+_MODE = PROBLEM.index("mode")
+_PURPOSE = {Mode.FORWARD: "inference", Mode.FORWARD_BACKWARD: "training"}
 _MOST_TIED = 3
 _BOTH = 2
-_UNCERTAIN = {Certainty.TIE: " (tie)", Certainty.UNKNOWN: " (one process)", Certainty.ALONE: " (alone)"}
+_UNCERTAIN = {Certainty.TIE: " (tie)", Certainty.ALONE: " (alone)"}
+_LEAST_CASE = 24
 
 
 def answer_grid(run: StoredRun, *, baseline: str | None) -> Grid | None:
@@ -37,7 +42,13 @@ def answer_grid(run: StoredRun, *, baseline: str | None) -> Grid | None:
         return None
     speed_ups = [line.speed_up for line in lines]
     columns = [
-        Column(header="case", cells=tuple(line.contest.case for line in lines), numeric=False, wraps=True),
+        Column(
+            header="case",
+            cells=tuple(line.contest.case for line in lines),
+            numeric=False,
+            wraps=True,
+            least=_LEAST_CASE,
+        ),
         Column(header="fastest", cells=tuple(line.fastest for line in lines), numeric=False, wraps=True),
         Column(header="latency ms", cells=tuple(line.latency for line in lines)),
     ]
@@ -62,23 +73,47 @@ def answer_grid(run: StoredRun, *, baseline: str | None) -> Grid | None:
 
 
 def headline(found: Sequence[Contest], baseline: str | None) -> str:
-    """One sentence over all cases: what to use, and what that gains. Some case has two backends to compare."""
+    """What to use and what that gains: one sentence over all cases, or one for inference and one for training.
+
+    Args:
+        found: Some of them have two backends to compare.
+        baseline: The backend that speed-ups refer to.
+    """
+    decided = [contest for contest in found if len(contest.standings) > 1]
+    modes = list(dict.fromkeys(contest.function[_MODE] for contest in decided))
+    if len(modes) == 1:
+        told = [_sentence("Use", decided, baseline)]
+    else:
+        told = [
+            _sentence(f"For {_PURPOSE[mode]} use", [one for one in decided if one.function[_MODE] == mode], baseline)
+            for mode in modes
+        ]
+    if any(contest.certainty is Certainty.UNKNOWN for contest in decided):
+        told.append("How sure that is cannot be told from one process.")
+    return " ".join(told)
+
+
+def _sentence(use: str, found: Sequence[Contest], baseline: str | None) -> str:
     best, *others = overall(found)
     equal = [one.backend for one in others if best.best == best.contests == one.best == one.contests]
-    told = f"Use {best.backend}: {_standing(best)}{_gain(best.backend, found, baseline)}."
+    sure = not any(contest.certainty is Certainty.UNKNOWN for contest in found)
+    told = f"{use} {best.backend}: {_standing(best, sure=sure)}{_gain(best.backend, found, baseline)}."
     return f"{told} {enumerate_names(equal)} cannot be told from it." if equal else told
 
 
-def _standing(best: Overall) -> str:
+def _standing(best: Overall, *, sure: bool) -> str:
+    fastest = "the fastest, or tied with it," if sure and best.won < best.best else "the fastest"
     if best.contests == 1:
-        return "the fastest" if best.won else "the fastest, or tied with it" if best.best else "measured"
+        return fastest.rstrip(",") if best.best else "measured"
     if best.best == best.contests:
-        where_best = "both cases" if best.contests == _BOTH else f"all {best.contests} cases"
+        where_best = "in both cases" if best.contests == _BOTH else f"in all {best.contests} cases"
     else:
-        where_best = f"{best.best} of {best.contests} cases"
-    told = f"the fastest, or tied with it, in {where_best}"
+        where_best = f"in {best.best or 'none'} of {best.contests} cases"
+    told = f"{fastest} {where_best}"
     if best.worst is not None and not best.worst.tied:
         told += f', at worst {significant(best.worst.times_best.value)}x the time of the fastest ("{best.worst_case}")'
+    if best.measured < best.contests:
+        told += f", not measured in {best.contests - best.measured}"
     return told
 
 
