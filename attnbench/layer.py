@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnbench.backends.base import Attend, Backend, Level, check_plain, layout_around, refusals
+from attnbench.backends.base import Attend, Backend, DeviceFacts, Level, check_plain, layout_around, refusals
 from attnbench.backends.registry import load
 from attnbench.backends.windows import Layout
 from attnbench.core.errors import AttnbenchError, ProblemError
@@ -147,7 +147,7 @@ class LocallyGroupedAttention(nn.Module):
 
     def _prepare(self, problem: Problem, device: torch.device) -> tuple[Problem, Attend, Layout | None]:
         backend = self.backend or self._best(problem, device)
-        if reasons := refusals(backend, problem, device.type):
+        if reasons := refusals(backend, problem, DeviceFacts.of(device)):
             raise ProblemError(type(backend).__name__, "; ".join(reasons))
         inner = _map_problem(problem) if backend.level is Level.MAP else problem
         try:

@@ -7,7 +7,7 @@ from itertools import product
 
 import torch
 
-from attnbench.backends.base import Backend, effective, refusals
+from attnbench.backends.base import Backend, DeviceFacts, effective, refusals
 from attnbench.core.errors import UsageError
 from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
 from attnbench.core.protocol import Variation
@@ -77,7 +77,7 @@ def check_backend(
     checked = 0
     for asked in sample_problems() if problems is None else problems:
         problem = effective(asked, instance)
-        if refusals(instance, problem, where.type):
+        if refusals(instance, problem, DeviceFacts.of(where)):
             continue
         check_problem(instance, problem, where)
         checked += 1

@@ -9,6 +9,7 @@ import torch
 
 import attnbench
 from attnbench.backends import registry
+from attnbench.backends.base import DeviceFacts
 from attnbench.results.journal import read_journal
 from attnbench.testing import check_problem
 from attnbench.worker.call import Call
@@ -54,7 +55,7 @@ def test_more_windows_than_the_grid_takes_are_right_or_declared(name: str, windo
     if reason := backend.unavailable("cuda"):
         pytest.skip(reason)
     asked = problem(batch=windows, height=2, width=2, window_height=2, window_width=2, heads=1, dtype="float16")
-    if reasons := backend().unsupported_on(asked, "cuda"):
+    if reasons := backend().unsupported_on(asked, DeviceFacts.of(torch.device("cuda"))):
         pytest.skip("; ".join(reasons))
     check_problem(backend(), asked, torch.device("cuda"))
 
@@ -65,7 +66,7 @@ def test_a_call_can_be_captured_in_a_graph(name: str) -> None:
     if reason := backend.unavailable("cuda"):
         pytest.skip(reason)
     asked = problem(dtype="float16")
-    if reasons := backend().unsupported_on(asked, "cuda"):
+    if reasons := backend().unsupported_on(asked, DeviceFacts.of(torch.device("cuda"))):
         pytest.skip("; ".join(reasons))
     expectation = Expectation(asked, device=torch.device("cuda"), seed=0)
     call = Call(backend(), asked, expectation.inputs)

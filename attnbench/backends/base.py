@@ -28,6 +28,26 @@ class Level(StrEnum):
     """The whole packed map ``[batch, H, W, 3, heads, head_dim]``; the backend does padding, roll and windows."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeviceFacts:
+    """What a backend may need to know of a device."""
+
+    type: str
+    """``cpu`` or ``cuda``."""
+    capability: tuple[int, int] | None = None
+    """CUDA compute capability; None on a CPU, or where it is not known."""
+    memory_bytes: int | None = None
+    """Memory of a GPU; None on a CPU."""
+
+    @classmethod
+    def of(cls, device: torch.device) -> DeviceFacts:
+        """The facts of a device of this machine."""
+        if device.type != "cuda":
+            return cls(type=device.type)
+        found = torch.cuda.get_device_properties(device)
+        return cls(type="cuda", capability=(found.major, found.minor), memory_bytes=found.total_memory)
+
+
 class Backend(ABC):
     """One way of computing locally-grouped self-attention. Subclasses are final."""
 
@@ -58,7 +78,7 @@ class Backend(ABC):
         """Every reason the backend cannot compute ``problem``, each with the value and what is allowed."""
         return []
 
-    def unsupported_on(self, problem: Problem, device_type: str) -> list[str]:
+    def unsupported_on(self, problem: Problem, device: DeviceFacts) -> list[str]:
         """What the harness asks. Override it instead of ``unsupported`` where the answer depends on the device."""
         return self.unsupported(problem)
 
@@ -95,7 +115,7 @@ def effective(problem: Problem, backend: type[Backend] | Backend) -> Problem:
     return problem if backend.pattern is None else replace(problem, pattern=backend.pattern)
 
 
-def refusals(backend: Backend, problem: Problem, device_type: str) -> list[str]:
+def refusals(backend: Backend, problem: Problem, device: DeviceFacts) -> list[str]:
     """Every reason ``problem`` cannot be computed: what the backend does not take, and what it says itself."""
     unknown = []
     for field, allowed in backend.takes.items():
@@ -104,7 +124,7 @@ def refusals(backend: Backend, problem: Problem, device_type: str) -> list[str]:
             unknown.append(f"{field} {value} (allowed: {', '.join(sorted(allowed))})")
     if unknown:  # of these it knows nothing, so it has nothing to say
         return unknown
-    reasons = backend.unsupported_on(problem, device_type)
+    reasons = backend.unsupported_on(problem, device)
     if not isinstance(reasons, list):
         raise TypeError(f"{type(backend).__name__}.unsupported gave {reasons!r}, not a list of reasons")
     if backend.level is Level.MAP and problem.scope is Scope.WINDOWS:

@@ -11,6 +11,7 @@ from torch import Tensor
 from attnbench.backends.base import Attend, Backend
 from attnbench.backends.layout import token_regions
 from attnbench.backends.limits import GRID_LIMIT, half_precision, head_dim, missing, no_bias, too_old
+from attnbench.backends.windows import prepare_order
 from attnbench.core.problem import Problem
 
 
@@ -55,6 +56,7 @@ def _prepare_regions(problem: Problem, device: torch.device) -> Attend:
 
     scale = problem.head_dim**-0.5
     order, lengths = _sequences(problem, device)
+    into, back = prepare_order(problem, order)
     ends = [0, *lengths.cumsum(0).tolist()]
     # (first token, last token, offsets of its sequences, longest sequence) of every call
     calls = []
@@ -64,8 +66,7 @@ def _prepare_regions(problem: Problem, device: torch.device) -> Attend:
         calls.append((ends[first], ends[last], offsets.to(torch.int32), int(lengths[first:last].max())))
 
     def attend(qkv: Tensor) -> Tensor:
-        tokens = qkv.flatten(0, 1)
-        ordered = tokens.index_select(0, order)
+        ordered = into(qkv.flatten(0, 1))
         outputs = [
             flash_attn_varlen_qkvpacked_func(
                 qkv=ordered[begin:end], cu_seqlens=offsets, max_seqlen=longest, softmax_scale=scale
@@ -73,8 +74,7 @@ def _prepare_regions(problem: Problem, device: torch.device) -> Attend:
             for begin, end, offsets, longest in calls
         ]
         out = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        scattered = out.new_zeros(tokens.shape[0], *out.shape[1:]).index_copy(0, order, out)
-        return scattered.view(*qkv.shape[:2], *out.shape[1:])
+        return back(out).view(*qkv.shape[:2], *out.shape[1:])
 
     return attend
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import importlib
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 
 from attnbench.core.problem import Dtype, Mode, Problem
 
+if TYPE_CHECKING:
+    from attnbench.backends.base import DeviceFacts
+
 GRID_LIMIT = 65_535
 """Largest second and third dimension of a CUDA grid; several kernels put batch x windows there."""
-_MIN_CAPABILITY = (8, 0)
+_AMPERE = (8, 0)
+_NO_LARGE_BACKWARD = ((8, 6), (8, 9), (12, 0), (12, 1))
+"""GPUs with too little shared memory for the backward pass of large heads."""
+_TOO_LARGE = range(193, 225)
 
 
 def missing(module: str, *, install: str, device_type: str, device_types: tuple[str, ...] = ("cuda",)) -> str | None:
@@ -37,7 +44,7 @@ def missing(module: str, *, install: str, device_type: str, device_types: tuple[
 
 def too_old(who: str) -> str | None:
     """Why FlashAttention-2 and cuDNN's kernel do not run on this GPU, or None."""
-    if not torch.cuda.is_available() or (have := torch.cuda.get_device_capability()) >= _MIN_CAPABILITY:
+    if not torch.cuda.is_available() or (have := torch.cuda.get_device_capability()) >= _AMPERE:
         return None
     return f"{who} needs compute capability 8.0 or later, this GPU has {have[0]}.{have[1]}"
 
@@ -71,6 +78,35 @@ def grid(problem: Problem) -> list[str]:
     if sequences > GRID_LIMIT:
         return [f"batch x windows {sequences} (allowed: up to {GRID_LIMIT}, CUDA's grid limit)"]
     return []
+
+
+def chunked_bias_gradient(problem: Problem) -> list[str]:
+    """For torch's CUTLASS kernel: beyond the grid it works in chunks, and adds a chunk's gradient to the whole one."""
+    if problem.has_bias and problem.mode is Mode.FORWARD_BACKWARD:
+        return [f"{reason}, for the gradient of bias {problem.bias}" for reason in grid(problem)]
+    return []
+
+
+def bfloat16_arithmetic(problem: Problem, device: DeviceFacts) -> list[str]:
+    """For kernels that have bfloat16 on GPUs with arithmetic for it."""
+    if problem.dtype is Dtype.BFLOAT16 and device.capability is not None and device.capability < _AMPERE:
+        return [f"dtype {problem.dtype} on compute capability {spelled(device.capability)} (allowed: 8.0 or later)"]
+    return []
+
+
+def flash_backward(problem: Problem, device: DeviceFacts) -> list[str]:
+    """For torch's flash kernel on GPUs of consumers: torch's ``sdp_utils.cpp`` refuses their backward pass."""
+    training = problem.mode is Mode.FORWARD_BACKWARD
+    if training and problem.head_dim in _TOO_LARGE and device.capability in _NO_LARGE_BACKWARD:
+        capability = spelled(device.capability)
+        allowed = f"allowed: up to {_TOO_LARGE.start - 1}, or {_TOO_LARGE.stop} to 256"
+        return [f"head_dim {problem.head_dim} with mode {problem.mode} on compute capability {capability} ({allowed})"]
+    return []
+
+
+def spelled(capability: tuple[int, int]) -> str:
+    """A compute capability: ``8.6``."""
+    return "{}.{}".format(*capability)
 
 
 def no_bias(problem: Problem) -> list[str]:

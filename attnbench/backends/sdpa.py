@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from attnbench.backends import limits
-from attnbench.backends.base import Attend, Backend
+from attnbench.backends.base import Attend, Backend, DeviceFacts
 from attnbench.backends.layout import score_bias, window_bias
 from attnbench.core.problem import Problem
 
@@ -19,10 +19,12 @@ from attnbench.core.problem import Problem
 class Sdpa(Backend):
     """SDPA on 4-D tensors, the choice of kernel left to torch; which one it chose stands in ``kernel``."""
 
-    def unsupported_on(self, problem: Problem, device_type: str) -> list[str]:
+    def unsupported_on(self, problem: Problem, device: DeviceFacts) -> list[str]:
+        if device.type != "cuda":
+            return []
         # In half precision without a mask torch picks its flash kernel without looking at the grid's limit.
         picks_flash = not (limits.half_precision(problem) or limits.no_mask(problem) or limits.no_bias(problem))
-        return limits.grid(problem) if device_type == "cuda" and picks_flash else []
+        return limits.grid(problem) if picks_flash else limits.chunked_bias_gradient(problem)
 
     def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
         return _prepare(problem, device=device, bias=bias)
@@ -44,8 +46,8 @@ class SdpaFlash(Backend):
     def unavailable(cls, device_type: str) -> str | None:
         return limits.too_old("torch's flash kernel") if device_type == "cuda" else None
 
-    def unsupported_on(self, problem: Problem, device_type: str) -> list[str]:
-        if device_type == "cpu":
+    def unsupported_on(self, problem: Problem, device: DeviceFacts) -> list[str]:
+        if device.type == "cpu":
             return limits.no_bias_gradient(problem)
         return (
             limits.half_precision(problem)
@@ -53,6 +55,7 @@ class SdpaFlash(Backend):
             + limits.no_bias(problem)
             + limits.grid(problem)
             + limits.head_dim(problem, most=256)
+            + limits.flash_backward(problem, device)
         )
 
     def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
@@ -63,7 +66,7 @@ class SdpaFlash(Backend):
 class SdpaEfficient(Backend):
     """The CUTLASS kernel in torch: all dtypes, with mask and bias; it copies an unaligned mask on every call.
 
-    It splits what exceeds CUDA's grid limit by itself.
+    It splits what exceeds CUDA's grid limit by itself, but not the gradient of a bias.
     """
 
     @classmethod
@@ -72,8 +75,12 @@ class SdpaEfficient(Backend):
             None if device_type == "cuda" else f"torch has no memory-efficient kernel on {device_type} (allowed: cuda)"
         )
 
-    def unsupported(self, problem: Problem) -> list[str]:
-        return limits.alignment(problem)
+    def unsupported_on(self, problem: Problem, device: DeviceFacts) -> list[str]:
+        return (
+            limits.alignment(problem)
+            + limits.bfloat16_arithmetic(problem, device)
+            + limits.chunked_bias_gradient(problem)
+        )
 
     def prepare(self, problem: Problem, *, device: torch.device, bias: Tensor | None) -> Attend:
         return _prepare(problem, device=device, bias=bias, kernel=SDPBackend.EFFICIENT_ATTENTION)

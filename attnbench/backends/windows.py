@@ -96,6 +96,33 @@ def _gathered(problem: Problem, device: torch.device) -> Layout:
     )
 
 
+def prepare_order(problem: Problem, order: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """The tokens of all windows in another order, and back.
+
+    Args:
+        problem: Gives the windows.
+        order: Which of the ``batch * windows * tokens`` tokens come, one after the other; padded ones may be left out.
+
+    Returns:
+        From ``[batch * windows * tokens, ...]`` to ``[len(order), ...]``, and from there to the first shape, with
+        zeros where tokens were left out. The gradient of each is the other.
+    """
+    rows, columns = problem.rows, problem.columns
+    total = problem.batch * problem.windows * problem.tokens
+    inverse = torch.zeros(total, dtype=torch.long, device=order.device)
+    inverse[order] = torch.arange(len(order), device=order.device)
+    into = _Move(sides=1, count=total, tokens=order, result=(len(order),))
+    back = _Move(
+        sides=1,
+        count=len(order),
+        tokens=inverse,
+        result=(total,),
+        in_windows=(problem.batch, rows.windows, columns.windows, rows.window, columns.window),
+        padded=_padded(rows, columns) if len(order) < total else (),
+    )
+    return partial(_gather, move=into, inverse=back), partial(_gather, move=back, inverse=into)
+
+
 def _padded(rows: Axis, columns: Axis) -> tuple[tuple[int | slice, ...], ...]:
     """Where ``[batch, rows of windows, windows of a row, k1, k2, ...]`` holds padded tokens; in some places twice."""
     whole = slice(None)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnbench.backends.base import Backend, WrongOutputError, check_plain, effective, refusals
+from attnbench.backends.base import Backend, DeviceFacts, WrongOutputError, check_plain, effective, refusals
 from attnbench.backends.registry import load
 from attnbench.core.channel import Channel
 from attnbench.core.errors import AttnbenchError
@@ -153,7 +153,7 @@ class _Participant:
         assert self._backend is not None, "no backend was introduced"
         reasons = []
         for problem in asked.problems:
-            found = refusals(self._backend, effective(problem, self._backend), self._device.type)
+            found = refusals(self._backend, effective(problem, self._backend), DeviceFacts.of(self._device))
             reasons.append("; ".join(map(str, found))[:LONGEST_REASON])
         return Explained(reasons=tuple(reasons))
 
@@ -162,7 +162,7 @@ class _Participant:
         self._release()
         try:
             make_current(self._device)
-            if reasons := refusals(self._backend, asked.problem, self._device.type):
+            if reasons := refusals(self._backend, asked.problem, DeviceFacts.of(self._device)):
                 said = "; ".join(filter(None, map(str, reasons)))
                 raise _Refusal(Status.UNSUPPORTED, said or "it gave no reason")
             self._case = _Case(self._backend, asked, self._device, inputs, outputs)

@@ -9,11 +9,12 @@ from itertools import product
 import pytest
 import torch
 
-from attnbench.backends.base import Backend, effective
+from attnbench.backends.base import Backend, DeviceFacts, effective
 from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
 from attnbench.worker.call import Call
 from attnbench.worker.reference import Expectation
 
+CPU, HOPPER = DeviceFacts(type="cpu"), DeviceFacts(type="cuda", capability=(9, 0))
 PADDED = Problem(batch=2, height=5, width=7, window_height=2, window_width=3, heads=2, head_dim=16)
 """A map that its windows divide along neither side."""
 MAPS = (

@@ -14,6 +14,7 @@ from attnbench.core.cost import cost
 from attnbench.core.problem import Problem
 from attnbench.core.shipped import SHIPPED
 from attnbench.worker.reference import make_inputs, reference
+from tests.backends.agreement import CPU, HOPPER
 from tests.samples import problem
 
 NEW = {"pattern": "dilated", "padding": "reflect", "bias": "alibi", "scope": "model"}
@@ -29,7 +30,7 @@ def with_new(field: str, **fields: Any) -> Problem:
 @pytest.mark.parametrize("field", NEW)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_backend_refuses_values_that_it_was_not_written_for(name: str, field: str) -> None:
-    reasons = refusals(registry.load(name)(), with_new(field), "cuda")
+    reasons = refusals(registry.load(name)(), with_new(field), HOPPER)
     assert len(reasons) == 1
     assert reasons[0].startswith(f"{field} {NEW[field]} (allowed: ")
 
@@ -50,5 +51,5 @@ def test_a_backend_may_be_written_for_more() -> None:
 
         def prepare(self, problem: Problem, *, device: torch.device, bias: torch.Tensor | None) -> Any: ...
 
-    assert refusals(Dilated(), with_new("pattern"), "cpu") == []
-    assert refusals(Dilated(), problem(), "cpu") == ["pattern grouped (allowed: dilated)"]
+    assert refusals(Dilated(), with_new("pattern"), CPU) == []
+    assert refusals(Dilated(), problem(), CPU) == ["pattern grouped (allowed: dilated)"]

@@ -12,7 +12,7 @@ from attnbench.core.files import read
 from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem, Scope
 
 from . import stand_ins
-from .agreement import MAPS, PADDED, PROBLEMS, as_parameters, disagreement, hides_tokens, towers
+from .agreement import HOPPER, MAPS, PADDED, PROBLEMS, as_parameters, disagreement, hides_tokens, towers
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def _refused(problem: Problem) -> bool:
 def test_flash_attn_agrees_with_the_reference(problem: Problem, flash_attn: stand_ins.FlashAttn) -> None:
     backend = FlashAttn()
 
-    assert backend.unsupported_on(problem, "cuda") == []
+    assert backend.unsupported_on(problem, HOPPER) == []
     assert disagreement(backend, problem) == ""
     if hides_tokens(problem):
         assert (len(flash_attn.windows), len(flash_attn.sequences)) == (0, 1)
@@ -42,7 +42,7 @@ def test_single_precision_and_bias_are_refused_whatever_else_is_asked() -> None:
     refused = [problem for problem in PROBLEMS if _refused(problem)]
 
     assert refused
-    assert all(FlashAttn().unsupported_on(problem, "cuda") for problem in refused)
+    assert all(FlashAttn().unsupported_on(problem, HOPPER) for problem in refused)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_every_reason_holds_the_value_and_what_is_allowed(
 ) -> None:
     problem = read(Problem, {**replace(MAPS[0], dtype=Dtype.FLOAT16).to_json(), **asked})
 
-    assert FlashAttn().unsupported_on(problem, "cuda") == reasons
+    assert FlashAttn().unsupported_on(problem, HOPPER) == reasons
 
 
 @pytest.mark.parametrize("head_dim", [20, 256])
@@ -112,7 +112,7 @@ def test_more_windows_than_the_grid_takes_are_computed_in_two_calls(
 ) -> None:
     problem = replace(towers(2, images=32_768), mode=mode)
 
-    assert FlashAttn().unsupported_on(problem, "cuda") == []
+    assert FlashAttn().unsupported_on(problem, HOPPER) == []
     assert disagreement(FlashAttn(), problem) == ""
     assert flash_attn.windows == [65_535, 1]
 

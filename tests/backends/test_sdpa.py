@@ -14,7 +14,7 @@ from attnbench.backends.sdpa import Sdpa, SdpaCudnn, SdpaEfficient, SdpaFlash, S
 from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem
 
 from . import stand_ins
-from .agreement import MAPS, PADDED, PROBLEMS, as_parameters, disagreement, hides_tokens, towers
+from .agreement import CPU, HOPPER, MAPS, PADDED, PROBLEMS, as_parameters, disagreement, hides_tokens, towers
 
 HALF = replace(PADDED, dtype=Dtype.FLOAT16)
 LEARNED = replace(HALF, bias=Bias.RELATIVE, mode=Mode.FORWARD_BACKWARD)
@@ -48,7 +48,7 @@ def _refused(backend: type[Backend], problem: Problem) -> bool:
 def test_a_pinned_kernel_is_the_one_that_runs_and_agrees_or_says_why_it_cannot(
     problem: Problem, backend: type[Backend], kernel: SDPBackend, cuda_sdpa: stand_ins.CudaSdpa
 ) -> None:
-    reasons = backend().unsupported_on(problem, "cuda")
+    reasons = backend().unsupported_on(problem, HOPPER)
 
     assert bool(reasons) == _refused(backend, problem)
     if not reasons:
@@ -68,7 +68,7 @@ def test_a_relative_bias_does_not_drive_sdpa_out_of_the_fused_kernels(
 @as_parameters(PROBLEMS)
 def test_the_fused_kernel_of_the_cpu_refuses_the_gradient_of_a_bias_alone(problem: Problem) -> None:
     learned = problem.bias is Bias.RELATIVE and problem.mode is Mode.FORWARD_BACKWARD
-    assert SdpaFlash().unsupported_on(problem, "cpu") == ([NO_GRADIENT] if learned else [])
+    assert SdpaFlash().unsupported_on(problem, CPU) == ([NO_GRADIENT] if learned else [])
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ def test_the_fused_kernel_of_the_cpu_refuses_the_gradient_of_a_bias_alone(proble
 def test_every_reason_on_cuda_holds_the_value_and_what_is_allowed(
     backend: type[Backend], problem: Problem, reasons: list[str]
 ) -> None:
-    assert backend().unsupported_on(problem, "cuda") == reasons
+    assert backend().unsupported_on(problem, HOPPER) == reasons
 
 
 def test_a_shifted_map_with_masked_padding_has_two_reasons_for_a_mask() -> None:
     problem = replace(HALF, pattern=Pattern.SHIFTED, padding=Padding.MASKED)
 
-    assert SdpaFlash().unsupported_on(problem, "cuda") == [
+    assert SdpaFlash().unsupported_on(problem, HOPPER) == [
         "pattern shifted needs a mask (allowed: grouped)",
         "padding masked of map 5x7 needs a mask (allowed: zero)",
     ]
@@ -132,8 +132,8 @@ def test_a_shifted_map_with_masked_padding_has_two_reasons_for_a_mask() -> None:
 
 def test_cudnn_refuses_windows_of_one_token() -> None:
     # sdp_utils.cpp, check_cudnn_tensor_shapes: "cudnn SDPA does not support key/value sequence length 1".
-    assert SdpaCudnn().unsupported_on(towers(2, images=1, window=1), "cuda")
-    assert SdpaCudnn().unsupported_on(towers(2, images=1, window=2), "cuda") == []
+    assert SdpaCudnn().unsupported_on(towers(2, images=1, window=1), HOPPER)
+    assert SdpaCudnn().unsupported_on(towers(2, images=1, window=2), HOPPER) == []
 
 
 @pytest.mark.parametrize("backend", [Sdpa, SdpaFlash, SdpaCudnn])
@@ -142,22 +142,22 @@ def test_kernels_that_do_not_split_their_batch_declare_the_grid_limit(
 ) -> None:
     most, too_many = towers(3, images=21_845), towers(2, images=32_768)
 
-    assert backend().unsupported_on(most, "cuda") == []
+    assert backend().unsupported_on(most, HOPPER) == []
     assert disagreement(backend(), most) == ""
     assert len(cuda_sdpa.kernels) == 1
     reason = "batch x windows 65536 (allowed: up to 65535, CUDA's grid limit)"
-    assert backend().unsupported_on(too_many, "cuda") == [reason]
+    assert backend().unsupported_on(too_many, HOPPER) == [reason]
 
 
 @pytest.mark.parametrize("backend", [SdpaEfficient, SdpaMath])
 def test_kernels_that_split_their_batch_declare_no_grid_limit(backend: type[Backend]) -> None:
-    assert backend().unsupported_on(towers(2, images=32_768), "cuda") == []
+    assert backend().unsupported_on(towers(2, images=32_768), HOPPER) == []
 
 
 def test_the_fused_kernel_of_the_cpu_has_no_grid() -> None:
     problem = towers(2, images=32_768)
 
-    assert SdpaFlash().unsupported_on(problem, "cpu") == []
+    assert SdpaFlash().unsupported_on(problem, CPU) == []
     assert disagreement(SdpaFlash(), problem) == ""
 
 

@@ -11,7 +11,7 @@ from attnbench.backends.xformers import Xformers
 from attnbench.core.problem import Bias, Dtype, Mode, Pattern, Problem
 
 from . import stand_ins
-from .agreement import MAPS, PADDED, PROBLEMS, as_parameters, disagreement, towers
+from .agreement import HOPPER, MAPS, PADDED, PROBLEMS, as_parameters, disagreement, towers
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def xformers(monkeypatch: pytest.MonkeyPatch) -> stand_ins.Xformers:
 def test_xformers_agrees_with_the_reference(problem: Problem, xformers: stand_ins.Xformers) -> None:
     backend = Xformers()
 
-    assert backend.unsupported_on(problem, "cuda") == []
+    assert backend.unsupported_on(problem, HOPPER) == []
     assert disagreement(backend, problem) == ""
     assert xformers.batches == [problem.batch * problem.windows]
 
@@ -42,7 +42,7 @@ def test_xformers_agrees_with_the_reference(problem: Problem, xformers: stand_in
     ],
 )
 def test_head_dims_that_xformers_does_not_align_are_refused(head_dim: int, dtype: Dtype, reasons: list[str]) -> None:
-    assert Xformers().unsupported_on(replace(MAPS[0], head_dim=head_dim, dtype=dtype), "cuda") == reasons
+    assert Xformers().unsupported_on(replace(MAPS[0], head_dim=head_dim, dtype=dtype), HOPPER) == reasons
 
 
 @pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.FLOAT16])
@@ -79,7 +79,7 @@ def test_more_windows_than_the_grid_takes_are_computed_in_two_calls(
 ) -> None:
     problem = replace(towers(2, images=32_768), pattern=pattern, bias=bias, mode=mode)
 
-    assert Xformers().unsupported_on(problem, "cuda") == []
+    assert Xformers().unsupported_on(problem, HOPPER) == []
     assert disagreement(Xformers(), problem) == ""
     assert xformers.batches == [65_535, 1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from attnbench.core.problem import Problem
+from attnbench.worker import reference as referencing
 from attnbench.worker.reference import BIAS_TABLE, INPUT, Expectation, Inputs, Outcome, make_inputs, reference
 from tests.samples import problem
 
@@ -170,3 +172,87 @@ def test_the_bound_of_half_precision_is_far_below_what_a_mistake_makes(dtype: st
 def reference_of(expectation: Expectation) -> Outcome:
     dtype = expectation.inputs.x.dtype
     return Outcome(output=reference(expectation.problem, expectation.inputs).output.to(dtype), gradients={})
+
+
+def truncated(x: Tensor) -> Tensor:
+    """Float64 to float32, towards zero, as tensor cores add."""
+    rounded = x.float()
+    return torch.where(rounded.double().abs() > x.abs(), rounded.nextafter(torch.zeros_like(rounded)), rounded)
+
+
+def tf32(x: Tensor) -> Tensor:
+    """The ten leading bits of the mantissa."""
+    return (x.contiguous().view(torch.int32) & ~0x1FFF).view(torch.float32)
+
+
+def on_tensor_cores(left: Tensor, right: Tensor, *, split: bool) -> Tensor:
+    """A matrix product of float32, eight terms at a time; ``split``: each number as a sum of two of TF32."""
+    parts = [(tf32(left), tf32(right))]
+    if split:
+        parts = [(tf32(left - parts[0][0]), parts[0][1]), (parts[0][0], tf32(right - parts[0][1])), *parts]
+    total = left.new_zeros(*left.shape[:-1], right.shape[-1])
+    for first in range(0, left.shape[-1], 8):
+        some = slice(first, first + 8)
+        for one, other in parts:
+            total = truncated(total.double() + one[..., some].double() @ other[..., some, :].double())
+    return total
+
+
+@pytest.mark.parametrize("side", [7, 28, 40])
+def test_torchs_own_float32_on_tensor_cores_passes_and_plain_tf32_does_not(side: int) -> None:
+    # One window of side x side tokens, as in a sweep over windows.
+    asked = problem(batch=1, height=side, width=side, window_height=side, window_width=side, heads=1)
+    expectation = Expectation(asked, device=CPU, seed=0)
+    query, key, value = expectation.inputs.x.flatten(1, 2).permute(2, 0, 3, 1, 4)
+
+    def attended(*, split: bool) -> str:
+        scores = on_tensor_cores(query, key.transpose(-2, -1), split=split) * asked.head_dim**-0.5
+        weights = (scores - scores.amax(-1, keepdim=True)).exp()
+        out = on_tensor_cores(weights, value, split=split) / weights.sum(-1, keepdim=True)
+        return expectation.verdict(
+            {"output": out.transpose(1, 2).reshape(expectation.inputs.output_gradient.shape)}
+        ).reason
+
+    assert attended(split=True) == ""
+    assert "from the float64 reference" in attended(split=False)
+
+
+def test_a_key_that_is_left_out_is_found_in_the_largest_windows() -> None:
+    side = 56
+    asked = problem(batch=1, height=side, width=side, window_height=side, window_width=side, heads=1)
+    expectation = Expectation(asked, device=CPU, seed=0)
+    query, key, value = expectation.inputs.x.flatten(1, 2).permute(2, 0, 3, 1, 4)
+    out = torch.nn.functional.scaled_dot_product_attention(query, key[:, :, 1:], value[:, :, 1:]).transpose(1, 2)
+    shape = expectation.inputs.output_gradient.shape
+    assert expectation.verdict({"output": out.reshape(shape)}).reason
+
+
+@pytest.mark.parametrize("scope", ["map", "windows", "layer"])
+def test_a_batch_in_slices_gives_what_it_gives_at_once(scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = problem(batch=5, height=5, width=7, window_height=2, window_width=3, mode="forward_backward",
+                    bias="relative", pattern="shifted", scope=scope)  # fmt: skip
+    inputs = make_inputs(asked, device=CPU, seed=3)
+    whole = reference(asked, inputs)
+    # Scores of one image: 2 heads of 6 x 9 tokens that see 6 each.
+    monkeypatch.setattr(referencing, "_SCORES_AT_ONCE", 2 * (2 * 6 * 9 * 6))
+    batches: list[int] = []
+    right = referencing._reference
+
+    def counted(part: Problem, *rest: Any) -> Outcome:
+        batches.append(part.batch)
+        return right(part, *rest)
+
+    monkeypatch.setattr(referencing, "_reference", counted)
+    sliced = reference(asked, inputs)
+    assert batches == [2, 2, 1]
+    for name, tensor in whole.tensors.items():
+        torch.testing.assert_close(sliced.tensors[name], tensor, rtol=0, atol=1e-12)
+
+
+def test_the_largest_published_training_case_needs_no_more_than_a_card_of_24_gb() -> None:
+    # Twins-SVT-L, stage 1, batch 192 in training. A backward pass holds scores, weights and their gradients.
+    asked = problem(batch=192, height=56, width=56, window_height=7, window_width=7, heads=4)
+    scores = asked.heads * asked.height * asked.width * asked.tokens
+    at_once = max(1, referencing._SCORES_AT_ONCE // scores) * scores
+    assert asked.batch * scores > 3 * at_once
+    assert 4 * 8 * at_once < 2 * 2**30
