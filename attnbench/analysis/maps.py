@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from attnbench.analysis.functions import Row
 from attnbench.analysis.ranking import Contest
-from attnbench.analysis.sweeps import Axis, fields_without, fixed_fields
+from attnbench.analysis.sweeps import Axis, fields_of, grouped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +36,11 @@ def winner_maps(rows: Sequence[Row], by_case: Mapping[str, Contest], across: Axi
         across: The field from left to right.
         down: The field from top to bottom.
     """
-    columns = fields_without((*across.columns, *down.columns), rows)
-    names = fixed_fields(rows, columns)
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(columns[name](row) for name in columns), []).append(row)
+    fields = fields_of(rows)
     maps = []
-    for group in groups.values():
-        cases = {row["case"]: row for row in group}
-        if not any(len(by_case[case].standings) > 1 for case in cases):
-            continue
-        places = tuple((across.text(row), down.text(row), by_case[case]) for case, row in cases.items())
-        fixed = tuple((name, columns[name](group[0])) for name in names)
-        maps.append(WinnerMap(across=across, down=down, fixed=fixed, places=places))
+    for fixed, numbers in grouped(fields, (across, down), range(len(rows))):
+        cases = {rows[number]["case"]: rows[number] for number in numbers}
+        if any(len(by_case[case].standings) > 1 for case in cases):
+            places = tuple((across.text(row), down.text(row), by_case[case]) for case, row in cases.items())
+            maps.append(WinnerMap(across=across, down=down, fixed=fixed, places=places))
     return maps

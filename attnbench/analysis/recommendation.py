@@ -175,7 +175,7 @@ def recommend(runs: Sequence[StoredRun], problem: Problem, *, memory_limit: int 
 
 def _measured(run: StoredRun, problem: Problem, memory_limit: int | None) -> Recommendation:
     wanted = function_of(_as_row(problem))
-    found = [row for row in run.table.to_dict("records") if function_of(row) == wanted]
+    found = [row for row in run.rows if function_of(row) == wanted]
     # A case of grouped windows holds the one backend that always shifts them; a shifted case holds them all.
     fullest = Counter(row["case"] for row in found if is_ok(row)).most_common(1)
     rows = [row for row in found if row["case"] == fullest[0][0]] if fullest else found
@@ -218,7 +218,7 @@ def _too_large(peak: int | None, limit: int | None) -> str:
 
 
 def _modelled(run: StoredRun, problem: Problem, memory_limit: int | None) -> Recommendation:
-    alike = [row for row in run.table.to_dict("records") if is_ok(row) and _alike(row, problem)]
+    alike = [row for row in run.rows if is_ok(row) and _alike(row, problem)]
     if not alike:
         raise NotCoveredError("")
     asked = _sizes(problem)

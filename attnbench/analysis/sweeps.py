@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from functools import cached_property
+from itertools import repeat
 
 from attnbench.analysis.functions import Row, is_ok, pattern_of
 from attnbench.analysis.ranking import Certainty, Contest
@@ -26,7 +28,7 @@ class Axis(StrEnum):
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of a table that it varies."""
-        return _SIDES.get(self, (self.value,))
+        return _VARIED[self]
 
     @property
     def numeric(self) -> bool:
@@ -42,17 +44,15 @@ class Axis(StrEnum):
         """The size of a row along it: tokens of the map or the window, or a number; 0 for dtypes."""
         if not self.numeric:
             return 0.0
-        size = 1
-        for column in self.columns:
-            size *= int(row[column])
-        return float(size)
+        return float(math.prod(int(row[column]) for column in _VARIED[self]))
 
     def text(self, row: Row) -> str:
         """The value of a row as suites spell it."""
-        return "x".join(str(row[column]) for column in self.columns)
+        return "x".join([str(row[column]) for column in _VARIED[self]])
 
 
 _SIDES = {Axis.RESOLUTION: ("height", "width"), Axis.WINDOW: ("window_height", "window_width")}
+_VARIED = {axis: _SIDES.get(axis, (axis.value,)) for axis in Axis}
 _MEASURES = {
     Axis.RESOLUTION: "tokens of the map, H x W",
     Axis.WINDOW: "tokens of a window, k1 x k2",
@@ -85,47 +85,68 @@ class Series:
         """Every backend, in the order of the suite."""
         return list(dict.fromkeys(row["backend"] for row in self.rows))
 
-    @property
-    def ticks(self) -> list[tuple[float, str]]:
+    @cached_property
+    def ticks(self) -> tuple[tuple[float, str], ...]:
         """Every size with its text, smallest first; dtypes in the order of the suite."""
-        return list(dict.fromkeys((self.axis.size(row), self.axis.text(row)) for row in self.rows))
+        return tuple(dict.fromkeys((self.axis.size(row), self.axis.text(row)) for row in self.rows))
 
 
 def sweep(rows: Sequence[Row]) -> dict[Axis, list[Series]]:
     """The fields that a run sweeps, those with the most values first, with their series."""
-    found = {axis: (len({axis.text(row) for row in rows}), series(rows, axis)) for axis in Axis}
+    fields = fields_of(rows)
+    found = {axis: (len(set(fields[axis])), _series(rows, fields, axis)) for axis in Axis}
     ordered = sorted(found.items(), key=lambda item: -item[1][0])
     return {axis: along for axis, (_, along) in ordered if along}
 
 
 def series(rows: Sequence[Row], axis: Axis) -> list[Series]:
     """All series along an axis in which some backend was measured at two sizes or more, in the order of the suite."""
-    if len({axis.text(row) for row in rows}) < 2:  # noqa: PLR2004 - nothing varies
-        return []
-    found = _grouped(rows, axis, axis.columns, is_global=False)
-    if axis is Axis.RESOLUTION:
-        one_window = [row for row in rows if Axis.WINDOW.text(row) == axis.text(row)]
-        found += _grouped(one_window, axis, (*axis.columns, *Axis.WINDOW.columns), is_global=True)
-    return found
+    return _series(rows, fields_of(rows), axis)
 
 
-def fields_without(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
-    """The fields of a problem as suites spell them, without those of some columns: by name, a row's value as text.
+Fields = Mapping[str, Sequence[str]]
+"""By field of a problem, what every row has there, as suites spell it."""
+
+
+def fields_of(rows: Sequence[Row]) -> Fields:
+    """The fields of a problem as suites spell them.
 
     A row's pattern is that of most rows of its case, so that a backend that always shifts windows stays beside the
     others; it still takes part in no contest with them.
     """
     patterns = _usual_patterns(rows)
-    fields: dict[str, Callable[[Row], str]] = {}
+    fields: dict[str, Sequence[str]] = {}
     for name in PROBLEM:
-        if name in columns:
-            continue
         side = next((axis for axis, sides in _SIDES.items() if name in sides), None)
         if side is not None:
-            fields[side] = side.text
+            fields[side] = fields.get(side) or [side.text(row) for row in rows]
+        elif name == "pattern":
+            fields[name] = [patterns[row["case"]] for row in rows]
         else:
-            fields[name] = partial(_pattern, patterns) if name == "pattern" else partial(_text, name)
+            fields[name] = [str(row[name]) for row in rows]
     return fields
+
+
+def grouped(
+    fields: Fields, but: Collection[str], among: Sequence[int]
+) -> list[tuple[tuple[tuple[str, str], ...], list[int]]]:
+    """Rows that agree in all fields but some.
+
+    Args:
+        fields: Of all rows.
+        but: The fields in which they may differ.
+        among: The numbers of the rows to look at.
+
+    Returns:
+        For every group, name and value of the fields that it shares but that vary among the rows, and its rows.
+    """
+    left = {name: [texts[number] for number in among] for name, texts in fields.items() if name not in but}
+    varying = {name: texts for name, texts in left.items() if len(set(texts)) > 1}
+    groups: dict[tuple[str, ...], list[int]] = {}
+    # Fields that never vary tell no rows apart.
+    for number, key in zip(among, zip(*varying.values(), strict=True) if varying else repeat(()), strict=False):
+        groups.setdefault(key, []).append(number)
+    return [(tuple(zip(varying, key, strict=True)), numbers) for key, numbers in groups.items()]
 
 
 def _usual_patterns(rows: Sequence[Row]) -> dict[str, str]:
@@ -135,35 +156,31 @@ def _usual_patterns(rows: Sequence[Row]) -> dict[str, str]:
     return {case: Counter(found).most_common(1)[0][0] for case, found in patterns.items()}
 
 
-def _pattern(patterns: Mapping[str, str], row: Row) -> str:
-    return patterns[row["case"]]
+def _series(rows: Sequence[Row], fields: Fields, axis: Axis) -> list[Series]:
+    if len(set(fields[axis])) < 2:  # noqa: PLR2004 - nothing varies
+        return []
+    found = _along(rows, grouped(fields, (axis,), range(len(rows))), axis, is_global=False)
+    if axis is Axis.RESOLUTION:
+        windows = zip(fields[axis], fields[Axis.WINDOW], strict=True)
+        one_window = [number for number, (resolution, window) in enumerate(windows) if resolution == window]
+        found += _along(rows, grouped(fields, (axis, Axis.WINDOW), one_window), axis, is_global=True)
+    return found
 
 
-def fixed_fields(rows: Sequence[Row], fields: Mapping[str, Callable[[Row], str]]) -> list[str]:
-    """Those of some fields that vary among rows, so that a title must name them."""
-    return [name for name, text in fields.items() if len({text(row) for row in rows}) > 1]
-
-
-def _text(name: str, row: Row) -> str:
-    return str(row[name])
-
-
-def _grouped(rows: Sequence[Row], axis: Axis, columns: Sequence[str], *, is_global: bool) -> list[Series]:
-    fields = fields_without(columns, rows)
-    names = fixed_fields(rows, fields)
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(text(row) for text in fields.values()), []).append(row)
-    return [
-        Series(
-            axis=axis,
-            is_global=is_global,
-            fixed=tuple((name, fields[name](group[0])) for name in names),
-            rows=tuple(sorted(group, key=axis.size)),
-        )
-        for group in groups.values()
-        if _is_swept(group, axis)
-    ]
+def _along(
+    rows: Sequence[Row],
+    groups: Iterable[tuple[tuple[tuple[str, str], ...], list[int]]],
+    axis: Axis,
+    *,
+    is_global: bool,
+) -> list[Series]:
+    found = []
+    for fixed, numbers in groups:
+        group = [rows[number] for number in numbers]
+        if _is_swept(group, axis):
+            by_size = tuple(sorted(group, key=axis.size))
+            found.append(Series(axis=axis, is_global=is_global, fixed=fixed, rows=by_size))
+    return found
 
 
 def _is_swept(rows: Iterable[Row], axis: Axis) -> bool:

@@ -17,6 +17,7 @@ from attnbench.cli.examples import EXAMPLES
 from attnbench.cli.noise import noise
 from attnbench.cli.output import command
 from attnbench.cli.plot import plot
+from attnbench.cli.publish import publish
 from attnbench.cli.recommend import recommend
 from attnbench.cli.report import report
 from attnbench.cli.run import run
@@ -58,7 +59,7 @@ app = typer.Typer(
 )
 for panel, bodies in {
     MEASURE: (run, ab, noise),
-    READ: (show, report, plot, recommend),
+    READ: (show, report, publish, plot, recommend),
     JUDGE: (compare,),
     LOOK_UP: (backends, doctor, verify, schema),
 }.items():

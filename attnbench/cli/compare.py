@@ -65,7 +65,10 @@ def compare(
             if not last.exists():
                 raise UsageError(f"{last} does not exist; give one base run or more, and the candidate")
             if not (last / Pairing.FILE).exists():
-                raise UsageError("give at least one base run and the candidate: attnbench compare BASE... CANDIDATE")
+                raise UsageError(
+                    f"{last} is nothing that attnbench ab wrote; give at least one base run and the candidate: "
+                    "attnbench compare BASE... CANDIDATE"
+                )
             measured = pairs.read_pairs(last)
             candidate = measured.candidate
             comparison = ab.judge(measured, limits, anyway=anyway)

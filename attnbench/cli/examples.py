@@ -31,6 +31,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "show latest --format csv",
     ),
     "report": ("report results/quick -o report.html",),
+    "publish": ("publish results -o site",),
     "plot": ("plot latest", "plot latest --x window -o plot.svg"),
     "recommend": ("recommend --resolution 56 --window 7 --heads 2 --dtype float16 --memory-limit 2GiB",),
     "runs": ("runs", "runs --suite quick", "runs rm --older-than 30d --keep 5"),

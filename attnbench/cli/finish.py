@@ -15,7 +15,7 @@ from attnbench.core.errors import AttnbenchError
 if TYPE_CHECKING:
     from attnbench.comparison.verdict import Comparison
     from attnbench.core.errors import LostOutputError
-    from attnbench.exports.results import Results
+    from attnbench.exports.results import NoiseResults, Results
     from attnbench.exports.writing import Export
     from attnbench.results.store import StoredRun
 
@@ -26,11 +26,31 @@ def write_exports(
     exports: Sequence[Export], *, run: StoredRun, comparison: Comparison | None = None, strict: bool = False
 ) -> None:
     """Write exports; raises LostOutputError if one could not be written, after all others."""
+    if exports:
+        write_results(exports, results(run, comparison, strict=strict))
+
+
+def write_results(exports: Sequence[Export], found: Results | NoiseResults) -> None:
+    """The same of results that are at hand."""
     if not exports:
         return
     from attnbench.exports.writing import write as write_all
 
-    write_all(exports, results(run, comparison, strict=strict), say=say)
+    write_all(exports, found, say=say)
+
+
+def print_results(found: NoiseResults, output_format: Format) -> None:
+    """Print an A/A test: as a table, or as the same text as ``--export`` of that kind."""
+    from attnbench.exports import documents
+
+    texts = {Format.CSV: documents.csv_text, Format.JSON: documents.json_text}
+    if output_format in texts:
+        write(texts[output_format](found))
+        return
+    from attnbench.cli.output import print_sheet
+    from attnbench.report.noise_table import noise_table
+
+    print_sheet(noise_table(found.noise, found.rows, fail_above=found.fail_above), output_format)
 
 
 @contextmanager

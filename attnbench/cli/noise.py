@@ -33,19 +33,26 @@ def noise(
     fail_above: Annotated[
         float | None, typer.Option(metavar="PERCENT", help="The slowdown to detect (default: 3).")
     ] = None,
+    export: Annotated[
+        list[str],
+        typer.Option(
+            "--export", metavar="KIND=FILE", help="Also write the result to a file: json, csv, markdown; repeatable."
+        ),
+    ] = [],  # noqa: B006 - typer wants a list
     output_format: Rendering = Format.RICH,
 ) -> None:
     """Run an A/A test: this machine's noise, and the smallest slowdown `ab` can detect.
 
     Measures pairs of fresh processes that do the same. `compare` uses the result for cells without a history.
     """
-    from attnbench.cli.output import print_rows
+    from attnbench.cli.finish import end, errors_exported, kept, print_results, write_results
     from attnbench.cli.progress import opened, progress, took
     from attnbench.comparison.noise import NOISE, measured_noise
     from attnbench.comparison.pairs import read_pairs
-    from attnbench.core.errors import InterruptedRunError, NotComparableError, UsageError
+    from attnbench.core.errors import InterruptedRunError, LostOutputError, NotComparableError, UsageError
     from attnbench.core.files import write_json
-    from attnbench.report.noise_table import noise_rows, noise_table
+    from attnbench.exports.results import NoiseResults
+    from attnbench.exports.writing import TABLES
     from attnbench.results.pairs import BASE, CANDIDATE
     from attnbench.run.runner import open_pairs
 
@@ -53,19 +60,25 @@ def noise(
         raise UsageError(f"--pairs {pairs}: too few to estimate the noise (allowed: {_FEWEST} or more)")
     options.check_resume(resume, output)
     margin = options.read_limits([] if fail_above is None else [f"{fail_above:g}"]).fail_above
+    exports = options.read_exports(export, kinds=TABLES)
     both = SideOptions(environment=environment, path=path)
-    sides = read_sides(suite, {BASE: both, CANDIDATE: both}, backends=backend, overrides=override, rounds=pairs)
-    opening = partial(open_pairs, sides, kind="noise", max_rounds=pairs, output=output, resume=resume)
-    with opened(opening, wait=wait) as session, progress() as shown:
-        for event in session.measure(range(pairs)):
-            shown.show(event)
-    say(took(session))
-    if session.interrupted:
-        raise InterruptedRunError(f"interrupted; resume with the same options and --resume {session.directory}")
-    found = measured_noise(read_pairs(session.directory))
-    if not found.cells:
-        raise NotComparableError(f"nothing was measured on both sides ({session.directory})")
+    with errors_exported(exports):
+        sides = read_sides(suite, {BASE: both, CANDIDATE: both}, backends=backend, overrides=override, rounds=pairs)
+        opening = partial(open_pairs, sides, kind="noise", max_rounds=pairs, output=output, resume=resume)
+        with opened(opening, wait=wait) as session, progress() as shown:
+            for event in session.measure(range(pairs)):
+                shown.show(event)
+        say(took(session))
+        if session.interrupted:
+            raise InterruptedRunError(f"interrupted; resume with the same options and --resume {session.directory}")
+        found = measured_noise(read_pairs(session.directory))
+        if not found.cells:
+            raise NotComparableError(f"nothing was measured on both sides ({session.directory})")
     write_json(session.directory / NOISE, found.to_json())
-    rows = noise_rows(found, fail_above=margin)
-    table = noise_table(found, rows, fail_above=margin)
-    print_rows(table, output_format, name="cells", rows=rows, suite=found.suite, device=found.device)
+    lost: list[LostOutputError] = []
+    results = NoiseResults(noise=found, fail_above=margin)
+    with kept(lost):
+        print_results(results, output_format)
+    with kept(lost):
+        write_results(exports, results)
+    end(lost, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,8 +160,12 @@ def read_size(option: str, text: str) -> tuple[int, int]:
     return int(sides[1]), int(sides[2] or sides[1])
 
 
-def read_exports(given: Sequence[str]) -> list[Export]:
+def read_exports(given: Sequence[str], *, kinds: Collection[str] | None = None) -> list[Export]:
     """``--export``, checked before anything is measured.
+
+    Args:
+        given: As they were typed.
+        kinds: Those that the command has; by default all.
 
     Raises:
         UsageError: One cannot be written.
@@ -170,7 +174,7 @@ def read_exports(given: Sequence[str]) -> list[Export]:
         return []
     from attnbench.exports.writing import check, parse_export
 
-    exports = [parse_export(text) for text in given]
+    exports = [parse_export(text, kinds=kinds) for text in given]
     check(exports)
     return exports
 

@@ -6,7 +6,6 @@ import functools
 import inspect
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -14,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attnbench.cli.streams import say
+from attnbench.cli.streams import drawable, is_plain, say, width
 from attnbench.core.errors import AttnbenchError, LostOutputError
 
 if TYPE_CHECKING:
     from attnbench.report.layout import Sheet
 
-_PIPE_WIDTH = 120
 _BROKEN = 3
 """The exit code of a run that broke; 1 means a regression and nothing else."""
 
@@ -49,15 +47,11 @@ def print_sheet(sheet: Sheet, output_format: Format = Format.RICH) -> None:
     if output_format is Format.MARKDOWN:
         write(markdown.render(sheet))
         return
-    width = shutil.get_terminal_size(fallback=(_PIPE_WIDTH, 24)).columns
     if output_format is Format.SVG:
-        write(
-            terminal.picture(
-                sheet, width=width, title=shlex.join(["attnbench", *sys.argv[1:]]).partition(" --format")[0]
-            )
-        )
+        command_line = shlex.join(["attnbench", *sys.argv[1:]])
+        write(terminal.picture(sheet, width=width(), title=command_line.partition(" --format")[0]))
         return
-    write(terminal.render(sheet, width=width, color=sys.stdout.isatty()))
+    write(terminal.render(sheet, width=width(), color=not is_plain(sys.stdout)))
 
 
 def print_rows(
@@ -114,7 +108,7 @@ def write(text: str) -> None:
         LostOutputError: It cannot be written, such as to a full disk.
     """
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(drawable(text, sys.stdout))
         sys.stdout.flush()
     except OSError as error:
         # Python flushes stdout once more when it exits, and would complain.

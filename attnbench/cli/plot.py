@@ -12,6 +12,7 @@ import typer
 
 from attnbench.cli import options
 from attnbench.cli.output import write
+from attnbench.cli.streams import is_plain
 
 
 class Metric(StrEnum):
@@ -45,7 +46,7 @@ def plot(
     if output is None:
         columns, lines = shutil.get_terminal_size(fallback=(100, _TALL))
         height = min(_TALL, max(lines - 2, 12))
-        color = sys.stdout.isatty()
+        color = not is_plain(sys.stdout)
         write(plots.terminal_plots(read_run(run), x=x, metric=metric, width=columns, height=height, color=color))
         return
     from attnbench.core.errors import OutputError

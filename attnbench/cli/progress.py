@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from attnbench.cli.streams import say
+from attnbench.cli.streams import is_plain, say
 from attnbench.core.errors import BusyError
 from attnbench.core.record import Record, Status
 from attnbench.core.stats import process_statistic
@@ -43,7 +43,7 @@ def opened(opening: Callable[..., AbstractContextManager[Session]], *, wait: boo
 @contextmanager
 def progress() -> Iterator[Shown]:
     """A bar on a terminal, one line per case in a log."""
-    if not sys.stderr.isatty():
+    if is_plain(sys.stderr):
         yield Shown(None)
         return
     from rich.console import Console

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,9 @@ from attnbench.cli import options
 from attnbench.cli.finish import FAILED, end, errors_exported, kept, results, write_exports
 from attnbench.cli.output import print_sheet, write
 from attnbench.cli.streams import say
+
+_SMALLEST_IMAGE, _PATCHES = 224, (4, 16)
+"""Pixels: of images that models are trained on, and of the patches that become tokens."""
 
 if TYPE_CHECKING:
     from attnbench.core.errors import LostOutputError
@@ -103,7 +107,19 @@ def _print_plan(suite: Suite) -> None:
     seconds = time.perf_counter() - began
     labels = {case.name: case.problem.label for case in cases}
     write("".join(f"{name}\n" if name == label else f"{name}: {label}\n" for name, label in labels.items()))
+    if note := _looks_like_pixels({case.problem.height for case in cases if case.problem.height == case.problem.width}):
+        say(note)
     say(
         f"cases: {len(cases)}, backends: {len(suite.backends)}, cells: {len(cases) * len(suite.backends)}, "
         f"processes: {suite.measure.processes}, device: {device}; expanded in {seconds:.2f} s"
     )
+
+
+def _looks_like_pixels(sides: Collection[int]) -> str:
+    """What to say of square maps whose sides are those of images rather than of maps; empty where there are none."""
+    found = sorted(side for side in sides if side >= _SMALLEST_IMAGE and side % _PATCHES[-1] == 0)
+    if not found:
+        return ""
+    side = found[0]
+    maps = " or ".join(f"{side // patch} (patches of {patch})" for patch in _PATCHES)
+    return f"note: resolution counts tokens, not pixels; the map of an image of {side} pixels is {maps}"

@@ -15,12 +15,12 @@ class Described(StrEnum):
 
     SUITE = "suite"
     RESULTS = "results"
-    """What ``--export json=FILE`` and ``--format json`` write of runs and comparisons."""
+    """What ``--export json=FILE`` and ``--format json`` write of runs, comparisons and A/A tests."""
 
 
 def schema(
     of: Annotated[
-        Described, typer.Argument(help="suite, or results: the JSON of exported runs and comparisons.")
+        Described, typer.Argument(help="suite, or results: the JSON of exported runs, comparisons and A/A tests.")
     ] = Described.SUITE,
 ) -> None:
     """Print the JSON schema of suites, for editors, or of exported results."""

@@ -1,15 +1,27 @@
-"""Standard streams as they come: closed, full, broken, or in an encoding that lacks our characters."""
+"""Standard streams as they come: closed, full, broken, without colors, or in an encoding that lacks our characters."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+import shutil
 import sys
+import unicodedata
+from typing import TextIO
 
 import typer
 
+from attnbench.core.escaping import one_line
+
 _STANDARD = (0, 1, 2)
+_NARROWEST = 40
+"""Columns; a narrower terminal breaks the lines itself."""
+_PIPE_WIDTH = 120
+_PLAIN_TERMINALS = ("", "dumb", "unknown")
+_ORNAMENTS = {"…": "...", "•": "*", "±": "+-", "→": "->"}
+_FRAMES, _BLOCKS, _BRAILLE = range(0x2500, 0x2580), range(0x2580, 0x25A0), range(0x2800, 0x2900)
+"""Characters that draw tables and charts."""
 
 
 def make_usable() -> None:
@@ -31,9 +43,44 @@ def make_usable() -> None:
 
 
 def say(line: str) -> None:
-    """Write a line to stderr; where nobody can read it, that changes nothing."""
+    """Write a line to stderr, nothing of which a terminal or a log obeys; where nobody can read it, no matter."""
     try:
-        typer.echo(line, err=True)
+        typer.echo(one_line(line), err=True)
     except OSError:  # full or broken: Python would complain once more when it exits
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def is_plain(stream: TextIO) -> bool:
+    """Whether a stream is no terminal, or one that knows no colors and no movements, or shall use none."""
+    return not stream.isatty() or os.environ.get("TERM", "") in _PLAIN_TERMINALS or bool(os.environ.get("NO_COLOR"))
+
+
+def width() -> int:
+    """Columns of the terminal, or what COLUMNS says."""
+    return max(_NARROWEST, shutil.get_terminal_size(fallback=(_PIPE_WIDTH, 24)).columns)
+
+
+def drawable(text: str, stream: TextIO) -> str:
+    """Text whose frames and charts are drawn with what the stream's encoding has; names are spelled when written.
+
+    >>> import io
+    >>> drawable("──┼ 1…", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    '--+ 1...'
+    """
+    try:
+        text.encode(stream.encoding or "utf-8", "strict")
+    except (UnicodeEncodeError, LookupError):
+        return "".join(map(_ascii, text))
+    return text
+
+
+def _ascii(character: str) -> str:
+    code = ord(character)
+    if code in _FRAMES:
+        name = unicodedata.name(character, "")
+        is_corner = not name.endswith(("HORIZONTAL", "VERTICAL"))
+        return "+" if is_corner else "-" if name.endswith("HORIZONTAL") else "|"
+    if code in _BLOCKS or code in _BRAILLE:
+        return "*"
+    return _ORNAMENTS.get(character, character)

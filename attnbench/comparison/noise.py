@@ -51,10 +51,15 @@ class Noise:
     """An A/A test of a suite on a machine."""
 
     suite: str
+    """The suite's name."""
     device: str
+    """The device's own name."""
     started_at: str
+    """UTC, ISO 8601."""
     fingerprint: Mapping[str, str | int | None]
+    """What must be equal for this to say something of another run."""
     cells: tuple[CellNoise, ...]
+    """Those that were measured on both sides."""
     unmeasured: int = 0
     """Cells of the suite that were not measured on both sides."""
     path: str = ""

@@ -48,6 +48,7 @@ def visible_pairs(problem: Problem) -> int:
     return _axis_pairs(problem.rows, masked=masked) * _axis_pairs(problem.columns, masked=masked)
 
 
+@lru_cache(maxsize=2**12)
 def _axis_pairs(axis: Axis, *, masked: bool) -> int:
     # What a query sees is a product of what it sees along either side, so pairs can be counted side by side.
     queries: dict[tuple[int, int], int] = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass
@@ -17,6 +19,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from attnbench.core.errors import AttnbenchError, LostOutputError, StoredRunError
 
 T = TypeVar("T")
+_NO_RENAME = (errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EPERM)
+"""Some network and object stores rename nothing: a copy may be cut short, but to keep nothing is worse."""
 _Reader = Callable[[Any], Any]
 
 
@@ -105,13 +109,42 @@ def written_whole(file: Path, *, note: str = "") -> Iterator[Path]:
         yield unfinished
         with unfinished.open("rb+") as written:
             os.fsync(written.fileno())
-        unfinished.replace(file)
+        _replace(unfinished, file)
     except OSError as error:
         reason = error.strerror or os.strerror(error.errno or 0)
         raise LostOutputError(f"{file} cannot be written: {reason}{note and f'; {note}'}") from None
     finally:
         with suppress(OSError):  # a name too long, or a parent that is a file: told above
             unfinished.unlink(missing_ok=True)
+
+
+def rename_directory(unfinished: Path, directory: Path, *, last: str) -> None:
+    """Give a directory its name, once it is whole.
+
+    Args:
+        unfinished: Where it is.
+        directory: Its name.
+        last: The file without which nobody takes it for what it is.
+
+    Raises:
+        OSError: That is not possible.
+    """
+    try:
+        unfinished.rename(directory)
+    except OSError as error:
+        if error.errno not in _NO_RENAME:
+            raise
+        shutil.copytree(unfinished, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(last))
+        shutil.copytree(unfinished, directory, dirs_exist_ok=True)
+
+
+def _replace(unfinished: Path, file: Path) -> None:
+    try:
+        unfinished.replace(file)
+    except OSError as error:
+        if error.errno not in _NO_RENAME:
+            raise
+        shutil.copyfile(unfinished, file)
 
 
 def read(kind: type[T], value: Any) -> T:
@@ -197,6 +230,8 @@ def _dataclass_reader(kind: Any) -> _Reader:
 
 
 def _read_float(value: Any) -> float:
+    if type(value) is float and math.isfinite(value):  # nearly all of what journals hold
+        return value
     number = float(value) if type(value) is int else value
     if not math.isfinite(_checked(number, float)) and number != math.inf:
         raise ValueError("not a number")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
 from attnbench.core.conditions import Conditions
 from attnbench.core.cost import Cost
 from attnbench.core.problem import Problem
+from attnbench.core.text import clean
 
 SCHEMA_VERSION = 2
 """Version of journals and environments; readers refuse every other."""
+_LONGEST_TEXT = 500
+"""Characters of what a machine says of itself."""
 
 
 class Status(StrEnum):
@@ -346,6 +349,22 @@ class Environment:
             "allocator": self.allocator,
             "labels": ", ".join(f"{label}={found.partition(' ')[0]}" for label, found in self.participants.items()),
         }
+
+    def plain(self) -> Environment:
+        """The same in text that can be shown anywhere: drivers and packages say what they like of themselves."""
+        changed: dict[str, Any] = {
+            one.name: clean(value, longest=_LONGEST_TEXT)
+            for one in fields(self)
+            if isinstance(value := getattr(self, one.name), str) and not isinstance(value, StrEnum)
+        }
+        changed |= {
+            name: {
+                clean(key, longest=_LONGEST_TEXT): clean(value, longest=_LONGEST_TEXT)
+                for key, value in getattr(self, name).items()
+            }
+            for name in ("packages", "flags", "participants")
+        }
+        return replace(self, **changed)
 
     def to_json(self) -> dict[str, Any]:
         """The environment as JSON values, with its fingerprint and the schema's version."""

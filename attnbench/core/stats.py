@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +64,20 @@ def estimate(processes: Sequence[float]) -> Estimate:
     value = geometric_mean(processes)
     if len(processes) < 2:  # noqa: PLR2004 - no spread without two
         return Estimate(value=value, low=None, high=None)
+    # Not statistics.stdev: its exact fractions take ten times as long, which tables of 10,000 cells feel.
+    logs = [math.log(process) for process in processes]
+    mean = math.fsum(logs) / len(logs)
+    variance = math.fsum((log - mean) ** 2 for log in logs) / (len(logs) - 1)
+    half_width = _t_quantile(len(logs) - 1) * math.sqrt(variance / len(logs))
+    return Estimate(value=value, low=value * math.exp(-half_width), high=value * math.exp(half_width))
+
+
+@cache
+def _t_quantile(degrees: int) -> float:
+    """The 97.5th percentile of Student's t."""
     from scipy.special import stdtrit  # scipy.special alone: scipy.stats takes half a second to import
 
-    spread = statistics.stdev(map(math.log, processes)) / math.sqrt(len(processes))
-    half_width = float(stdtrit(len(processes) - 1, 0.975)) * spread
-    return Estimate(value=value, low=value * math.exp(-half_width), high=value * math.exp(half_width))
+    return float(stdtrit(degrees, 0.975))
 
 
 def paired_ratio(above: Mapping[int, float], below: Mapping[int, float]) -> Estimate | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
+from attnbench.core.escaping import without_colors
+
 MEBIBYTE, GIBIBYTE = 2**20, 2**30
 _LONGEST_ECHO = 80
 
@@ -21,9 +23,9 @@ def clean(text: str, *, longest: int) -> str:
     r"""Text from elsewhere as one bounded line of well-formed Unicode, without control and bidirectional characters.
 
     >>> clean("no kernel\x1b[31m for\r\ncpu\ud800", longest=100)
-    'no kernel [31m for cpu'
+    'no kernel for cpu'
     """
-    shown = "".join(character if character.isprintable() else " " for character in text)
+    shown = "".join(character if character.isprintable() else " " for character in without_colors(text))
     return " ".join(shown.split())[:longest]
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psutil
 
+from attnbench.core.control_groups import cpu_groups, quota_cores
 from attnbench.core.protocol import Described
 from attnbench.doctor.diagnosis import SLOWING, Facts
 from attnbench.worker.monitor import Monitor
 
 _SYSTEM = Path("/sys/devices/system")
-_CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _WATCHED_S = 1.0
 _MOST_NAMED, _LEAST_PERCENT = 3, 5.0
 
@@ -40,7 +40,7 @@ def examine(described: Described, *, threads: int, holder: str | None) -> Facts:
         python_is_debug_build=bool(sysconfig.get_config_var("Py_DEBUG")),
         variables={name: os.environ[name] for name in SLOWING if os.environ.get(name)},
         busiest=busiest,
-        quota_cores=quota_cores(_text(Path("/proc/self/cgroup")) or "", _CONTROL_GROUPS),
+        quota_cores=quota_cores(cpu_groups()),
         governor=_text(_SYSTEM / "cpu/cpu0/cpufreq/scaling_governor"),
         boost=_boost(),
         hyperthreads=_flag(_SYSTEM / "cpu/smt/active"),
@@ -67,29 +67,6 @@ def _percent(process: psutil.Process) -> float:
         return float(process.cpu_percent())
     except psutil.Error:
         return 0.0
-
-
-def quota_cores(groups: str, root: Path) -> float | None:
-    """The tightest CPU limit of our control group and those around it; None without one.
-
-    Args:
-        groups: What /proc/self/cgroup says.
-        root: Where control groups are mounted. In a container the paths may be the host's: then the root is ours.
-    """
-    limits = []
-    for line in groups.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mount = root / "cpu" if controllers else root
-        group = mount / path.lstrip("/")
-        for place in (group, *(parent for parent in group.parents if parent.is_relative_to(mount))):
-            quota, _, period = (_text(place / "cpu.max") or "").partition(" ")
-            if controllers:
-                quota, period = (_text(place / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period"))
-            if quota.isdigit() and period.isdigit():  # else "max" or -1: no limit here
-                limits.append(int(quota) / int(period))
-    return min(limits, default=None)
 
 
 def _boost() -> bool | None:

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnbench.comparison.verdict import CellVerdict, Verdict
+from attnbench.core import escaping
 from attnbench.core.errors import LostOutputError, OutputError, UsageError
 from attnbench.exports import summary
+from attnbench.exports.places import CodePlace, place_of
 from attnbench.exports.results import ComparisonResults, Results, RunResults
-from attnbench.exports.text import change, legal, one_line, shortened
-from attnbench.report import markdown
+from attnbench.exports.text import change
 
 _SUMMARY, _OUTPUTS, _ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT", "GITHUB_ACTIONS"
 _MOST_ANNOTATIONS = 10
 """Of one kind: GitHub does not show more of a step."""
 _LONGEST_TITLE, _LONGEST_MESSAGE = 200, 2000
-_ESCAPED = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
-_ESCAPED_IN_PROPERTIES = _ESCAPED | str.maketrans({":": "%3A", ",": "%2C"})
 Say = Callable[[str], None]
 """Takes a line for stderr, where GitHub reads annotations."""
 
@@ -98,7 +97,7 @@ class Job:
         if self.annotates:
             say(_command("error", _Annotation(title="not judged", message=sentence)))
         if self.summary is not None:
-            text = f"\n**NOT JUDGED: {markdown.escaped(one_line(sentence))}**\n"
+            text = f"\n**NOT JUDGED: {escaping.markdown(sentence)}**\n"
             taken_bytes = self.summary.stat().st_size if self.summary.exists() else 0
             if taken_bytes + len(text.encode()) <= summary.CAP_BYTES:  # else GitHub would drop all of it
                 _append(self.summary, text)
@@ -131,13 +130,14 @@ def outputs(results: Results) -> str:
         case ComparisonResults(comparison=comparison):
             found |= {"compared": comparison.compared, "cells": len(comparison.cells)}
             found["summary"] = f"{results.headline}: {results.summary}"
-    return "".join(f"{key}={one_line(str(value))}\n" for key, value in found.items())
+    return "".join(f"{key}={escaping.one_line(str(value))}\n" for key, value in found.items())
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Annotation:
     title: str
     message: str
+    place: CodePlace | None = None
 
 
 def _of_run(results: RunResults) -> Iterator[_Annotation]:
@@ -145,7 +145,11 @@ def _of_run(results: RunResults) -> Iterator[_Annotation]:
     wrong = table[table["status"].isin(list(results.defects))]
     for row in wrong.to_dict("records"):
         cell = f"{row['case']}, {row['backend']}"
-        yield _Annotation(title=f"{row['status']}: {cell}", message=f"{cell}: {row['status']}: {row['reason']}")
+        yield _Annotation(
+            title=f"{row['status']}: {cell}",
+            message=f"{cell}: {row['status']}: {row['reason']}",
+            place=place_of(row["reason"]),
+        )
     if wrong.empty and results.failed:  # interrupted, or nothing measured
         yield _Annotation(title=results.suite, message=results.summary)
 
@@ -153,7 +157,7 @@ def _of_run(results: RunResults) -> Iterator[_Annotation]:
 def _of_verdict(cell: CellVerdict) -> _Annotation:
     name, flaky = f"{cell.case}, {cell.backend}", ", flaky" if cell.flaky else ""
     message = "; ".join(filter(None, (f"{name}: {change(cell)}", cell.limit)))
-    return _Annotation(title=f"{cell.verdict}{flaky}: {name}", message=message)
+    return _Annotation(title=f"{cell.verdict}{flaky}: {name}", message=message, place=place_of(cell.reason))
 
 
 def _commands(kind: str, found: Sequence[_Annotation]) -> list[str]:
@@ -167,9 +171,10 @@ def _commands(kind: str, found: Sequence[_Annotation]) -> list[str]:
 
 
 def _command(kind: str, one: _Annotation) -> str:
-    title = shortened(legal(f"attnbench: {one.title}"), _LONGEST_TITLE).translate(_ESCAPED_IN_PROPERTIES)
-    message = shortened(legal(one.message), _LONGEST_MESSAGE).translate(_ESCAPED)
-    return f"::{kind} title={title}::{message}"
+    title = escaping.github_property(escaping.shortened(f"attnbench: {one.title}", _LONGEST_TITLE))
+    message = escaping.github_message(escaping.shortened(one.message, _LONGEST_MESSAGE))
+    place = f"file={escaping.github_property(one.place.file)},line={one.place.line}," if one.place else ""
+    return f"::{kind} {place}title={title}::{message}"
 
 
 def _append(path: Path, text: str) -> None:

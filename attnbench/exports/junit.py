@@ -7,18 +7,20 @@ of two runs alone, are skipped: they never pass.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
+from attnbench.core.escaping import legal
 from attnbench.core.record import Status
 from attnbench.core.text import plural
+from attnbench.exports.places import CodePlace, place_of
 from attnbench.exports.results import ComparisonResults, Results, RunResults
-from attnbench.exports.text import change, legal
+from attnbench.exports.text import change
 from attnbench.report.numbers import missing
 
 _DIED = (Status.OOM, Status.TIMEOUT, Status.CRASHED, Status.ERROR)
@@ -33,6 +35,14 @@ class _Seconds(float):
         return f"{self:.3f}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A test case, and the line of code where it failed."""
+
+    element: TestCase
+    place: CodePlace | None
+
+
 def render(results: Results) -> str:
     """The document as text."""
     match results:
@@ -40,14 +50,7 @@ def render(results: Results) -> str:
             cases = list(_cases_of_run(results))
         case ComparisonResults():
             cases = list(_cases_of_comparison(results))
-    suite = TestSuite(legal(f"attnbench {results.suite}"))
-    if environment := results.run.environment:
-        suite.hostname = legal(environment["machine"])
-        suite.timestamp = environment["started_at"][:19]
-    for name, value in _properties(results).items():
-        if value:
-            suite.add_property(name, legal(value))
-    return document_text(suite, cases)
+    return document_text([_suite(results, file, list(group)) for file, group in _by_file(cases)])
 
 
 def render_error(sentence: str, *, skipped: bool) -> str:
@@ -58,17 +61,46 @@ def render_error(sentence: str, *, skipped: bool) -> str:
         skipped: Whether there was nothing to compare with, which is no error.
     """
     result = Skipped(legal(sentence), "skipped") if skipped else Error(legal(sentence), "error")
-    return document_text(TestSuite("attnbench"), [_case("attnbench", "whole suite", "every cell", result=result)])
+    suite = TestSuite("attnbench")
+    suite.add_testcase(_case("attnbench", "whole suite", "every cell", result=result).element)
+    return document_text([suite])
 
 
-def document_text(suite: TestSuite, cases: list[TestCase]) -> str:
-    """A document of one suite."""
-    suite.add_testcases(cases)
+def _by_file(cases: Sequence[_Case]) -> Iterator[tuple[str, Iterator[TestCase]]]:
+    """Test cases by the file that their failure names; those without one first, also where there is none."""
+    files = dict.fromkeys(["", *(case.place.file for case in cases if case.place)])
+    for file in files:
+        group = [case.element for case in cases if (case.place.file if case.place else "") == file]
+        if group or len(files) == 1:
+            yield file, iter(group)
+
+
+def _suite(results: Results, file: str, cases: Sequence[TestCase]) -> TestSuite:
+    """A test suite; its file stands here, because Jenkins' schema allows none on a test case."""
+    # Suites of one name would be merged by the library.
+    suite = TestSuite(legal(", ".join(filter(None, (f"attnbench {results.suite}", file)))))
+    if file:
+        suite._elem.set("file", legal(file))  # noqa: SLF001 - the library has no such attribute
+    if environment := results.run.environment:
+        suite.hostname = legal(environment["machine"])
+        suite.timestamp = environment["started_at"][:19]
+    for name, value in _properties(results).items():
+        if value:
+            suite.add_property(name, legal(value))
+    suite.add_testcases(list(cases))
+    return suite
+
+
+def document_text(suites: Sequence[TestSuite]) -> str:
+    """A document of test suites."""
     document = JUnitXml("attnbench")
-    document.add_testsuite(suite)
+    for suite in suites:
+        document.add_testsuite(suite)
     document.update_statistics()  # type: ignore[no-untyped-call]
     # The library rounds sums to milliseconds; many calls take less than one.
-    suite.time = document.time = _Seconds(sum(case.time or 0 for case in cases))
+    for suite in suites:
+        suite.time = _Seconds(sum(case.time or 0 for case in suite))
+    document.time = _Seconds(sum(suite.time for suite in suites))
     document._elem.attrib.pop("skipped", None)  # noqa: SLF001 - Jenkins' schema has it on suites alone
     buffer = io.BytesIO()
     document.write(buffer)
@@ -94,7 +126,7 @@ def _properties(results: Results) -> dict[str, str]:
     return found
 
 
-def _cases_of_run(results: RunResults) -> Iterator[TestCase]:
+def _cases_of_run(results: RunResults) -> Iterator[_Case]:
     for row in results.run.table.to_dict("records"):
         status, name = Status(row["status"]), (results.suite, row["case"], row["backend"])
         if status is Status.OK:
@@ -102,13 +134,13 @@ def _cases_of_run(results: RunResults) -> Iterator[TestCase]:
             yield _case(*name, latency_ms=row["latency_ms"], output=output)
         else:
             kind = Error if status in _DIED else Failure if status.tried else Skipped
-            yield _case(*name, result=kind(f"{status}: {row['reason']}", status))
+            yield _case(*name, result=kind(row["reason"], status), place=place_of(row["reason"]))
     if more := results.run.unreached:
         result = Error(f"{plural(more, 'cell')} not reached: the run was interrupted", "unreached")
         yield _case(results.suite, "whole suite", "every cell", result=result)
 
 
-def _cases_of_comparison(results: ComparisonResults) -> Iterator[TestCase]:
+def _cases_of_comparison(results: ComparisonResults) -> Iterator[_Case]:
     comparison = results.comparison
     changed = "; ".join(comparison.differences[:_MOST_DIFFERENCES]) or "nothing known"
     context = (
@@ -122,6 +154,7 @@ def _cases_of_comparison(results: ComparisonResults) -> Iterator[TestCase]:
             cell.backend,
             latency_ms=cell.candidate_ms,
             result=_result(cell, comparison),
+            place=place_of(cell.reason),
             context=context,
             output=_lines(_facts(cell, comparison)),
         )
@@ -129,7 +162,8 @@ def _cases_of_comparison(results: ComparisonResults) -> Iterator[TestCase]:
 
 def _result(cell: CellVerdict, comparison: Comparison) -> FinalResult | None:
     """None where the cell passes."""
-    message = "; ".join(filter(None, (f"{cell.verdict}: {change(cell)}", cell.limit)))
+    # Readers put the type, which is the verdict, before the message.
+    message = "; ".join(filter(None, (change(cell), cell.limit)))
     if comparison.fails(cell):
         died = cell.verdict is not Verdict.REGRESSED and cell.candidate_status in _DIED
         return (Error if died else Failure)(message, cell.verdict)
@@ -156,16 +190,19 @@ def _case(
     *,
     latency_ms: float | None = None,
     result: FinalResult | None = None,
+    place: CodePlace | None = None,
     context: str = "",
     output: str = "",
-) -> TestCase:
+) -> _Case:
     """A test case; ``context`` is what a reader of this one failure must know about the whole comparison."""
     element = TestCase(legal(backend), legal(f"{suite}.{case}"))
     element.time = _Seconds((latency_ms or 0) / 1e3)
     if result is not None:
         result.message = legal(result.message)
-        result.text = legal("\n".join(filter(None, (f"{case}, {backend}: {result.message}", context))))
+        said = f"{case}, {backend}: {result.type}: {result.message}"
+        where = "" if place is None else f"  at {place}"
+        result.text = legal("\n".join(filter(None, (said, where, context))))
         element.result = result
     if output:
         element.system_out = legal(output)
-    return element
+    return _Case(element=element, place=place if result is not None else None)

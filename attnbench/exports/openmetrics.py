@@ -10,9 +10,9 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from attnbench.comparison.verdict import Comparison, Verdict
+from attnbench.core.escaping import label
 from attnbench.core.stats import Estimate
 from attnbench.exports.results import ComparisonResults, MeasuredCell, Results
-from attnbench.exports.text import legal
 
 _CELL = ("suite", "case", "backend")
 _PROBLEM = ("device", "dtype", "mode", "pattern", "scope")
@@ -48,7 +48,7 @@ def render(results: Results) -> str:
 
 def _of_cells(cells: list[MeasuredCell]) -> Iterator[Metric]:
     labels = (*_CELL, *_PROBLEM)
-    found = {tuple(legal(getattr(cell, name)) for name in labels): cell for cell in cells}
+    found = {tuple(label(getattr(cell, name)) for name in labels): cell for cell in cells}
     for suffix, (which, end) in _ENDS.items():
         ends_ms = {key: end(cell.latency_ms) for key, cell in found.items()}
         seconds = {key: None if ms is None else ms / 1e3 for key, ms in ends_ms.items()}
@@ -65,7 +65,7 @@ def _of_comparison(comparison: Comparison) -> Iterator[Metric]:
     ratios: dict[Labels, Estimate] = {}
     verdicts: dict[Labels, set[Verdict]] = {}
     for cell in comparison.cells:
-        key = tuple(map(legal, (comparison.suite, cell.case, cell.backend)))
+        key = tuple(map(label, (comparison.suite, cell.case, cell.backend)))
         # A case whose problem changed is both removed and added, under one name.
         verdicts.setdefault(key, set()).add(cell.verdict)
         if cell.ratio is not None:

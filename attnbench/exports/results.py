@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from attnbench.comparison.noise import Noise
 from attnbench.comparison.verdict import Comparison, Outcome, Verdict
+from attnbench.core.escaping import label, one_line
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate
 from attnbench.core.text import plural
 from attnbench.report.comparison_table import summary
+from attnbench.report.noise_table import NoiseRow, noise_rows
 from attnbench.report.numbers import missing
 from attnbench.results.store import StoredRun
 
@@ -158,23 +161,37 @@ class ComparisonResults:
 Results = RunResults | ComparisonResults
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoiseResults:
+    """An A/A test, for the formats that hold tables of any kind."""
+
+    noise: Noise
+    fail_above: float | None
+    """The slowdown that fails; None for the default."""
+
+    @property
+    def rows(self) -> list[NoiseRow]:
+        """A row per cell, the noisiest first."""
+        return noise_rows(self.noise, fail_above=self.fail_above)
+
+
 def _place(suite: str, device: str) -> str:
     where = ", ".join(filter(None, (suite, device)))
     return f" ({where})" if where else ""
 
 
 def _measured(run: StoredRun, *, suite: str) -> list[MeasuredCell]:
-    """Ok cells; a name that comes again, as in tables put together by hand, gets a number.
+    """Ok cells; a name that comes again once it is escaped, as in tables put together by hand, gets a number.
 
     Formats that tell cells apart by name would keep one of them and drop the others.
     """
     found: dict[str, MeasuredCell] = {}
     for cell in _ok_cells(run, suite=suite):
         numbered, times = cell, 1
-        while numbered.name in found:
+        while (name := label(one_line(numbered.name))) in found:
             times += 1
             numbered = replace(cell, case=f"{cell.case} [{times}]")
-        found[numbered.name] = numbered
+        found[name] = numbered
     return list(found.values())
 
 

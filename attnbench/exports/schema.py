@@ -5,16 +5,19 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Collection
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from itertools import pairwise
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from attnbench.comparison.noise import Noise
 from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.core.record import Environment, Status
 from attnbench.exports.documents import SCHEMA_VERSION
 from attnbench.exports.results import ComparisonResults
+from attnbench.report.noise_table import NoiseRow
 from attnbench.results.table import COLUMNS, DESCRIPTIONS, PROBLEM
 
 Schema = dict[str, Any]
@@ -25,11 +28,11 @@ _SCALARS = {str: _TEXT, float: _NUMBER, int: _COUNT, bool: _TRUTH}
 
 
 def json_schema() -> Schema:
-    """The schema (draft 2020-12) of both documents, told apart by ``kind``."""
+    """The schema (draft 2020-12) of all documents, told apart by ``kind``."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "attnbench run or comparison",
-        "oneOf": [_run(), _comparison()],
+        "title": "attnbench run, comparison or A/A test",
+        "oneOf": [_run(), _comparison(), _noise()],
     }
 
 
@@ -49,6 +52,15 @@ def _comparison() -> Schema:
     return _document("comparison", "A verdict per cell.", {**summary, **derived, **_properties(Comparison)})
 
 
+def _noise() -> Schema:
+    cells = _described({"type": "array", "items": _object(_properties(NoiseRow))}, "A cell each, the noisiest first.")
+    head = _properties(Noise, only=("suite", "device", "started_at", "unmeasured"))
+    fail_above = _described(_NUMBER, "The ratio from which attnbench ab fails.")
+    return _document(
+        "noise", "An A/A test.", {**head, "fingerprint": _fingerprint(), "fail_above": fail_above, "cells": cells}
+    )
+
+
 def _document(kind: str, description: str, properties: Schema) -> Schema:
     head = {
         "schema_version": _described({"const": SCHEMA_VERSION}, "Version of this document."),
@@ -59,15 +71,20 @@ def _document(kind: str, description: str, properties: Schema) -> Schema:
 
 def _environment() -> Schema:
     own = _properties(Environment)
-    labels = _described(_TEXT, "Backends that have an environment of their own, as label=name.")
-    fingerprint = _object({**{name: own[name] for name in _FINGERPRINT}, "labels": labels})
     return _object(
         {
             "schema_version": _described(_COUNT, "Version of the stored environment."),
             **own,
-            "fingerprint": _described(fingerprint, "What must be equal for two runs to be comparable."),
+            "fingerprint": _fingerprint(),
         }
     )
+
+
+def _fingerprint() -> Schema:
+    own = _properties(Environment)
+    labels = _described(_TEXT, "Backends that have an environment of their own, as label=name.")
+    found = _object({**{name: own[name] for name in _FINGERPRINT}, "labels": labels})
+    return _described(found, "What must be equal for two runs to be comparable.")
 
 
 def _cell() -> Schema:
@@ -82,10 +99,14 @@ def _cell() -> Schema:
     }
 
 
-def _properties(declared: type[Any]) -> Schema:
-    """By field of a dataclass, its type and the docstring below it."""
+def _properties(declared: type[Any], *, only: Collection[str] = ()) -> Schema:
+    """By field of a dataclass, its type and the docstring below it; of all fields, or of some."""
     types, texts = get_type_hints(declared), _docstrings(declared)
-    return {field.name: _described(_of_type(types[field.name]), texts[field.name]) for field in fields(declared)}
+    return {
+        field.name: _described(_of_type(types[field.name]), texts[field.name])
+        for field in fields(declared)
+        if not only or field.name in only
+    }
 
 
 def _property(declared: type[Any], name: str) -> Schema:

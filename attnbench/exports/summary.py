@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import pandas as pd
 
+from attnbench.core.escaping import one_line, shortened
 from attnbench.core.record import Status
-from attnbench.exports.documents import respelled
 from attnbench.exports.results import ComparisonResults, Results, RunResults
-from attnbench.exports.text import one_line, shortened
 from attnbench.report import markdown
 from attnbench.report.comparison_table import comparison_table
-from attnbench.report.layout import Column, Grid, Sheet
+from attnbench.report.layout import Column, Grid, Sheet, respelled
 from attnbench.report.notes import failures
 from attnbench.report.run_table import run_table
 

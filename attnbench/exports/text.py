@@ -1,45 +1,9 @@
-"""Text in exports: characters that a format cannot hold, and a change as one sentence."""
+"""A change of a cell as one sentence."""
 
 from __future__ import annotations
 
-import re
-
 from attnbench.comparison.verdict import CellVerdict
 from attnbench.report.numbers import interval_of, optional, rounded
-
-_COLORS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
-"""Control sequences of terminals (ECMA-48, section 5.4), and those that set a terminal's title."""
-_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""Characters that XML 1.0 forbids (section 2.2) or discourages."""
-_BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
-"""The same, and every character that starts a new line."""
-
-
-def legal(text: str) -> str:
-    r"""Text that XML, JSON and UTF-8 can hold: terminal colors are removed, other control characters are spelled.
-
-    >>> print(legal("\x1b[31mred\x1b[0m, bell \x07"))
-    red, bell \x07
-    """
-    return _ILLEGAL.sub(_spelled, _COLORS.sub("", text))
-
-
-def one_line(text: str) -> str:
-    r"""Legal text in one line: line breaks are spelled, too.
-
-    >>> print(one_line("first\nsecond"))
-    first\nsecond
-    """
-    return _BREAKING.sub(_spelled, _COLORS.sub("", text))
-
-
-def shortened(text: str, characters: int) -> str:
-    """Text of at most so many characters; an ellipsis marks what was cut off.
-
-    >>> shortened("sdpa_efficient", 6)
-    'sdpa_…'
-    """
-    return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
 def change(cell: CellVerdict) -> str:
@@ -58,7 +22,3 @@ def change(cell: CellVerdict) -> str:
         known = f"ratio {rounded(ratio.value, ratio.uncertainty)} ({', '.join(certainty) or 'interval not known'})"
         parts.append(f"{known}, {optional(cell.base_ms)} -> {optional(cell.candidate_ms)} ms")
     return "; ".join(filter(None, (*parts, cell.reason))) or str(cell.verdict)
-
-
-def _spelled(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode("ascii")

@@ -6,9 +6,9 @@ import hashlib
 import json
 from typing import Any
 
+from attnbench.core.escaping import one_line
 from attnbench.core.stats import Estimate
 from attnbench.exports.results import MeasuredCell, Results
-from attnbench.exports.text import one_line
 from attnbench.report.numbers import significant
 
 _NS_PER_MS = 1e6

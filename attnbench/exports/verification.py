@@ -12,9 +12,9 @@ from typing import Any
 from junitparser import Failure, Skipped, TestCase, TestSuite
 
 from attnbench.core.errors import UsageError
+from attnbench.core.escaping import legal
 from attnbench.core.verification import Answer
 from attnbench.exports.junit import document_text
-from attnbench.exports.text import legal
 from attnbench.verify.checks import CHECKS, Verification
 
 SCHEMA_VERSION = 1
@@ -53,7 +53,9 @@ def junit_text(found: Verification) -> str:
             case Answer.PASS:
                 case.system_out = legal(told)
         cases.append(case)
-    return document_text(TestSuite("attnbench verify"), cases)
+    suite = TestSuite("attnbench verify")
+    suite.add_testcases(cases)
+    return document_text([suite])
 
 
 KINDS: dict[str, Callable[[Verification], str]] = {"json": json_text, "junit": junit_text}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -14,7 +14,7 @@ from pathlib import Path
 from attnbench.core.errors import AttnbenchError, LostOutputError, NotComparableError, OutputError, UsageError
 from attnbench.core.files import written_whole
 from attnbench.exports.github import Job
-from attnbench.exports.results import Results
+from attnbench.exports.results import NoiseResults, Results
 
 GITHUB = "github"
 KINDS: dict[str, dict[str, str]] = {
@@ -35,6 +35,8 @@ KINDS: dict[str, dict[str, str]] = {
 Functions are imported when they are called, so that libraries of other formats cost nothing. ``github`` has no file:
 GitHub's own variables say where it goes.
 """
+TABLES = ("json", "csv", "markdown")
+"""The kinds that hold any table, such as that of an A/A test."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,12 @@ class Export:
         return {self.path.with_name(f"{stem}{added}{suffix}"): name for added, name in KINDS[self.kind].items()}
 
 
-def parse_export(text: str) -> Export:
+def parse_export(text: str, *, kinds: Collection[str] | None = None) -> Export:
     """Read ``KIND=FILE``, or ``github``.
+
+    Args:
+        text: As it was typed.
+        kinds: Those that are allowed; by default all.
 
     Raises:
         UsageError: There is no such kind, or a file is missing, or given to ``github``.
@@ -64,10 +70,11 @@ def parse_export(text: str) -> Export:
     Export(kind='junit', path=PosixPath('report.xml'))
     """
     kind, _, file = text.partition("=")
-    if kind not in KINDS:
-        near = difflib.get_close_matches(kind.lower(), KINDS, n=1)
+    allowed = KINDS if kinds is None else kinds
+    if kind not in allowed:
+        near = difflib.get_close_matches(kind.lower(), allowed, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--export {text}: {kind!r} is not a kind of export (allowed: {', '.join(KINDS)}){hint}")
+        raise UsageError(f"--export {text}: {kind!r} is not a kind of export (allowed: {', '.join(allowed)}){hint}")
     if kind == GITHUB:
         if "=" in text:
             raise UsageError(f"--export {text}: github goes where GitHub's variables say; leave out ={file}")
@@ -100,7 +107,7 @@ def check(exports: Sequence[Export]) -> None:
                 raise OutputError(f"--export {export.kind}={export.path}: {path} cannot be written: {why}")
 
 
-def write(exports: Sequence[Export], results: Results, *, say: Callable[[str], None]) -> None:
+def write(exports: Sequence[Export], results: Results | NoiseResults, *, say: Callable[[str], None]) -> None:
     """Write all that was asked for, each file whole or not at all; GitHub's are appended to.
 
     Args:
@@ -147,15 +154,15 @@ def write_error(exports: Sequence[Export], error: AttnbenchError, *, say: Callab
                     path.unlink(missing_ok=True)
 
 
-def _parts(export: Export, results: Results, say: Callable[[str], None]) -> list[Callable[[], None]]:
-    if export.kind == GITHUB:
+def _parts(export: Export, results: Results | NoiseResults, say: Callable[[str], None]) -> list[Callable[[], None]]:
+    if export.kind == GITHUB and not isinstance(results, NoiseResults):
         job = Job.current()
         annotate = partial(job.annotate, results, say=say)
         return [annotate, partial(job.append_summary, results), partial(job.append_outputs, results)]
     return [partial(write_file, path, _render(name, results)) for path, name in export.renderers.items()]
 
 
-def _render(name: str, results: Results) -> str:
+def _render(name: str, results: Results | NoiseResults) -> str:
     module, _, function = name.partition(":")
     return str(getattr(import_module(f"attnbench.exports.{module}"), function)(results))
 

@@ -86,8 +86,8 @@ def _of_best(best: Overall, found: Sequence[Contest]) -> list[str]:
     share = share_within(found, best.backend, NEAR) or 0.0
     told = (
         f"If it is to be one backend for all {plural(best.contests, 'case')}, take {best.backend}: on average "
-        f"{optional(best.times_best)}x the time of the fastest, within {100 * (NEAR - 1):.0f} % of it in {share:.0%} "
-        f"of the cases, and the fastest or tied with it in {best.best}."
+        f"{optional(best.times_best)}x the time of the fastest, within {100 * (NEAR - 1):.0f} % of it in "
+        f"{100 * share:.0f} % of the cases, and the fastest or tied with it in {best.best}."
     )
     sentences = [told]
     if best.worst is not None and best.worst.times_best.value > NEAR and not best.worst.tied:
@@ -145,7 +145,7 @@ def _backend_line(one: Overall, found: Sequence[Contest]) -> Line:
     share = share_within(found, one.backend, NEAR) or 0.0
     texts = (
         one.backend,
-        f"{share:.0%}",
+        f"{100 * share:.0f} %",
         "-" if one.times_best is None else f"{optional(one.times_best)}x",
         str(one.won),
         str(one.best),

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from attnbench.comparison.verdict import CellVerdict, Comparison
+from attnbench.core.escaping import spreadsheet
+from attnbench.results.spreadsheet import csv_text
 from attnbench.results.store import StoredRun
 
 VERSION = 1
@@ -18,7 +20,7 @@ VERSION = 1
 
 def render_csv(run: StoredRun) -> str:
     """One line per cell; missing values are empty."""
-    return str(run.table.to_csv(index=False))
+    return csv_text(run.table)
 
 
 def verdicts_csv(comparison: Comparison) -> str:
@@ -33,13 +35,17 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _shown(value) for name, value in row.items()} for row in rows)
     return buffer.getvalue()
 
 
 def document(fields: Mapping[str, Any]) -> str:
     """A JSON document with its schema's version."""
     return json.dumps({"schema_version": VERSION, **fields}, indent=2) + "\n"
+
+
+def _shown(value: Any) -> Any:
+    return spreadsheet(value) if isinstance(value, str) else value
 
 
 def _flat(cell: CellVerdict) -> dict[str, Any]:

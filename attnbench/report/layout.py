@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 
+_NARROWEST = 8
+"""Characters of a column that is made narrower."""
 _GAP = 3
 """Characters between two columns."""
 
@@ -92,11 +94,17 @@ class Grid:
         return sum(column.width + _GAP for column in self.columns) - _GAP
 
     def widths(self, width: int) -> list[int]:
-        """The width of every column in a line of ``width`` characters: spare room goes to columns that wrap."""
+        """The width of every column in a line of ``width`` characters: spare room goes to columns that wrap.
+
+        Where there is too little even so, the widest columns are made narrower.
+        """
         left = max(0, width - self.width)
         wanted = [column.widest - column.width for column in self.columns]
         share = min(1.0, left / sum(wanted)) if any(wanted) else 0.0
-        return [column.width + int(share * more) for column, more in zip(self.columns, wanted, strict=True)]
+        found = [column.width + int(share * more) for column, more in zip(self.columns, wanted, strict=True)]
+        while sum(found) + _GAP * (len(found) - 1) > width and max(found) > _NARROWEST:
+            found[found.index(max(found))] -= 1
+        return found
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
@@ -113,6 +121,25 @@ class Sheet:
     """The suite's description, or the summary of a comparison."""
     grids: tuple[Grid, ...]
     notes: tuple[str, ...]
+
+
+def respelled(sheet: Sheet, spell: Callable[[str], str]) -> Sheet:
+    """The sheet with every text passed through ``spell``."""
+
+    def grid(raw: Grid) -> Grid:
+        columns = tuple(
+            replace(column, header=spell(column.header), cells=tuple(map(spell, column.cells)))
+            for column in raw.columns
+        )
+        return replace(raw, title=spell(raw.title), subtitle=spell(raw.subtitle), columns=columns)
+
+    return replace(
+        sheet,
+        heading=spell(sheet.heading),
+        question=spell(sheet.question),
+        grids=tuple(map(grid, sheet.grids)),
+        notes=tuple(map(spell, sheet.notes)),
+    )
 
 
 def fit(sheet: Sheet, width: int) -> Sheet:

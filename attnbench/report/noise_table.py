@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from attnbench.comparison.noise import Noise
 from attnbench.comparison.paired import MARGIN, MAX_ROUNDS
@@ -29,24 +29,46 @@ _BETWEEN = (
 )
 
 
-def noise_rows(noise: Noise, *, fail_above: float | None) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class NoiseRow:
+    """One cell of an A/A test, in numbers."""
+
+    case: str
+    """Name of the problem in the suite."""
+    backend: str
+    """The backend's label."""
+    detectable_percent: float | None
+    """The smallest slowdown that attnbench ab confirms here with a power of one half; None if it confirms none."""
+    pairs_percent: float
+    """Standard deviation of the ratio of two processes sampled in turn."""
+    processes_percent: float
+    """Standard deviation of single processes, each divided by its own copy and matmul anchors."""
+    pairs: int
+    """Pairs of processes that measured the cell."""
+
+
+def noise_rows(noise: Noise, *, fail_above: float | None) -> list[NoiseRow]:
     """A row per cell, the noisiest first."""
-    detectable = noise.detectable(fail_above=MARGIN if fail_above is None else fail_above)
+    found = noise.detectable(fail_above=MARGIN if fail_above is None else fail_above)
     rows = [
-        {
-            "case": cell.case,
-            "backend": cell.backend,
-            "detectable_percent": 100 * (detectable[cell.key] - 1),
-            "pairs_percent": 100 * math.expm1(statistics.stdev(cell.pairs)),
-            "processes_percent": 100 * math.expm1(statistics.stdev(cell.processes)),
-            "pairs": len(cell.pairs),
-        }
+        NoiseRow(
+            case=cell.case,
+            backend=cell.backend,
+            detectable_percent=100 * (found[cell.key] - 1) if cell.key in found else None,
+            pairs_percent=100 * math.expm1(statistics.stdev(cell.pairs)),
+            processes_percent=100 * math.expm1(statistics.stdev(cell.processes)),
+            pairs=len(cell.pairs),
+        )
         for cell in noise.cells
     ]
-    return sorted(rows, key=lambda row: -row["detectable_percent"])
+    return sorted(rows, key=lambda row: -_percent(row))
 
 
-def noise_table(noise: Noise, rows: Sequence[dict[str, Any]], *, fail_above: float | None) -> Sheet:
+def _percent(row: NoiseRow) -> float:
+    return math.inf if row.detectable_percent is None else row.detectable_percent
+
+
+def noise_table(noise: Noise, rows: Sequence[NoiseRow], *, fail_above: float | None) -> Sheet:
     """Lay out an A/A test.
 
     Args:
@@ -54,21 +76,30 @@ def noise_table(noise: Noise, rows: Sequence[dict[str, Any]], *, fail_above: flo
         rows: Its cells as ``noise_rows`` gives them.
         fail_above: The slowdown that fails.
     """
-    names = [Column(header=name, cells=tuple(row[name] for row in rows), numeric=False) for name in ("case", "backend")]
+    names = [
+        Column(header=name, cells=tuple(getattr(row, name) for row in rows), numeric=False)
+        for name in ("case", "backend")
+    ]
     numbers = [
-        Column(header=header, cells=tuple(f"{significant(row[key])} %" for row in rows))
+        Column(header=header, cells=tuple(_shown(getattr(row, key)) for row in rows))
         for header, key in _COLUMNS.items()
     ]
-    detectable = [row["detectable_percent"] for row in rows]
+    detectable = list(map(_percent, rows))
     notes = [_DETECTABLE.format(100 * (MARGIN if fail_above is None else fail_above)), _BETWEEN]
     if noise.unmeasured:
         notes.append(f"{plural(noise.unmeasured, 'cell')} not measured: attnbench show {noise.path}/base says why.")
     return Sheet(
         heading=f"A/A test of {noise.suite}, {noise.device}, {noise.started_at[:16].replace('T', ' ')} UTC",
         question=(
-            f"Smallest slowdown that attnbench ab can detect here: {statistics.median(detectable):.1f} % in the median "
-            f"cell, {max(detectable):.1f} % in every cell."
+            f"Smallest slowdown that attnbench ab can detect here: {_shown(statistics.median(detectable), 1)} in the "
+            f"median cell, {_shown(max(detectable), 1)} in every cell."
         ),
         grids=(Grid(title="noise", columns=(*names, *numbers)),),
         notes=tuple(notes),
     )
+
+
+def _shown(percent: float | None, decimals: int | None = None) -> str:
+    if percent is None or not math.isfinite(percent):
+        return "none"
+    return f"{significant(percent)} %" if decimals is None else f"{percent:.{decimals}f} %"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from attnbench.analysis.functions import Row, pattern_of
+from attnbench.analysis.functions import Row, is_ok, pattern_of
 from attnbench.core.record import Flag, Status
 from attnbench.core.text import plural
 from attnbench.report.layout import enumerate_names
@@ -15,7 +15,10 @@ from attnbench.results.store import StoredRun
 
 _MATH = "_scaled_dot_product_attention_math"
 _MOST_NAMED = 3
-_PATTERN_COLUMNS = ["case", "backend", "pattern", "height", "width", "window_height", "window_width"]
+_COLUMNS = [
+    "case", "backend", "status", "reason", "flags", "kernel", "pattern", "height", "width", "window_height",
+    "window_width",
+]  # fmt: skip
 _MEANING = {
     Flag.UNSTABLE: "the 95 % interval is wider than +-10 % (with one process: its quartiles)",
     Flag.LAUNCH_BOUND: "launching takes longer than running; use larger batches or CUDA graphs (measure.launch: graph)",
@@ -30,16 +33,21 @@ _MEANING = {
 
 def notes(run: StoredRun, *, baseline: str | None) -> list[str]:
     """All notes, the most important first."""
-    frame = run.table
+    rows = run.rows
     return [
         *completeness(run),
         *_emulated(run),
-        *other_patterns(frame, baseline),
-        *ran_math(frame),
-        *flagged(frame),
-        *_without_baseline(frame, baseline),
-        *failures(frame),
+        *_other_patterns(rows, baseline),
+        *_ran_math(rows),
+        *_flagged(rows),
+        *_without_baseline(rows, baseline),
+        *_failures(rows),
     ]
+
+
+def _rows(frame: pd.DataFrame) -> Sequence[Row]:
+    """What notes are made of."""
+    return frame[_COLUMNS].to_dict("records")
 
 
 def completeness(run: StoredRun) -> list[str]:
@@ -76,16 +84,7 @@ def _emulated(run: StoredRun) -> list[str]:
 
 def failures(frame: pd.DataFrame) -> list[str]:
     """Why cells have no latency, each reason once; backends that are unavailable in every case stand in one note."""
-    failed = frame[frame["status"] != Status.OK]
-    cases = frame["case"].nunique()
-    absent = unavailable_everywhere(frame.to_dict("records"))
-    reasons = {backend: str(cells["reason"].iloc[0]) for backend, cells in failed.groupby("backend", sort=False)}
-    told = [f"Unavailable here: {'; '.join(f'{backend}: {reasons[backend]}' for backend in absent)}."]
-    tried = failed[~failed["backend"].isin(absent)]
-    return (told if absent else []) + [
-        f"{backend}, {where(list(cells['case']), cases)}: {status}: {reason}"
-        for (backend, status, reason), cells in tried.groupby(["backend", "status", "reason"], sort=False)
-    ]
+    return _failures(_rows(frame))
 
 
 def unavailable_everywhere(rows: Sequence[Row]) -> list[str]:
@@ -98,29 +97,59 @@ def unavailable_everywhere(rows: Sequence[Row]) -> list[str]:
 
 def ran_math(frame: pd.DataFrame) -> list[str]:
     """Cells that torch computed with its unfused kernel."""
-    math_cells = frame[frame["kernel"].fillna("").str.startswith(_MATH)]
-    return [f"{who}: ran torch's unfused math kernel." for who in _who(math_cells, frame)]
+    return _ran_math(_rows(frame))
 
 
 def flagged(frame: pd.DataFrame) -> list[str]:
     """What each flag means, and which cells have it."""
+    return _flagged(_rows(frame))
+
+
+def _failures(rows: Sequence[Row]) -> list[str]:
+    absent = unavailable_everywhere(rows)
+    reasons: dict[str, str] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        if row["backend"] in absent:
+            reasons.setdefault(row["backend"], row["reason"])
+        elif not is_ok(row):
+            found.setdefault((row["backend"], row["status"], row["reason"]), []).append(row["case"])
+    total = _cases(rows)
+    told = [f"Unavailable here: {'; '.join(f'{backend}: {why}' for backend, why in reasons.items())}."]
+    return (told if reasons else []) + [
+        f"{backend}, {where(cases, total)}: {status}: {reason}" for (backend, status, reason), cases in found.items()
+    ]
+
+
+def _ran_math(rows: Sequence[Row]) -> list[str]:
+    math_cells = [row for row in rows if row["kernel"].startswith(_MATH)]
+    return [f"{who}: ran torch's unfused math kernel." for who in _who(math_cells, _cases(rows))]
+
+
+def _flagged(rows: Sequence[Row]) -> list[str]:
     found = []
-    ok = frame[frame["status"] == Status.OK]
+    ok = list(filter(is_ok, rows))
     for flag, meaning in _MEANING.items():
-        cells = ok[[flag in flags.split() for flags in ok["flags"]]]
+        cells = [row for row in ok if flag in row["flags"].split()]
         if len(cells) == len(ok) > 1:
             found.append(f"{flag}, every cell: {meaning}.")
-        elif len(cells):
-            who = "; ".join(_who(cells, ok)) if len(cells) <= _MOST_NAMED else f"{len(cells)} of {len(ok)} cells"
+        elif cells:
+            who = (
+                "; ".join(_who(cells, _cases(ok))) if len(cells) <= _MOST_NAMED else f"{len(cells)} of {len(ok)} cells"
+            )
             found.append(f"{flag}, {who}: {meaning}.")
     return found
 
 
 def other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
     """Which backends compute other windows than the baseline, and therefore have no speed-up."""
+    return _other_patterns(_rows(frame), baseline)
+
+
+def _other_patterns(rows: Sequence[Row], baseline: str | None) -> list[str]:
     by_pattern: dict[str, list[tuple[str, str]]] = {}
     by_case: dict[str, list[tuple[str, str]]] = {}
-    for row in frame[_PATTERN_COLUMNS].to_dict("records"):
+    for row in rows:
         by_case.setdefault(row["case"], []).append((row["backend"], pattern_of(row)))
     for case, patterns in by_case.items():
         usual = dict(patterns).get(baseline or "") or Counter(pattern for _, pattern in patterns).most_common(1)[0][0]
@@ -133,30 +162,36 @@ def other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
         verb, pronoun = ("computes", "it has") if len(backends) == 1 else ("compute", "they have")
         found.append(
             f"{enumerate_names(backends)} {verb} {pattern} windows, a different function, so {pronoun} no speed-up "
-            f"{where(cases, frame['case'].nunique())}."
+            f"{where(cases, len(by_case))}."
         )
     return found
 
 
-def _without_baseline(frame: pd.DataFrame, baseline: str | None) -> list[str]:
+def _without_baseline(rows: Sequence[Row], baseline: str | None) -> list[str]:
     if baseline is None:
         return ["No speed-ups: there is no baseline (give --baseline)."]
-    if baseline not in set(frame["backend"]):
+    if all(row["backend"] != baseline for row in rows):
         return [f"No speed-ups: the baseline {baseline} is not among these cells (give --baseline)."]
-    measured = frame[(frame["backend"] == baseline) & (frame["status"] == Status.OK)]["case"]
-    lacking = [case for case in frame["case"].unique() if case not in set(measured)]
+    measured = {row["case"] for row in rows if row["backend"] == baseline and is_ok(row)}
+    lacking = list(dict.fromkeys(row["case"] for row in rows if row["case"] not in measured))
     if not lacking:
         return []
-    return [f"No speed-ups {where(lacking, frame['case'].nunique())}: the baseline {baseline} was not measured there."]
+    return [f"No speed-ups {where(lacking, _cases(rows))}: the baseline {baseline} was not measured there."]
 
 
-def _who(cells: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
-    """Backends and their cases; backends with the same cases together."""
+def _who(cells: Sequence[Row], cases: int) -> list[str]:
+    """Backends and their cases, of so many; backends with the same cases together."""
+    by_backend: dict[str, list[str]] = {}
+    for row in cells:
+        by_backend.setdefault(row["backend"], []).append(row["case"])
     by_place: dict[str, list[str]] = {}
-    for backend, rows in cells.groupby("backend", sort=False):
-        place = where(list(rows["case"]), frame["case"].nunique())
-        by_place.setdefault(place, []).append(str(backend))
+    for backend, found in by_backend.items():
+        by_place.setdefault(where(found, cases), []).append(backend)
     return [f"{enumerate_names(backends)}, {place}" for place, backends in by_place.items()]
+
+
+def _cases(rows: Sequence[Row]) -> int:
+    return len({row["case"] for row in rows})
 
 
 def where(cases: Sequence[str], total: int) -> str:

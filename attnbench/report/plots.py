@@ -36,7 +36,7 @@ def swept_along(run: StoredRun, x: str | None) -> tuple[Sequence[Row], Mapping[A
     Raises:
         UsageError: Nothing was measured, or the run does not sweep that field.
     """
-    rows = run.table.to_dict("records")
+    rows = run.rows
     if not any(map(is_ok, rows)):
         raise UsageError(f"{run.path} has no measured cell, so there is nothing to draw")
     swept = sweep(rows)
@@ -65,7 +65,8 @@ def write_plot(run: StoredRun, *, x: str | None, metric: str, suffix: str) -> by
 
     rows, swept = swept_along(run, x)
     palette = Palette(
-        backends=[visible(name) for name in dict.fromkeys(row["backend"] for row in rows if is_ok(row))], theme=PAPER
+        backends=tuple(visible(name) for name in dict.fromkeys(row["backend"] for row in rows if is_ok(row))),
+        theme=PAPER,
     )
     (drawn,) = charts(rows, swept, METRICS[metric], palette).values()
     spec = figure(drawn, chart_rows(rows, contests(rows)))

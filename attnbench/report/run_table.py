@@ -167,8 +167,9 @@ class _Case:
         """A number with the relative error of the latency."""
 
         def text(row: Row) -> str:
-            value = row[name]
-            return NOTHING if missing(value) else spelled(name, value * factor, relative_error(row))
+            if missing(row[name]):  # a cell whose ceilings do not hold has no part of them
+                return NOTHING
+            return spelled(name, row[name] * factor, relative_error(row))
 
         return self._column(header, rank, text)
 

@@ -12,7 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from attnbench.report.layout import Grid, Sheet, fit
+from attnbench.core.escaping import one_line
+from attnbench.report.layout import Grid, Sheet, fit, respelled
+
+_TALL = 25
 
 
 def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
@@ -24,7 +27,10 @@ def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
         color: Whether to use a terminal's bold and dim.
     """
     buffer = io.StringIO()
-    console = Console(file=buffer, width=width, force_terminal=color, color_system="standard" if color else None)
+    # With a height, because of a dumb terminal rich would else believe that it has 80 columns.
+    console = Console(
+        file=buffer, width=width, height=_TALL, force_terminal=color, color_system="standard" if color else None
+    )
     console.print(_laid_out(sheet, width))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
@@ -37,19 +43,24 @@ def picture(sheet: Sheet, *, width: int, title: str) -> str:
         width: Characters a line.
         title: Stands above, such as the command.
     """
-    console = Console(file=io.StringIO(), width=width, record=True, force_terminal=True, color_system="truecolor")
+    console = Console(
+        file=io.StringIO(), width=width, height=_TALL, record=True, force_terminal=True, color_system="truecolor"
+    )
     console.print(_laid_out(sheet, width))
     svg = console.export_svg(title=title, unique_id="attnbench")
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # it would load fonts from elsewhere
 
 
 def _laid_out(sheet: Sheet, width: int) -> Group:
-    aligned = (replace(grid, columns=tuple(column.aligned for column in grid.columns)) for grid in sheet.grids)
-    fitted = fit(replace(sheet, grids=tuple(aligned)), width)
+    clean = respelled(sheet, one_line)
+    aligned = (replace(grid, columns=tuple(column.aligned for column in grid.columns)) for grid in clean.grids)
+    fitted = fit(replace(clean, grids=tuple(aligned)), width)
     parts: list[RenderableType] = [Text(fitted.heading, style="bold")]
     parts += [Text(fitted.question, style="italic")] if fitted.question else []
     parts += [Text(""), *(_table(grid, width) for grid in fitted.grids)]
     notes = Table.grid(padding=(0, 1, 0, 0))
+    notes.add_column()
+    notes.add_column(overflow="fold")  # a long word is broken, never cut off
     for note in fitted.notes:
         notes.add_row(Text("*"), Text(note))
     return Group(*parts, notes)
@@ -63,7 +74,7 @@ def _table(grid: Grid, width: int) -> RenderableType:
             Text(column.header),
             justify="right" if column.numeric else "left",
             width=room,
-            no_wrap=not column.wraps,
+            no_wrap=not column.wraps and room >= column.widest,
             overflow="fold",
         )
     marks = [column.cells for column in grid.columns if column.marks]

@@ -20,9 +20,11 @@ from typing import Any
 from zlib import crc32
 
 from attnbench.core.errors import LostOutputError, NotComparableError, OutputError, StoredRunError, UsageError
+from attnbench.core.files import rename_directory
 from attnbench.core.record import Status
 from attnbench.results.journal import ENVIRONMENT, SUITE
 from attnbench.results.places import CSV, UNFINISHED, read_suite
+from attnbench.results.spreadsheet import csv_text
 from attnbench.results.store import FoundRuns, StoredRun, find_runs
 
 DIRECTORY = Path("baselines")
@@ -64,7 +66,7 @@ def save(run: StoredRun, directory: Path, name: str, *, keep: int) -> tuple[Path
     """
     _check_name(name)
     _check_run(run)
-    content = run.table.to_csv(index=False).encode()
+    content = csv_text(run.table).encode()
     started = re.sub(r"[^0-9T]", "", str(run.environment["started_at"]).partition("+")[0])
     place = directory / name / _place(run.environment)
     entry = place / f"{started}-{crc32(content):08x}"
@@ -88,7 +90,7 @@ def _write(run: StoredRun, content: bytes, entry: Path) -> None:
         (unfinished / ENVIRONMENT).write_text(json.dumps(run.environment, indent=2) + "\n", encoding="utf-8")
         shutil.copyfile((run.path if run.path.is_dir() else run.path.parent) / SUITE, unfinished / SUITE)
         try:
-            unfinished.rename(entry)
+            rename_directory(unfinished, entry, last=CSV)
         except OSError:
             if not entry.exists():  # else another job saved the same
                 raise

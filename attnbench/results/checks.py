@@ -11,12 +11,15 @@ from typing import Any
 import pandas as pd
 
 from attnbench.core.errors import StoredRunError, SuiteError
+from attnbench.core.escaping import is_plain
 from attnbench.core.problem import Problem
 from attnbench.core.record import Record, Status
 from attnbench.core.shipped import SHIPPED
 from attnbench.core.stats import geometric_mean
+from attnbench.core.text import echoed
 from attnbench.suite import load_suite
 
+_TEXTS = ("case", "backend", "device", "reason", "kernel")
 _AGREE = 1e-6
 """Relative difference of numbers that follow from one another."""
 _DAMAGED = "the file is damaged"
@@ -58,8 +61,9 @@ class Belonging:
         Raises:
             StoredRunError: It does not: with the line.
         """
-        if why := self._why_not(record, line):
-            raise StoredRunError(f"{self._journal}:{line}: {record.backend} on {record.case!r}: {why}; {_DAMAGED}")
+        if why := _hidden({name: getattr(record, name) for name in _TEXTS}) or self._why_not(record, line):
+            cell = f"{echoed(record.backend)[1:-1]} on {echoed(record.case)}"
+            raise StoredRunError(f"{self._journal}:{line}: {cell}: {why}; {_DAMAGED}")
 
     def _why_not(self, record: Record, line: int) -> str:
         if self._device is not None and record.device != self._device:
@@ -103,8 +107,10 @@ def check_row(row: Mapping[Any, Any], *, numbers: tuple[str, ...]) -> str:
         row: The row.
         numbers: The columns that hold numbers exactly where the cell is ok, or may be missing there.
     """
+    if why := _hidden(row):
+        return why
     if row["status"] not in set(Status):
-        return f"status {row['status']!r} is not one of {', '.join(Status)}"
+        return f"status {echoed(row['status'])} is not one of {', '.join(Status)}"
     known = {name: row[name] for name in numbers if pd.notna(row[name])}
     if row["status"] != Status.OK:
         named = next(iter(known), None)
@@ -116,6 +122,14 @@ def check_row(row: Mapping[Any, Any], *, numbers: tuple[str, ...]) -> str:
     if not latency_ms > 0:
         return f"latency_ms is {latency_ms:g}"
     return next(_disagreements(row, known), "")
+
+
+def _hidden(values: Mapping[Any, Any]) -> str:
+    """Which text holds what no text has that attnbench stores; empty where none does."""
+    for name, value in values.items():
+        if isinstance(value, str) and not is_plain(value):
+            return f"{name} holds characters that nobody sees"
+    return ""
 
 
 def _disagreements(row: Mapping[Any, Any], known: Mapping[str, float]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -38,7 +39,7 @@ class Journal:
         self._path = directory / JOURNAL
         try:
             self._file = self._path.open("ab", buffering=0)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock()
             whole, newline, torn = self._path.read_bytes().rpartition(b"\n")
             if torn:
                 self._file.truncate(len(whole) + len(newline))
@@ -47,6 +48,14 @@ class Journal:
             raise OutputError(f"{self._path} is being written by another run; let it finish") from None
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written: {error.strerror}") from None
+
+    def _lock(self) -> None:
+        """Keep other runs away, where the disk has locks: some clusters mount theirs without."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL):
+                raise
 
     def append(self, record: Record) -> None:
         """Write one line and wait until the disk has it.
@@ -119,4 +128,4 @@ def read_environment(directory: Path) -> Environment:
             f"{file}: machine {found.machine!r:.80} is not allowed (allowed: a-z, 0-9 and single '-'); "
             "the file is damaged"
         )
-    return found
+    return found.plain()

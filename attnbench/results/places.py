@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,20 @@ def read_suite(path: Path) -> dict[str, Any]:
     file = path / SUITE
     if not file.exists():
         return {}
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+        data = _parsed(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
     except (YAMLError, UnicodeDecodeError):
         raise StoredRunError(f"{file}:1: not YAML; the file is damaged") from None
-    return dict(data) if isinstance(data, dict) else {}
+    return deepcopy(dict(data)) if isinstance(data, dict) else {}
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """What YAML says: hundreds of runs share few suites, and to parse one takes as long as to read a table."""
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).load(text)

@@ -19,7 +19,7 @@ Function = tuple[Any, ...]
 
 def missing(value: Any) -> bool:
     """Whether a table's value is missing."""
-    return bool(pd.isna(value))
+    return value is pd.NA or value is None or value != value  # noqa: PLR0124 - NaN is not itself
 
 
 def is_ok(row: Row) -> bool:

@@ -98,8 +98,12 @@ def anchor(ceilings: Ceilings) -> float:
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with exactly the columns of ``COLUMNS``; text that is not there is empty, a number is missing."""
-    text = {name: "" for name, kind in COLUMNS.items() if kind == _TEXT}
-    return frame.reindex(columns=list(COLUMNS)).astype(COLUMNS).fillna(text)
+    # A table read back has its types already: to change every column anew takes longer than to read it.
+    kinds = dict(zip(frame.columns, map(str, frame.dtypes), strict=True))
+    same = list(kinds.items()) == list(COLUMNS.items())
+    found = frame if same else frame.reindex(columns=list(COLUMNS)).astype(COLUMNS)
+    text = {name: "" for name, kind in COLUMNS.items() if kind == _TEXT and found[name].hasnans}
+    return found.fillna(text) if text else found
 
 
 def table(records: Iterable[Record], *, suite: str) -> pd.DataFrame:

@@ -400,7 +400,7 @@ def _shown(reason: str | None) -> str | None:
 def _described(asked: Asked, device: str, measure: Measure, abandon: Callable[[], bool]) -> Described:
     reply, _ = asked.ask(Describe(device=device, measure=measure), timeout_s=START_TIMEOUT_S, abandon=abandon)
     if isinstance(reply, Refused):
-        raise RefusedError(reply.message, reply.key)
+        raise RefusedError(clean(reply.message, longest=LONGEST_REASON), reply.key)
     if not isinstance(reply, Described):
         raise WorkerError(f"asked to describe itself, {unexpected(reply)}")
-    return reply
+    return replace(reply, environment=reply.environment.plain())

@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -54,7 +55,8 @@ def device_lock(
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
         while True:
             try:
-                lock.acquire(timeout=0)
+                with warnings.catch_warnings(action="ignore"):  # of a disk without locks, where a file must do
+                    lock.acquire(timeout=0)
                 break
             except Timeout:
                 pass
@@ -68,8 +70,9 @@ def device_lock(
         note.unlink(missing_ok=True)
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         note.write_text(f"attnbench {holder} (process {os.getpid()} of {_user()}, since {since})", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be locked: {error.strerror}; name another directory in {LOCKS}") from None
+    except (OSError, NotImplementedError) as error:  # older versions of the library say so of a disk without locks
+        why = error.strerror if isinstance(error, OSError) else "the disk has no locks"
+        raise OutputError(f"{path} cannot be locked: {why}; name another directory in {LOCKS}") from None
     try:
         yield
     finally:

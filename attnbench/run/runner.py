@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,12 @@ from attnbench.core.errors import BusyError, SuiteError, WorkerError
 from attnbench.core.files import write_json
 from attnbench.core.protocol import Introduced
 from attnbench.core.record import Environment
-from attnbench.results.journal import JOURNAL, Journal
+from attnbench.results.journal import Journal
 from attnbench.results.pairs import ATTEMPTS, BASE, Pairing
 from attnbench.run import pairs as two
 from attnbench.run import resume as resuming
 from attnbench.run.crew import Crew, Participant
-from attnbench.run.directory import check_output, run_directory, start
+from attnbench.run.directory import appearing, begin_again, check_output, fill, never_started, reserved, run_directory
 from attnbench.run.events import Event, Finished, Resumed
 from attnbench.run.interruption import Interruption
 from attnbench.run.lock import device_lock
@@ -86,13 +86,15 @@ def open_run(
         LostOutputError: The disk is full or the directory gone; what was journalled stays.
         WorkerError: No process starts.
     """
-    if resume is None:
-        check_output(output)
-    else:
+    output, resume = _begun_or_not(output, resume)
+    if resume is not None:
         resuming.check_suite(resume, suite, registry.names())
         resuming.check_writable(resume)
     side = Side(suite=suite)
-    with _opened({side.name: side}, holder=f"run {suite.name}", wait=wait) as opened:
+    with (
+        _reserved(output, resume),
+        _opened({side.name: side}, holder=f"run {suite.name}", wait=wait) as opened,
+    ):
         for index, participant in enumerate(side.participants):
             if reason := opened.introduced[participant].invalid:
                 raise SuiteError(f"{suite.where('backends', index)}: {reason}")
@@ -103,7 +105,8 @@ def open_run(
         if resume is None:
             check_output(output)  # once more: another run may have used it while this one waited
             directory = run_directory(output, suite=suite.name, machine=environment.machine)
-            start(directory, suite.text, environment)
+            with appearing(directory) as place:
+                fill(place, suite.text, environment)
         else:
             directory = resume
             resuming.check_cases(directory, cases, environment.device, registry.names())
@@ -151,12 +154,11 @@ def open_pairs(
         LostOutputError: The disk is full or the directory gone; what was journalled stays.
         WorkerError: In one of them no process starts.
     """
-    if resume is None:
-        check_output(output)
-    else:
+    output, resume = _begun_or_not(output, resume)
+    if resume is not None:
         two.check_resumable(resume, sides)
     suite = sides[BASE].suite
-    with _opened(sides, holder=f"{kind} {suite.name}", wait=wait) as opened:
+    with _reserved(output, resume), _opened(sides, holder=f"{kind} {suite.name}", wait=wait) as opened:
         environments = opened.environments
         two.check_devices(environments)
         introduced = two.checked_introductions(sides, opened.introduced)
@@ -164,10 +166,10 @@ def open_pairs(
         if resume is None:
             check_output(output)
             directory = run_directory(output, suite=suite.name, machine=environments[BASE].machine)
-            for name, side in sides.items():
-                start(directory / name, side.suite.text, environments[name])
-                (directory / name / JOURNAL).touch()
-            write_json(directory / Pairing.FILE, pairing.to_json())
+            with appearing(directory) as place:
+                for name, side in sides.items():
+                    fill(place / name, side.suite.text, environments[name])
+                write_json(place / Pairing.FILE, pairing.to_json())
             progress = {name: Progress(attempts=ATTEMPTS) for name in sides}
         else:
             directory = resume
@@ -192,6 +194,18 @@ def open_pairs(
             yield session
         if not session.interrupted:
             write_json(directory / Pairing.FILE, replace(pairing, finished=True).to_json())
+
+
+def _begun_or_not(output: Path | None, resume: Path | None) -> tuple[Path | None, Path | None]:
+    """Output and resume; what was killed before it began is started, not resumed."""
+    if resume is None or not never_started(resume):
+        return output, resume
+    begin_again(resume)
+    return resume, None
+
+
+def _reserved(output: Path | None, resume: Path | None) -> AbstractContextManager[None]:
+    return reserved(output) if resume is None else nullcontext()
 
 
 @dataclass(frozen=True, kw_only=True)

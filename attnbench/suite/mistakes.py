@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from attnbench.core.escaping import one_line, shortened
 from attnbench.core.text import echoed
 from attnbench.suite.schema import BackendEntry, CaseEntry, Exclusion, Fields, MeasureEntry, SuiteFile
 from attnbench.suite.source import Location, Source
@@ -20,6 +21,7 @@ _MODELS: dict[str | int, type[BaseModel]] = {
     "backends": BackendEntry,
 }
 """By key of a suite, the mapping below it."""
+_LONGEST_KEY = 80
 _KINDS = {
     "list_type": "a list",
     "string_type": "text",
@@ -43,7 +45,7 @@ _PATTERNS = {
 def sentence(errors: Sequence[ErrorDetails], source: Source) -> str:
     """What is wrong, where, and what is allowed."""
     # A misspelt key often comes with a missing one: name the cause, not the consequence.
-    first = min(errors, key=lambda error: error["type"] != "extra_forbidden")
+    first = min(errors, key=lambda error: error["type"] not in ("extra_forbidden", "invalid_key"))
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{source.where(first['loc'])}: {_explanation(first)}{more}"
 
@@ -56,8 +58,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _explanation(error: ErrorDetails) -> str:
     kind, location = error["type"], error["loc"]
-    key = ".".join(map(str, location))
+    key = shortened(one_line(".".join(map(str, location))), _LONGEST_KEY)
     match kind:
+        case "invalid_key":
+            above = ".".join(map(str, location[:-1])) or "the suite"
+            return f"{above}: {echoed(error['input'])} is not allowed (allowed: a key, which is text)"
         case "extra_forbidden":
             model = SuiteFile if len(location) == 1 else _MODELS[location[0]]
             allowed = list(model.model_fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -20,10 +21,11 @@ from ruamel.yaml.scalarint import ScalarInt
 from ruamel.yaml.scalarstring import ScalarString
 
 from attnbench.core.errors import SuiteError
+from attnbench.core.escaping import one_line, shortened
 from attnbench.core.text import clean, echoed
 from attnbench.suite import limits
 
-_LONGEST_CAUSE = 200
+_LONGEST_CAUSE, _LONGEST_OPTION = 200, 80
 Location = tuple[str | int, ...]
 """Keys and indexes from the root of the file to a value."""
 
@@ -35,6 +37,7 @@ class Source:
         self.path = path
         self._yaml = YAML()  # the round-trip loader: it keeps lines, order and comments
         self._yaml.width = 4096
+        self._yaml.Parser = limits.BoundedParser
         self._root = self._parse(text)
         self._overridden: dict[str, str] = {}
 
@@ -79,8 +82,8 @@ class Source:
 
     def _parse(self, text: str) -> CommentedMap:
         try:
-            limits.check(text)
-            root = self._yaml.load(text)
+            with warnings.catch_warnings(action="ignore"):  # of an anchor that stands twice, which YAML allows
+                root = self._yaml.load(text)
         except limits.TooMuchError as error:
             raise SuiteError(f"{self.path}:{error.line}: {error}; a suite needs less") from None
         except DuplicateKeyError as error:
@@ -124,16 +127,17 @@ class Source:
             SuiteError: Not ``key=value``, or the key leads through something that is not a mapping.
         """
         key, equals, value = assignment.partition("=")
+        option = f"--set {shortened(one_line(assignment), _LONGEST_OPTION)}"
         if not (equals and key):
-            raise SuiteError(f"--set {assignment}: write key=value, such as measure.max_time_s=0.5")
+            raise SuiteError(f"{option}: write key=value, such as measure.max_time_s=0.5")
         try:
             limits.check(value)
             parsed = YAML(typ="safe", pure=True).load(value)
         except limits.TooMuchError as error:
             raise SuiteError(f"--set {clean(key, longest=_LONGEST_CAUSE)}: {error}; a suite needs less") from None
         except (YAMLError, ValueError, OverflowError):
-            raise SuiteError(f"--set {key}: {echoed(value)} is not a YAML value") from None
-        self.replace(tuple(key.split(".")), parsed, f"--set {assignment}")
+            raise SuiteError(f"{option}: {echoed(value)} is not a YAML value") from None
+        self.replace(tuple(key.split(".")), parsed, option)
 
     def replace(self, keys: tuple[str, ...], value: Any, option: str) -> None:
         """Set the value at ``keys`` as ``option`` of the command line asks."""

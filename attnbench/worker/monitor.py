@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnbench.core.conditions import Conditions, Glance
+from attnbench.core.control_groups import cpu_groups, waited_s
 from attnbench.worker.nvml import ManagedGpu
 
 _STAT = Path("/proc/stat")
@@ -128,33 +129,8 @@ def _cpu_times() -> tuple[float, float]:
     return busy / per_s, stolen / per_s
 
 
-def _find_quota() -> tuple[Path, str, float] | None:
-    """Where the control group counts throttling: file, key and seconds of its unit (versions 2 and 1)."""
-    try:
-        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    for line in groups:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root, key, unit_s = ("cpu", "throttled_time", 1e-9) if controllers else ("", "throttled_usec", 1e-6)
-        for place in (path.lstrip("/"), ""):  # in a container the path may be the host's
-            file = Path("/sys/fs/cgroup") / root / place / "cpu.stat"
-            if file.is_file() and key in file.read_text(encoding="ascii"):
-                return file, key, unit_s
-    return None
-
-
-_QUOTA = _find_quota()
+_CPU_GROUPS = tuple(group for group in cpu_groups() if group.waited_s is not None)
 
 
 def _quota_s() -> float:
-    if _QUOTA is None:
-        return 0.0
-    file, key, unit_s = _QUOTA
-    try:
-        values = dict(line.split() for line in file.read_text(encoding="ascii").splitlines())
-    except OSError:
-        return 0.0
-    return int(values.get(key, 0)) * unit_s
+    return waited_s(_CPU_GROUPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,12 @@ from torch import Tensor
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.autograd.profiler import profile
 
-_SDPA_PREFIX = "aten::_scaled_dot_product_"
+_ATTENTION = re.compile(r"::_scaled_dot_product_|_(flash|efficient|cudnn)_attention|flash_attn|fmha|::flash_(fwd|bwd)")
+"""Operators that are attention: torch's, xformers', flash-attn's."""
+_LAYOUT = re.compile(
+    r"copy|clone|contiguous|index_?select|gather|roll|\bpad|constant_pad|fill|zero|\bcat|CatArray", re.IGNORECASE
+)
+"""Operators and kernels that move data and compute nothing: the layout around attention, which is never what ran."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +27,7 @@ class Profile:
     peak_bytes: int
     """Allocated at the peak above what was held before: inputs excluded, output included."""
     kernel: str
-    """The operator torch dispatched to; on a GPU followed by the longest kernel's name."""
+    """The operator torch dispatched to; on a GPU followed by the name of the longest kernel that computes."""
 
 
 def profile_call(call: Callable[[Tensor], Any], x: Tensor) -> Profile:
@@ -64,14 +70,16 @@ def _cuda_peak(call: Callable[[Tensor], Any], x: Tensor) -> int:
 
 
 def _operator(events: Iterable[Any], *, on_gpu: bool) -> str:
-    """The fused attention operator of the call where there is one, else the operator that took longest itself."""
+    """The attention operator of the call where there is one, else the operator that took longest itself."""
     longest: dict[str, float] = {}
     for event in events:
         if event.device_type != DeviceType.CPU:
             continue  # a kernel, not the operator that launched it
-        if event.name.startswith(_SDPA_PREFIX) and not event.name.endswith("_backward"):
+        if "::" not in event.name:
+            continue  # a label, such as "## Call CompiledFxGraph"
+        if _ATTENTION.search(event.name) and not event.name.endswith("_backward"):
             return str(event.name.removeprefix("aten::"))
-        if "::" in event.name:
+        if not _LAYOUT.search(event.name):
             spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
             longest[event.name] = longest.get(event.name, 0.0) + spent
     return max(longest, key=lambda name: longest[name]).removeprefix("aten::") if longest else ""
@@ -80,6 +88,7 @@ def _operator(events: Iterable[Any], *, on_gpu: bool) -> str:
 def _longest_kernel(events: Iterable[Any]) -> str:
     durations: dict[str, int] = {}
     for event in events:
-        if event.device_type() == DeviceType.CUDA and not event.name().startswith(("Mem", "[")):
+        is_kernel = event.device_type() == DeviceType.CUDA and not event.name().startswith(("Mem", "["))
+        if is_kernel and not _LAYOUT.search(event.name()):
             durations[event.name()] = durations.get(event.name(), 0) + event.duration_ns()
     return max(durations, key=lambda name: durations[name]) if durations else ""

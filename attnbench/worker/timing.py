@@ -30,11 +30,19 @@ _SAMPLE_MS = 10.0
 """Least length of a timed loop on the CPU."""
 _SETTLING_S = 0.5
 _SETTLED = 0.01
+_SETTLING_MS = 30.0
+"""Medians over so much work are compared, or over a full batch."""
 _WARM_UP_CALLS = 2
 _WARM_UP_LOOPS = 4
 _BATCH_MS = 200.0
 """A batch takes no longer than about this, so that long calls keep to their budget."""
 _SHORT_MS = 1.0
+_QUEUE = 1000
+"""Launches that a stream holds before the next one waits: 1,024, a few of which are not ours."""
+_LAUNCH_MS = 2.5e-3
+"""The least that a launch takes the host; a call has no more of them than fit into its time."""
+_OWN_LAUNCHES = 3
+"""Of a sample: two events and the flush."""
 _LAUNCH_SHARE = 0.2
 """A GPU call that is shorter, or spends more of its time in its launch, could wait for its own launch: the queue is
 filled before a batch of them."""
@@ -200,7 +208,10 @@ class CudaSampler(Sampler):
         began = _now_ns()
         medians: list[float] = []
         while _s_since(began) < _SETTLING_S:
-            medians.append(statistics.median(self._take(x)[0]))
+            samples: list[float] = []
+            while len(samples) < _GPU_BATCH and (not samples or sum(samples) < _SETTLING_MS):
+                samples += self._take(x)[0]
+            medians.append(statistics.median(samples))
             last = medians[-3:]
             if len(last) == 3 and max(last) <= (1 + _SETTLED) * min(last):  # noqa: PLR2004
                 break
@@ -218,7 +229,7 @@ class CudaSampler(Sampler):
 
     def _take(self, x: Tensor) -> tuple[list[float], float]:
         began = _now_ns()
-        batch = max(1, min(_GPU_BATCH, int(_BATCH_MS / max(self._once_ms, 1e-3))))
+        batch = self._batch()
         events = [(_Event(enable_timing=True), _Event(enable_timing=True)) for _ in range(batch)]
         host_ms = self.host_ms or 0.0
         self.result = None
@@ -236,6 +247,11 @@ class CudaSampler(Sampler):
             del result
         events[-1][1].synchronize()
         return [before.elapsed_time(after) for before, after in events], _s_since(began)
+
+    def _batch(self) -> int:
+        """Samples in flight: not so many that the host has to wait for a place in the queue, which would show."""
+        launches = (self.host_ms or 0.0) / _LAUNCH_MS + _OWN_LAUNCHES
+        return max(1, min(_GPU_BATCH, int(_QUEUE / launches), int(_BATCH_MS / max(self._once_ms, 1e-3))))
 
     def _late_s(self, x: Tensor) -> float:
         # Work on another stream than the one the events are on: nobody has timed it.

@@ -18,7 +18,7 @@ from tests.suite.test_suite import GOOD
 COMMANDS = (
     "run", "show", "report", "plot", "recommend", "compare", "ab", "noise", "baseline", "baseline save",
     "baseline accept", "baseline list", "baseline check", "backends", "doctor", "schema", "suites", "suites show",
-    "suites init", "runs", "runs rm", "verify",
+    "suites init", "runs", "runs rm", "verify", "publish",
 )  # fmt: skip
 
 
@@ -255,3 +255,17 @@ def test_the_schema_is_json_for_editors(cli_here: Cli) -> None:
     schema = json.loads(cli_here("schema", check=0).stdout)
     assert schema["properties"]["sweep"]
     assert schema["$defs"]["Fields"]["properties"]["window"]["description"]
+
+
+@pytest.mark.parametrize(("resolution", "note"), [("384", True), ("56", False), ("200x334", False), ("1024", True)])
+def test_a_dry_run_says_what_map_an_image_of_so_many_pixels_has(
+    cli: Cli, tmp_path: Path, resolution: str, note: bool
+) -> None:
+    (tmp_path / "s.yaml").write_text(
+        f"name: x\nbackends: naive\nsweep: {{resolution: {resolution}, window: 7, heads: 1}}\n"
+    )
+    said = cli("run", "s.yaml", "--dry-run", check=0).stderr
+    assert ("resolution counts tokens, not pixels" in said) == note
+    assert ("the map of an image of 384 pixels is 96 (patches of 4) or 24 (patches of 16)" in said) == (
+        resolution == "384"
+    )

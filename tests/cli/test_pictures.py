@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from attnbench.core.record import Record
-from attnbench.report.page import writing
+from attnbench.report.page import shell
 from tests.analysis.tables import cell, placed
 from tests.conftest import Cli
-from tests.report.test_page import Page, sweep
+from tests.report.samples import sweep
+from tests.report.test_page import Page
 
 Store = Callable[[Sequence[Record]], Path]
 ASKED = ("--resolution", "28", "--window", "7", "--heads", "2")
@@ -20,7 +21,7 @@ ASKED = ("--resolution", "28", "--window", "7", "--heads", "2")
 
 @pytest.fixture(autouse=True)
 def _without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "javascript", lambda: "window.vegaEmbed = null;")
+    monkeypatch.setattr(shell, "javascript", lambda: "window.vegaEmbed = null;")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from attnbench.comparison.ab import judge
@@ -574,3 +575,20 @@ def test_noise_as_csv_and_json_and_too_few_pairs(measured_noise: Noise) -> None:
     assert len(cells) == 6
     assert all(cell["detectable_percent"] >= 3 for cell in cells)
     measured_noise("--pairs", "4", check=2)
+
+
+def test_noise_is_exported_as_its_schema_says(cli_here: Cli, measured_noise: Noise, tmp_path: Path) -> None:
+    exports = ("--export", "json=n.json", "--export", "csv=n.csv", "--export", "markdown=n.md")
+    printed = measured_noise("--pairs", "5", "--format", "json", *exports)
+    assert (tmp_path / "n.json").read_text() == printed
+    document = json.loads(printed)
+    jsonschema.Draft202012Validator(json.loads(cli_here("schema", "results").stdout)).validate(document)
+    assert (document["kind"], document["suite"]) == ("noise", "s")
+    cells = [(cell["case"], cell["backend"]) for cell in document["cells"]]
+    assert len((tmp_path / "n.csv").read_text().splitlines()) == len(cells) + 1
+    assert "A/A test" in (tmp_path / "n.md").read_text()
+
+
+def test_noise_has_no_verdicts_to_export(cli_here: Cli) -> None:
+    said = cli_here("noise", "s.yaml", "--export", "junit=j.xml", check=2).stderr
+    assert "'junit' is not a kind of export (allowed: json, csv, markdown)" in said

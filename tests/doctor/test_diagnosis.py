@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from attnbench.core.conditions import Glance, GpuSettings
 from attnbench.core.flags import process_flags
 from attnbench.core.record import Flag
 from attnbench.doctor.diagnosis import Facts, diagnose
-from attnbench.doctor.facts import quota_cores
 from attnbench.report import terminal
 from attnbench.report.doctor_table import doctor_table
 from tests.conftest import Cli
@@ -93,26 +91,6 @@ def test_the_doctor_advises_exactly_where_a_cell_would_be_contended(others_s: fl
     load = [one for one in diagnose(replace(QUIET, conditions=found)) if one.topic in ("other load", "steal")]
     contended = Flag.CONTENDED in process_flags(record(conditions=found))
     assert any(one.advice for one in load) == contended
-
-
-@pytest.mark.parametrize(
-    ("groups", "files", "cores"),
-    [
-        ("0::/", {}, None),
-        ("0::/", {"cpu.max": "max 100000"}, None),
-        ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "150000 100000", "cpu.max": "400000 100000"}, 1.5),
-        ("0::/of/the/host", {"cpu.max": "200000 100000"}, 2.0),
-        ("3:memory:/\n4:cpu,cpuacct:/a", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, None),
-        ("4:cpu,cpuacct:/a", {"cpu/a/cpu.cfs_quota_us": "50000", "cpu/a/cpu.cfs_period_us": "100000"}, 0.5),
-    ],
-)
-def test_the_quota_is_that_of_the_tightest_enclosing_group(
-    tmp_path: Path, groups: str, files: dict[str, str], cores: float | None
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(f"{text}\n")
-    assert quota_cores(groups, tmp_path) == cores
 
 
 def test_the_doctor_fits_one_screen(cli: Cli) -> None:

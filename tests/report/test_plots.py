@@ -9,7 +9,7 @@ from attnbench.core.record import Status
 from attnbench.report import plots
 from attnbench.results.store import StoredRun
 from tests.analysis.tables import cell, stored
-from tests.report.test_page import HOSTILE, sweep
+from tests.report.samples import HOSTILE, sweep
 from tests.samples import failed
 
 STARTS = {".png": b"\x89PNG", ".svg": b"<svg", ".pdf": b"%PDF"}

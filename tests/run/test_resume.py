@@ -26,6 +26,7 @@ from attnbench.backends import registry
 from attnbench.core.protocol import Turned
 from attnbench.results.journal import JOURNAL, Journal, read_journal
 from attnbench.run import lock
+from attnbench.run.directory import never_started
 from attnbench.run.events import Entered, Stage
 from attnbench.run.processes import WorkerDied
 from attnbench.run.runner import open_run
@@ -119,8 +120,7 @@ def _kill_parents(directory: Path, *, seed: int, kills: int) -> None:
     while kills > 0 or not finished:
         option = "--resume"
         if not (out / JOURNAL).exists():
-            shutil.rmtree(out, ignore_errors=True)  # killed before there was anything to keep
-            option = "--output"
+            option = "--resume" if never_started(out) else "--output"  # killed before there was anything to keep
         process = start(directory, option, "out", turn_s=0.01)
         try:
             stderr = process.communicate(timeout=moments.uniform(0.5, 3.0) if kills else 60)[1]
@@ -342,6 +342,7 @@ def test_another_machine_or_another_torch_does_not_go_on(
 
 def test_what_is_not_a_run_cannot_be_resumed(run_here: Cli, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "file").touch()
     assert "--resume out: there is no journal.jsonl" in run_here("--resume", "out", check=2).stderr
     assert "not a directory that exists" in run_here("--resume", "nowhere", check=2).stderr
     assert "leave out --output" in run_here("--resume", "out", "--output", "other", check=2).stderr
@@ -433,6 +434,7 @@ def test_whoever_waited_for_a_device_looks_again_where_it_writes(
     run_here: Cli, tmp_path: Path, held: FileLock, while_waiting: Waiting
 ) -> None:
     def use_it_and_leave() -> None:
+        (tmp_path / "out").mkdir()
         (tmp_path / "out" / "file").touch()
         held.release()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from attnbench.core.conditions import Glance
+from attnbench.core.control_groups import cpu_groups
 from attnbench.worker import monitor as monitoring
 from attnbench.worker.monitor import Counters, Monitor, read_counters
 from attnbench.worker.nvml import ManagedGpu
@@ -58,15 +59,13 @@ def test_only_the_cores_we_may_use_count(tmp_path: Path, monkeypatch: pytest.Mon
     assert monitoring._cpu_times() == (200 / ticks, 50 / ticks)
 
 
-@pytest.mark.parametrize(("key", "unit_s"), [("throttled_usec", 1e-6), ("throttled_time", 1e-9)])
-def test_both_versions_of_control_groups_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, unit_s: float
-) -> None:
-    stat = tmp_path / "cpu.stat"
-    stat.write_text(f"nr_periods 5\nnr_throttled 2\n{key} 3000000\n")
-    monkeypatch.setattr(monitoring, "_QUOTA", (stat, key, unit_s))
-    assert monitoring._quota_s() == pytest.approx(3e6 * unit_s)
-    stat.unlink()
+def test_a_wait_of_an_enclosing_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outer = tmp_path / "cpu.stat"
+    outer.write_text("throttled_usec 3000000\n")
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr(monitoring, "_CPU_GROUPS", cpu_groups("0::/own", tmp_path))
+    assert monitoring._quota_s() == pytest.approx(3)
+    outer.unlink()
     assert monitoring._quota_s() == 0
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from attnbench.backends.registry import load
+from attnbench.worker import profile
 from attnbench.worker.call import Call
 from attnbench.worker.profile import profile_call
 from attnbench.worker.reference import make_inputs
@@ -78,3 +82,39 @@ def test_sdpa_with_a_learned_bias_is_caught_running_math_in_training() -> None:
 def test_without_fused_attention_the_longest_operator_is_named() -> None:
     matrix = torch.randn(300, 300)
     assert profile_call(lambda x: (x @ x) + 1, matrix).kernel == "mm"
+
+
+@pytest.mark.parametrize(("ran", "kernel"), [
+    # What a profile of a map holds: copies that take longer than the attention between them.
+    ({"aten::copy_": 9, "xformers::efficient_attention_forward_cutlass": 0, "aten::_efficient_attention_forward": 3},
+     "_efficient_attention_forward"),
+    ({"aten::copy_": 9, "flash_attn::_flash_attn_forward": 3}, "flash_attn::_flash_attn_forward"),
+    ({"aten::index_select": 9, "xformers_flash::flash_fwd": 3}, "xformers_flash::flash_fwd"),
+    ({"aten::copy_": 9, "aten::bmm": 3, "aten::_softmax": 2}, "bmm"),
+    ({"## Call CompiledFxGraph fabc ##": 99, "aten::clone": 9, "mine::kernel": 1}, "mine::kernel"),
+    ({"aten::_scaled_dot_product_flash_attention_backward": 9, "aten::_scaled_dot_product_flash_attention": 3},
+     "_scaled_dot_product_flash_attention"),
+    ({"aten::copy_": 9}, ""),
+])  # fmt: skip
+def test_the_layout_around_attention_is_never_what_ran(ran: dict[str, int], kernel: str) -> None:
+    events = [
+        SimpleNamespace(name=name, device_type=DeviceType.CPU, self_cpu_time_total=took, self_device_time_total=took)
+        for name, took in ran.items()
+    ]
+    assert profile._operator(events, on_gpu=False) == kernel
+
+
+def test_the_longest_kernel_is_one_that_computes() -> None:
+    ran = {
+        "void at::native::elementwise_kernel<direct_copy_kernel_cuda>": 9,
+        "void at::native::(anonymous namespace)::indexSelectLargeIndex": 8,
+        "Memset (Device)": 20,
+        "fmha_cutlassF_f32_aligned_64x64_rf_sm80": 5,
+    }
+    events = [
+        SimpleNamespace(
+            name=lambda name=name: name, device_type=lambda: DeviceType.CUDA, duration_ns=lambda took=took: took
+        )
+        for name, took in ran.items()
+    ]
+    assert profile._longest_kernel(events) == "fmha_cutlassF_f32_aligned_64x64_rf_sm80"

@@ -172,7 +172,8 @@ def test_a_gpu_is_never_waited_for_between_samples(monkeypatch: pytest.MonkeyPat
     assert len(found.samples_ms) >= 100
     assert taken.host_ms == pytest.approx(0.5)
     assert not flush.any()
-    assert cuda.log.count("synchronize") == len(found.samples_ms) / 20 + 1, "once a batch, and once for what is late"
+    # A host that is busy for half a millisecond may launch 200 kernels: five such calls would overrun the queue.
+    assert cuda.log.count("synchronize") == len(found.samples_ms) / 4 + 1, "once a batch, and once for what is late"
 
 
 def test_a_gpu_is_brought_to_its_steady_clock_on_samples_that_do_not_count(
@@ -188,7 +189,7 @@ def test_a_gpu_is_brought_to_its_steady_clock_on_samples_that_do_not_count(
 
     taken = on_gpu(warming_up, settle=True)
     assert calls > 60
-    assert taken.take_turn(X, 0.01).samples_ms == pytest.approx([1.0] * 20)
+    assert taken.take_turn(X, 0.01).samples_ms == pytest.approx([1.0] * 10)
 
 
 def test_work_on_another_stream_shows_as_late(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:

@@ -14,6 +14,10 @@ from attnbench.report.numbers import interval_of, rounded
 _TIE = "tie"
 _FURTHEST = 10
 """The right end of the profile: how much slower than that matters little."""
+_NEAREST = 1.5
+"""The right end of a profile of backends that are all near."""
+_MOST_STEPS = 60
+"""Cases whose points can be told apart."""
 
 
 def profile(rows: Sequence[dict[str, Any]], palette: Palette) -> Chart | None:
@@ -28,14 +32,13 @@ def profile(rows: Sequence[dict[str, Any]], palette: Palette) -> Chart | None:
     contested = tuple(number for number, row in enumerate(rows) if row["contested"])
     if not contested:
         return None
+    end = min(_FURTHEST, max(_NEAREST, *(1.1 * (rows[number]["times_best"] or 1) for number in contested)))
+    ticks = [tick for tick in (1, 1.1, 1.25, 1.5, 2, 3, 5, 10) if tick <= end]
     x = {
         "field": "times_best",
         "type": "quantitative",
-        "scale": {"type": "log", "domain": [1, _FURTHEST], "clamp": True},
-        "axis": {
-            "title": "p: at most so many times as slow as the fastest",
-            "values": [1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
-        },
+        "scale": {"type": "log", "domain": [1, end], "clamp": True, "nice": False},
+        "axis": {"title": "p: at most so many times as slow as the fastest", "values": ticks},
     }
     y = {
         "field": "share",
@@ -52,9 +55,19 @@ def profile(rows: Sequence[dict[str, Any]], palette: Palette) -> Chart | None:
         "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2},
         "encoding": {"x": x, "y": y, "color": palette.color},
     }
-    marks = [line, points_mark(palette, x=x, y=y, tooltip=tooltip)]
-    for mark in marks:
-        mark["transform"] = _SHARES
+    point = points_mark(palette, x=x, y=y, tooltip=tooltip)
+    if len({rows[number]["case"] for number in contested}) > _MOST_STEPS:
+        point["mark"] = {**point["mark"], "size": 8}
+    marks = [{**mark, "transform": _SHARES} for mark in (line, point)]
+    # From the axis up to its first case, and from its last one on: what it failed to compute is missing for good.
+    for ends in (
+        {"x": {**x, "field": "first"}, "y2": {"datum": 0}},
+        {"x": {**x, "field": "last"}, "x2": {"datum": end}},
+    ):
+        y_end = {**y, "field": "least" if "y2" in ends else "most"}
+        encoding = {**ends, "y": y_end, "color": palette.color}
+        rule = {"data": {"name": ROWS}, "mark": {"type": "rule", "strokeWidth": 2}, "encoding": encoding}
+        marks.append({**rule, "transform": [*_SHARES, _ENDS]})
     return Chart(
         title="Share of cases within p of the fastest",
         summary="for every backend, the share of cases in which it is at most p times as slow as the fastest",
@@ -69,6 +82,15 @@ _SHARES: list[Spec] = [
     {"window": [{"op": "row_number", "as": "nearer"}], "sort": [{"field": "times_best"}], "groupby": ["backend"]},
     {"calculate": "datum.nearer / datum.took_part", "as": "share"},
 ]
+_ENDS: Spec = {
+    "aggregate": [
+        {"op": "min", "field": "times_best", "as": "first"},
+        {"op": "max", "field": "times_best", "as": "last"},
+        {"op": "min", "field": "share", "as": "least"},
+        {"op": "max", "field": "share", "as": "most"},
+    ],
+    "groupby": ["backend"],
+}
 
 
 def maps(found: Sequence[WinnerMap], palette: Palette) -> list[Chart]:
@@ -151,7 +173,11 @@ def _exponents(found: Sequence[Growth], palette: Palette) -> Chart:
     )
     y = {"field": "backend", "type": "nominal", "sort": None, "axis": {"title": None}}
     shown = {"type": "quantitative", "scale": {"zero": False, "padding": 12, "nice": False}}
-    x = {"field": "exponent", **shown, "axis": {"title": f"exponent of latency in {along.axis.measure}"}}
+    x = {
+        "field": "exponent",
+        **shown,
+        "axis": {"title": f"exponent in {along.axis.measure}", "tickCount": 5},
+    }
     tooltip = [
         told("backend", "backend"), told("exponent", "exponent", ".2f"), told("low", "95 % from", ".2f"),
         told("high", "to", ".2f"), told("sizes", "sizes"),

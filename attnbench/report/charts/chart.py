@@ -75,6 +75,7 @@ def config(theme: Theme) -> Spec:
             "domainColor": theme.faint,
             "tickColor": theme.faint,
             "labelOverlap": "greedy",
+            "labelSeparation": 5,
             "labelLimit": 150,
             "labelFontSize": 11,
             "titleFontSize": 11,
@@ -91,7 +92,7 @@ def config(theme: Theme) -> Spec:
 class Palette:
     """How the backends of a page are told apart: by color and by shape."""
 
-    backends: Sequence[str]
+    backends: tuple[str, ...]
     theme: Theme = PAGE
 
     @property

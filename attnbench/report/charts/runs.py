@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from attnbench.analysis.functions import Row, is_ok, latency_of
+from attnbench.analysis.functions import is_ok, latency_of
 from attnbench.comparison.change_points import change_points
 from attnbench.comparison.history import MARGIN
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
@@ -33,6 +35,32 @@ _FURTHEST = 5.0
 """Ratios and their intervals are drawn up to this factor from 1."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A run as a history shows it."""
+
+    started_at: str
+    torch: str
+    commit: str
+    latencies: Mapping[str, Mapping[str, tuple[float, float | None, float | None]]]
+    """Of measured cells, by case, then by backend: the latency and both ends of its 95 % interval in milliseconds."""
+
+
+def moment_of(run: StoredRun) -> Moment:
+    """A run as a history shows it."""
+    latencies: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
+    for row in filter(is_ok, run.rows):
+        latency = latency_of(row)
+        latencies.setdefault(row["case"], {})[row["backend"]] = (latency.value, latency.low, latency.high)
+    environment = run.environment
+    return Moment(
+        started_at=str(environment.get("started_at", "")),
+        torch=str(environment.get("torch", "")),
+        commit=str(environment.get("commit") or ""),
+        latencies=latencies,
+    )
+
+
 def ratios(comparison: Comparison, palette: Palette) -> Chart | None:
     """The ratio of every cell to earlier runs with its interval, worst first; None where nothing was compared."""
     known = [cell for cell in comparison.cells if cell.ratio is not None]
@@ -44,7 +72,7 @@ def ratios(comparison: Comparison, palette: Palette) -> Chart | None:
         "field": "cell",
         "type": "nominal",
         "sort": [point["cell"] for point in points],
-        "axis": {"title": None, "labelLimit": 230},
+        "axis": {"title": None},
     }
     x = {"field": "shown", **log_scale("latency over that of earlier runs")}
     rule = {
@@ -95,27 +123,27 @@ def _within(ratio: float) -> float:
 
 
 def history(
-    runs: Sequence[StoredRun], comparison: Comparison | None, accepted: Collection[Accepted], palette: Palette
+    moments: Sequence[Moment], comparison: Comparison | None, accepted: Collection[Accepted], palette: Palette
 ) -> list[Chart]:
     """Latency over time, a chart per case, the case that changed most first.
 
     Args:
-        runs: Of one suite and one machine, oldest first.
+        moments: The runs of one suite and one machine, oldest first.
         comparison: Of the newest with the others.
         accepted: Changes that are meant to stay.
         palette: The backends.
     """
     verdicts = {(cell.case, cell.backend): cell for cell in comparison.cells} if comparison else {}
     cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in runs:
-        for row in run.table.to_dict("records"):
-            if is_ok(row):
-                cells.setdefault((row["case"], row["backend"]), []).append(_moment(run, row))
+    for moment in moments:
+        for case, backends in moment.latencies.items():
+            for backend, latency in backends.items():
+                cells.setdefault((case, backend), []).append(_point_in_time(moment, backend, latency))
     meant = {one.cell: one for one in accepted}
     by_case: dict[str, list[dict[str, Any]]] = {}
-    for cell_key, moments in cells.items():
-        _mark(moments, verdicts.get(cell_key), meant.get(cell_key), newest=_time(runs[-1]))
-        by_case.setdefault(cell_key[0], []).extend(moments)
+    for cell_key, points in cells.items():
+        _mark(points, verdicts.get(cell_key), meant.get(cell_key), newest=moments[-1].started_at[:19])
+        by_case.setdefault(cell_key[0], []).extend(points)
     moved: dict[str, float] = {}
     for cell in verdicts.values():
         if cell.ratio is not None:
@@ -124,20 +152,16 @@ def history(
     return [_over_time(case, points, palette) for case, points in ordered]
 
 
-def _time(run: StoredRun) -> str:
-    return str(run.environment.get("started_at", ""))[:19]
-
-
-def _moment(run: StoredRun, row: Row) -> dict[str, Any]:
-    latency = latency_of(row)
+def _point_in_time(moment: Moment, backend: str, latency: tuple[float, float | None, float | None]) -> dict[str, Any]:
+    value, low, high = latency
     return {
-        "backend": row["backend"],
-        "time": _time(run),
-        "latency_ms": latency.value,
-        "low": latency.value if latency.low is None else max(latency.low, latency.value / CUT),
-        "high": latency.value if latency.high is None else min(latency.high, latency.value * CUT),
-        "torch": str(run.environment.get("torch", "")),
-        "commit": str(run.environment.get("commit") or ""),
+        "backend": backend,
+        "time": moment.started_at[:19],
+        "latency_ms": value,
+        "low": value if low is None else max(low, value / CUT),
+        "high": value if high is None else min(high, value * CUT),
+        "torch": moment.torch,
+        "commit": moment.commit,
         "mark": "",
         "told": "",
     }
@@ -155,8 +179,16 @@ def _mark(moments: Sequence[dict[str, Any]], cell: CellVerdict | None, meant: Ac
         since.update(mark=_ACCEPTED, told=f"accepted: {meant.why}")
 
 
+def _dates(points: Sequence[dict[str, Any]]) -> Spec:
+    """How an axis spells times: as finely as they lie apart."""
+    known = [datetime.fromisoformat(point["time"]) for point in points if point["time"]]
+    days = (max(known) - min(known)).days if known else 0
+    finest = next((spelled for most, spelled in ((2, "%d %b %H:%M"), (90, "%d %b")) if days <= most), "%b %Y")
+    return {"format": finest, "tickCount": 5}
+
+
 def _over_time(case: str, points: Sequence[dict[str, Any]], palette: Palette) -> Chart:
-    x = {"field": "time", "type": "temporal", "axis": {"title": "measured at (UTC)", "format": "%d %b %H:%M"}}
+    x = {"field": "time", "type": "temporal", "axis": {"title": "measured at (UTC)", **_dates(points)}}
     y = {"field": "latency_ms", **log_scale("latency, ms")}
     ends = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
     tooltip = [
@@ -196,7 +228,7 @@ def _over_time(case: str, points: Sequence[dict[str, Any]], palette: Palette) ->
     )
 
 
-def machines(runs: Mapping[str, StoredRun], palette: Palette) -> list[Chart]:
+def machines(runs: Mapping[str, Moment], palette: Palette) -> list[Chart]:
     """Machines side by side, a chart per case that several of them measured.
 
     Args:
@@ -204,11 +236,11 @@ def machines(runs: Mapping[str, StoredRun], palette: Palette) -> list[Chart]:
         palette: The backends.
     """
     by_case: dict[str, list[dict[str, Any]]] = {}
-    for name, run in runs.items():
-        for row in run.table.to_dict("records"):
-            if is_ok(row):
-                point = {"backend": row["backend"], "machine": name, "latency_ms": row["latency_ms"]}
-                by_case.setdefault(row["case"], []).append(point)
+    for name, moment in runs.items():
+        for case, backends in moment.latencies.items():
+            for backend, (latency_ms, *_) in backends.items():
+                point = {"backend": backend, "machine": name, "latency_ms": latency_ms}
+                by_case.setdefault(case, []).append(point)
     y = {"field": "machine", "type": "nominal", "sort": list(runs), "axis": {"title": None}}
     x = {"field": "latency_ms", **log_scale("latency, ms")}
     tooltip = [told("machine", "machine"), told("backend", "backend"), told("latency_ms", "latency ms", ".4g")]

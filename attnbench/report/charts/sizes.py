@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from attnbench.analysis.functions import Row, is_ok
@@ -48,10 +49,17 @@ class Metric:
     """Whether the formula's growth is drawn beside it."""
     interval: tuple[str, str] | None = None
     """The columns of its ends."""
+    spelled: str = ""
+    """The format of its axis, by d3; its own where empty."""
+
+    @property
+    def scale(self) -> Spec:
+        """A log scale with its axis."""
+        return log_scale(self.title, **({"format": self.spelled} if self.spelled else {}))
 
 
 LATENCY = Metric(column="latency_ms", title="latency, ms", grows=True, interval=("shown_low_ms", "shown_high_ms"))
-THROUGHPUT = Metric(column="tokens_per_s", title="tokens of maps per second")
+THROUGHPUT = Metric(column="tokens_per_s", title="tokens of maps per second", spelled="~s")
 MEMORY = Metric(column="peak_mib", title="peak memory of a call, MiB")
 
 
@@ -72,7 +80,7 @@ def by_case(rows: Sequence[Row], metric: Metric, palette: Palette) -> list[Chart
             cases.setdefault(row["case"], []).append(number)
     order = {"op": "min", "field": metric.column, "order": "ascending"}
     y = {"field": "backend", "type": "nominal", "sort": order, "axis": {"title": None}}
-    x = {"field": metric.column, **log_scale(metric.title)}
+    x = {"field": metric.column, **metric.scale}
     found = []
     for case, numbers in cases.items():
         layers = [*_intervals(metric, palette, along="x", other=y), points_mark(palette, x=x, y=y, tooltip=TOLD)]
@@ -88,35 +96,45 @@ def by_case(rows: Sequence[Row], metric: Metric, palette: Palette) -> list[Chart
 
 
 def _along(along: Series, metric: Metric, palette: Palette, numbers: dict[int, int]) -> Chart:
-    x = _axis(along)
-    y = {"field": metric.column, **log_scale(metric.title)}
+    exponent = predicted_exponent(along) if metric.grows and along.axis.numeric else None
+    return Chart(
+        title=along.title or f"against {along.axis.measure}",
+        summary=f"{metric.title} of {len(along.backends)} backends against {along.axis.measure}; {along.title}",
+        spec=_spec(along.axis, along.ticks, metric, palette, predicted=exponent is not None),
+        rows=tuple(numbers[id(row)] for row in along.rows if is_ok(row)),
+        points=() if exponent is None else _prediction(along, exponent),
+    )
+
+
+@lru_cache(maxsize=256)
+def _spec(
+    axis: Axis, ticks: tuple[tuple[float, str], ...], metric: Metric, palette: Palette, *, predicted: bool
+) -> Spec:
+    """The specification of a chart: one object for all charts that look alike, so that a page holds it once."""
+    x = _axis(axis, ticks)
+    y = {"field": metric.column, **metric.scale}
     line: Spec = {
         "data": {"name": ROWS},
         "mark": {"type": "line", "strokeWidth": 1.5},
         "encoding": {"x": x, "y": y, "color": palette.color},
     }
     marks = [*_intervals(metric, palette, along="y", other=x), line, points_mark(palette, x=x, y=y, tooltip=TOLD)]
-    points: tuple[dict[str, Any], ...] = ()
-    if metric.grows and along.axis.numeric and (exponent := predicted_exponent(along)) is not None:
-        points = _prediction(along, exponent)
-        marks = [*_predicted(x, metric), *marks]
-    return Chart(
-        title=along.title or f"against {along.axis.measure}",
-        summary=f"{metric.title} of {len(along.backends)} backends against {along.axis.measure}; {along.title}",
-        spec=layered(marks),
-        rows=tuple(numbers[id(row)] for row in along.rows if is_ok(row)),
-        points=points,
-    )
+    return layered([*_predicted(x, metric), *marks] if predicted else marks)
 
 
-def _axis(along: Series) -> Spec:
-    if not along.axis.numeric:
-        values = [text for _, text in along.ticks]
-        return {"field": str(along.axis), "type": "nominal", "sort": values, "axis": {"title": None, "labelAngle": 0}}
-    texts = {f"{size:g}": text for size, text in along.ticks}
+def _axis(axis: Axis, ticks: Sequence[tuple[float, str]]) -> Spec:
+    if not axis.numeric:
+        values = [text for _, text in ticks]
+        return {"field": str(axis), "type": "nominal", "sort": values, "axis": {"title": None, "labelAngle": 0}}
+    texts: dict[str, str] = {}
+    for size, text in ticks:  # 7x14 and 14x7 share a place
+        texts[str(int(size))] = ", ".join(filter(None, (texts.get(str(int(size))), text)))
     # The texts are sizes such as 56x56, numbers of the table: nothing that somebody wrote becomes an expression.
-    labels = {"values": [size for size, _ in along.ticks], "labelExpr": f"{json.dumps(texts)}[datum.value]"}
-    return {"field": _SIZE_COLUMN.get(along.axis, str(along.axis)), **log_scale(along.axis.measure, **labels)}
+    labels = {
+        "values": list(dict.fromkeys(size for size, _ in ticks)),
+        "labelExpr": f"{json.dumps(texts)}[datum.value]",
+    }
+    return {"field": _SIZE_COLUMN.get(axis, str(axis)), **log_scale(axis.measure, **labels)}
 
 
 def _intervals(metric: Metric, palette: Palette, *, along: str, other: Spec) -> list[Spec]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from attnbench.report.answer import Answer, answer
 from attnbench.report.charts import answers, device, runs, sizes
 from attnbench.report.charts.chart import Palette
 from attnbench.report.charts.rows import chart_rows
+from attnbench.report.charts.runs import Moment, moment_of
 from attnbench.report.notes import notes
 from attnbench.report.page.figures import MOST_CHARTS, Figures, figures_of
 from attnbench.report.page.rerun import Rerun, rerun
@@ -37,47 +39,87 @@ _FACTS = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """A run before the one that is shown."""
+
+    text: str
+    address: str = ""
+    """Of its own page; empty where it has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chapter:
     """One suite on one machine."""
 
     ident: str
-    run: StoredRun
     heading: str
     answer: Answer
     figures: tuple[Figures, ...]
-    tables: tuple[Table, ...]
-    notes: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...]
-    rerun: Rerun
-    facts: tuple[tuple[str, str], ...]
-    packages: tuple[tuple[str, str], ...]
-    history: tuple[str, ...]
+    backends: tuple[str, ...]
+    """In the order of their colors."""
+    question: str = ""
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+    rows: tuple[dict[str, Any], ...] = ()
+    rerun: Rerun | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    packages: tuple[tuple[str, str], ...] = ()
+    history: tuple[Earlier, ...] = ()
     """The runs before it, oldest first."""
-    suite: str
+    suite: str = ""
     """The suite as it lies beside the run; empty where none does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What came before a run."""
+
+    moments: Sequence[Moment] = ()
+    """The earlier runs, oldest first."""
+    comparison: Comparison | None = None
+    """Of the run with them."""
+    accepted: Collection[Accepted] = ()
+    earlier: Sequence[Earlier] = ()
 
 
 def chapters(found: Sequence[StoredRun], accepted: Collection[Accepted] = ()) -> list[Chapter]:
     """Runs as chapters: those of one suite, measured alike, together."""
     groups: dict[str, list[StoredRun]] = {}
     for run in sorted(_distinct(found), key=_started):
-        groups.setdefault(json.dumps([_suite(run), run.environment.get("fingerprint", {})]), []).append(run)
-    by_suite: dict[str, dict[str, StoredRun]] = {}
+        groups.setdefault(group_of(run), []).append(run)
+    shared = Counter(suite_of(group[-1]) for group in groups.values())
+    by_suite: dict[str, dict[str, Moment]] = {}
     for group in groups.values():
-        machines = by_suite.setdefault(_suite(group[-1]), {})
-        machines[_machine(group[-1], machines)] = group[-1]
+        if shared[suite_of(group[-1])] > 1:
+            machines = by_suite.setdefault(suite_of(group[-1]), {})
+            machines[_machine(group[-1], machines)] = moment_of(group[-1])
     result = []
     for number, group in enumerate(groups.values(), start=1):
-        machines = by_suite.pop(_suite(group[-1]), {})  # the first chapter of a suite compares its machines
-        result.append(_chapter(f"chapter-{number}", group, machines, accepted))
+        *before, run = group
+        past = Past(
+            moments=list(map(moment_of, before)),
+            comparison=compared(before, run, accepted),
+            accepted=accepted,
+            earlier=[Earlier(text=f"{_started(one)[:19]} {one.path}") for one in before],
+        )
+        # The first chapter of a suite compares its machines.
+        result.append(chapter_of(f"chapter-{number}", run, past, by_suite.pop(suite_of(run), {})))
     return result
 
 
 def _distinct(found: Sequence[StoredRun]) -> list[StoredRun]:
+    if len(found) == 1:
+        return list(found)
     return list({(run.identity, str(run.path) if run.table.empty else ""): run for run in found}.values())
 
 
-def _suite(run: StoredRun) -> str:
+def group_of(run: StoredRun) -> str:
+    """Equal for runs of one suite that were measured alike."""
+    return json.dumps([suite_of(run), run.environment.get("fingerprint", {})], sort_keys=True)
+
+
+def suite_of(run: StoredRun) -> str:
+    """The name of a run's suite."""
     names = [*run.table["suite"].unique(), run.suite.get("name"), run.path.name]
     return str(next(filter(None, names), ""))
 
@@ -91,22 +133,27 @@ def _machine(run: StoredRun, known: Collection[str]) -> str:
     return name if name not in known else f"{name}, {plural(int(run.environment.get('threads', 1)), 'thread')}"
 
 
-def _chapter(
-    ident: str, group: Sequence[StoredRun], machines: Mapping[str, StoredRun], accepted: Collection[Accepted]
-) -> Chapter:
-    run = group[-1]
-    rows = run.table.to_dict("records")
+def chapter_of(ident: str, run: StoredRun, past: Past, machines: Mapping[str, Moment]) -> Chapter:
+    """A run as a chapter.
+
+    Args:
+        ident: Its name in addresses.
+        run: What is shown.
+        past: What came before it.
+        machines: The newest run of its suite on every machine, if they are to be shown side by side.
+    """
+    rows = run.rows
     found = contests(rows)
-    palette = Palette(backends=list(dict.fromkeys(row["backend"] for row in rows)))
+    palette = Palette(backends=tuple(dict.fromkeys(row["backend"] for row in rows)))
     shown = chart_rows(rows, found)
-    comparison = _comparison(group, accepted)
+    comparison = past.comparison
     swept, fullest = sweep(rows), by_case(found)
     shortened = {axis: series[: MOST_CHARTS + 1] for axis, series in swept.items()}
-    lines = [along for series in swept.values() for along in series]
     grown = [growth for series in shortened.values() for along in series for growth in growths(along)]
-    crossings = [one for along in lines for one in crossovers(along, fullest)]
+    crossings = [one for series in swept.values() for along in series for one in crossovers(along, fullest)]
     maps = winner_maps(rows, fullest, *list(swept)[:2]) if len(swept) > 1 else []
-    history = runs.history(group, comparison, accepted, palette) if len(group) > 1 else []
+    moments = [*past.moments, moment_of(run)] if past.moments else []
+    history = runs.history(moments, comparison, past.accepted, palette) if moments else []
     ratios = runs.ratios(comparison, palette) if comparison else None
     profile = answers.profile(shown, palette)
     figures = [
@@ -124,9 +171,10 @@ def _chapter(
     answered = answer(found, crossings)
     return Chapter(
         ident=ident,
-        run=run,
         heading=heading(run),
+        question=run.question,
         answer=answered,
+        backends=palette.backends,
         figures=tuple(one for one in figures if any(one.groups.values())),
         tables=tuple(tables(answered, grown, comparison)),
         notes=(*notes(run, baseline=run.baseline), *(_comparison_notes(comparison) if comparison else ())),
@@ -134,7 +182,7 @@ def _chapter(
         rerun=rerun(run, rows),
         facts=_facts(run),
         packages=tuple((str(name), str(version)) for name, version in _mapping(run, "packages").items()),
-        history=tuple(f"{_started(earlier)[:19]} {earlier.path}" for earlier in group[:-1]),
+        history=tuple(past.earlier),
         suite=_suite_text(run),
     )
 
@@ -147,11 +195,12 @@ def _suite_text(run: StoredRun) -> str:
         return ""
 
 
-def _comparison(group: Sequence[StoredRun], accepted: Collection[Accepted]) -> Comparison | None:
-    *past, newest = [run for run in group if not run.table.empty] or [group[-1]]
-    if not past or newest is not group[-1]:
+def compared(before: Sequence[StoredRun], run: StoredRun, accepted: Collection[Accepted] = ()) -> Comparison | None:
+    """A run compared with earlier ones; None where there is nothing to compare."""
+    past = [one for one in before if not one.table.empty]
+    if not past or run.table.empty:
         return None
-    return compare(past, newest, anyway=True, accepted=accepted)
+    return compare(past, run, anyway=True, accepted=accepted)
 
 
 def _comparison_notes(comparison: Comparison) -> list[str]:

@@ -4,12 +4,6 @@ const page = JSON.parse(document.getElementById("data").textContent);
 const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left"];
 const FIRST_CHARTS = 6, ROWS_AT_ONCE = 100;
 
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
 // ---- data: rows lie column by column
 
 function cellOf(column, number) {
@@ -77,7 +71,8 @@ function symbol(shape, color) {
 function makeFilters() {
   for (const fieldset of document.querySelectorAll("#filters fieldset")) {
     const name = fieldset.dataset.filter;
-    const values = [...new Set(page.chapters.flatMap((chapter) => chapter.all.map((row) => row[columnOf(name)])))];
+    const ofRows = (chapter) => chapter.all.map((row) => row[columnOf(name)]);
+    const values = [...new Set(page.chapters.flatMap((chapter) => (name === "backend" ? chapter.backends : ofRows(chapter))))];
     fieldset.hidden = values.length < 2;
     for (const value of values) {
       const box = element("input", { type: "checkbox", value, checked: !state.hidden[name].has(value) });
@@ -102,12 +97,18 @@ function makeFilters() {
 
 const drawn = [];
 
-function specOf(chapter, chart) {
+// On a narrow screen, long names must leave room for what is drawn.
+function configFor(width) {
+  const axis = { ...page.config.axis, labelLimit: Math.min(260, Math.max(110, 0.33 * width)), titleLimit: 0.62 * width };
+  return { ...page.config, axis, legend: { ...page.config.legend, disable: true } };
+}
+
+function specOf(chapter, chart, width) {
   const rows = chart.rows.map((number) => chapter.all[number]).filter(isShown);
   chart.all ??= unpacked(chart.points, chart.count);
   return {
-    ...chart.spec,
-    config: { ...page.config, legend: { ...page.config.legend, disable: true } },
+    ...page.specs[chart.spec],
+    config: configFor(width),
     datasets: { rows, points: chart.all.filter(isShown) },
     data: { name: "points" },
   };
@@ -119,7 +120,7 @@ async function draw(place) {
   const width = plot.clientWidth;
   if (!width) return;
   const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, tooltip: showTooltip, logLevel: 1 };
-  place.view = (await vegaEmbed(plot, specOf(chapter, chart), options)).view;
+  place.view = (await vegaEmbed(plot, specOf(chapter, chart, width), options)).view;
   plot.firstElementChild?.setAttribute("role", "img");
   plot.firstElementChild?.setAttribute("aria-label", chart.summary);
   place.width = width;
@@ -201,60 +202,13 @@ function makeCharts() {
 function makeLegends() {
   for (const legend of document.querySelectorAll(".legend")) {
     const chapter = page.chapters[legend.nextElementSibling.dataset.chapter];
-    const measured = new Set(chapter.all.filter((row) => row.status === "ok" && isShown(row)).map((row) => row.backend));
+    const measured = new Set(chapter.all.length ? chapter.all.filter((row) => row.status === "ok" && isShown(row)).map((row) => row.backend) : chapter.backends);
     legend.replaceChildren(...chapter.backends.filter((name) => measured.has(name)).map((name) =>
       element("span", {}, swatch(chapter, name), element("bdi", {}, name))));
   }
 }
 
 // ---- tables
-
-function sortButton(header, label, sort) {
-  const button = element("button", { type: "button" }, label);
-  button.addEventListener("click", sort);
-  header.replaceChildren(button);
-}
-
-function compare(one, other) {
-  if (one === other) return 0;
-  if (one === null || one === undefined || one === "") return 1;
-  if (other === null || other === undefined || other === "") return -1;
-  return typeof one === "number" && typeof other === "number" ? one - other : String(one).localeCompare(String(other), "en", { numeric: true });
-}
-
-const LINES_AT_ONCE = 25;
-
-function shorten(table) {
-  const rows = [...table.tBodies[0].rows];
-  if (rows.length <= LINES_AT_ONCE + 5) return;
-  const hide = () => [...table.tBodies[0].rows].forEach((row, place) => { row.hidden = place >= LINES_AT_ONCE; });
-  const button = element("button", { type: "button" }, `Show all ${rows.length} rows`);
-  button.addEventListener("click", () => {
-    table.hide = null;
-    for (const row of rows) row.hidden = false;
-    button.remove();
-  });
-  table.hide = hide;
-  table.parentElement.after(button);
-  hide();
-}
-
-function makeSortable(table) {
-  const headers = [...table.tHead.rows[0].cells];
-  headers.forEach((header, column) => sortButton(header, header.textContent, () => {
-    const descending = header.getAttribute("aria-sort") === "ascending";
-    for (const other of headers) other.removeAttribute("aria-sort");
-    header.setAttribute("aria-sort", descending ? "descending" : "ascending");
-    const key = (row) => {
-      const cell = row.cells[column];
-      return "key" in cell.dataset ? Number(cell.dataset.key) : cell.textContent;
-    };
-    const rows = [...table.tBodies[0].rows].sort((one, other) => compare(key(one), key(other)) * (descending ? -1 : 1));
-    table.tBodies[0].append(...rows);
-    table.hide?.();
-  }));
-  shorten(table);
-}
 
 function spelled(name, value) {
   if (value === null || value === undefined || value === "") return "";
@@ -311,14 +265,14 @@ function tableRow(chapter, row) {
     const text = element("bdi", {}, spelled(name, row[name]));
     const cell = element("td", { className: typeof row[name] === "number" ? "number" : "" }, text);
     if (column === 0) {
-      const opener = element("button", { type: "button", ariaExpanded: "false", ariaLabel: `More on ${row.case}, ${row.backend}` }, "+");
+      const opener = element("button", { type: "button", className: "opener", ariaExpanded: "false", ariaLabel: `More on ${row.case}, ${row.backend}` }, "+");
       opener.addEventListener("click", () => {
         const open = line.nextElementSibling?.classList.contains("details");
         open ? line.nextElementSibling.remove() : line.after(detailsOf(chapter, row));
         opener.ariaExpanded = String(!open);
         opener.textContent = open ? "+" : "-";
       });
-      cell.prepend(opener, " ");
+      cell.prepend(opener);
     }
     line.append(cell);
   });
@@ -350,7 +304,7 @@ function showRows(section, chapter, count) {
 }
 
 function showAllRows() {
-  document.querySelectorAll(".cells").forEach((section, number) => showRows(section, page.chapters[number], ROWS_AT_ONCE));
+  for (const section of document.querySelectorAll(".cells")) showRows(section, page.chapters[section.dataset.chapter], ROWS_AT_ONCE);
 }
 
 function csvOf(rows) {
@@ -389,6 +343,7 @@ makeLegends();
 for (const table of document.querySelectorAll("table[data-sortable]")) makeSortable(table);
 showAllRows();
 tellFiltered();
+performance.mark("usable"); // what is asked for by now is answered; charts follow
 makeCharts();
 let resized = 0;
 addEventListener("resize", () => {

@@ -1,19 +1,16 @@
-"""The page as one HTML file: template, style, script, data and the plotting library, nothing from elsewhere."""
+"""A page as HTML: template and data."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import files
 from typing import Any
 
-from attnbench.report.charts.chart import PAGE, Chart, config
-from attnbench.report.page.bundle import javascript
+from attnbench.report.charts.chart import PAGE, Chart, Spec, config
 from attnbench.report.page.content import FILTERS, Chapter
-from attnbench.report.page.embedding import columns, script_json, visible
+from attnbench.report.page.embedding import columns, script_json
 from attnbench.report.page.figures import Figures
+from attnbench.report.page.shell import Shell, one_file, template
 from attnbench.results.table import COLUMNS, DESCRIPTIONS
 
 _SHOWN = (
@@ -25,49 +22,20 @@ _SHOWN = (
 """Columns of the table of all cells, and their headings; a row opens on the others."""
 
 
-def write_page(found: Sequence[Chapter]) -> str:
+def write_page(found: Sequence[Chapter], shell: Shell | None = None) -> str:
     """The page as text.
 
-    The content security policy lets only the scripts run that stand here, and nothing be loaded: a name that got
-    past every escape would still do nothing.
+    Args:
+        found: What stands on it.
+        shell: Its style and scripts; by default it holds them itself.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    place = files("attnbench.report.page")
-    library, script = javascript(), (place / "page.js").read_text(encoding="utf-8")
-    templates = Environment(
-        loader=PackageLoader("attnbench.report", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    return template("page.html").render(
+        chapters=found, shell=shell or one_file(), data=script_json(_data(found)), filters=FILTERS
     )
-    templates.filters["visible"] = visible
-    return templates.get_template("page.html").render(
-        chapters=found,
-        colors=_colors(),
-        style=(place / "page.css").read_text(encoding="utf-8"),
-        library=library,
-        script=script,
-        hashes=[_hash(library), _hash(script)],
-        data=script_json(_data(found)),
-        filters=FILTERS,
-    )
-
-
-def _hash(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-
-
-def _colors() -> Mapping[str, Sequence[str]]:
-    light = (
-        "#1d6fb8", "#d9580b", "#0f8a5f", "#b83280", "#6b46c1", "#a16207", "#0e7490", "#be123c", "#4d7c0f", "#57534e",
-        "#1e3a8a", "#86198f",
-    )  # fmt: skip
-    dark = (
-        "#63b3ed", "#fb923c", "#34d399", "#f687b3", "#b794f4", "#facc15", "#22d3ee", "#fb7185", "#a3e635", "#a8a29e",
-        "#93c5fd", "#e879f9",
-    )  # fmt: skip
-    return {"light": light, "dark": dark}
 
 
 def _data(found: Sequence[Chapter]) -> dict[str, Any]:
+    specs = _Specs()
     return {
         "filters": list(FILTERS),
         "columns": list(COLUMNS),
@@ -75,34 +43,50 @@ def _data(found: Sequence[Chapter]) -> dict[str, Any]:
         "shown": [list(pair) for pair in _SHOWN],
         "config": config(PAGE),
         "series": len(PAGE.series),
-        "chapters": [_chapter(chapter) for chapter in found],
+        "chapters": [_chapter(chapter, specs) for chapter in found],
+        "specs": specs.found,  # filled by then
     }
 
 
-def _chapter(chapter: Chapter) -> dict[str, Any]:
+class _Specs:
+    """Specifications that several charts share, each once."""
+
+    def __init__(self) -> None:
+        self.found: list[Spec] = []
+        self._numbers: dict[int, int] = {}
+
+    def number(self, spec: Spec) -> int:
+        """The place of a specification, which is the same object for charts that look alike."""
+        if id(spec) not in self._numbers:
+            self._numbers[id(spec)] = len(self.found)
+            self.found.append(spec)
+        return self._numbers[id(spec)]
+
+
+def _chapter(chapter: Chapter, specs: _Specs) -> dict[str, Any]:
     return {
         "ident": chapter.ident,
-        "backends": list(dict.fromkeys(row["backend"] for row in chapter.rows)),
+        "backends": list(chapter.backends),
         "rows": columns(chapter.rows),
         "count": len(chapter.rows),
-        "figures": {figures.ident: _groups(figures) for figures in chapter.figures},
-        "rerun": asdict(chapter.rerun),
+        "figures": {figures.ident: _groups(figures, specs) for figures in chapter.figures},
+        "rerun": asdict(chapter.rerun) if chapter.rerun else None,
     }
 
 
-def _groups(figures: Figures) -> list[dict[str, Any]]:
+def _groups(figures: Figures, specs: _Specs) -> list[dict[str, Any]]:
     return [
-        {"name": name, "charts": [_chart(chart) for chart in charts]}
+        {"name": name, "charts": [_chart(chart, specs) for chart in charts]}
         for name, charts in figures.groups.items()
         if charts
     ]
 
 
-def _chart(chart: Chart) -> dict[str, Any]:
+def _chart(chart: Chart, specs: _Specs) -> dict[str, Any]:
     return {
         "title": chart.title,
         "summary": chart.summary,
-        "spec": chart.spec,
+        "spec": specs.number(chart.spec),
         "rows": list(chart.rows),
         "points": columns(chart.points),
         "count": len(chart.points),
