@@ -97,9 +97,13 @@ class Job:
             case ("actions/cache", _, version):
                 assert version
                 assert given["key"].startswith(given["restore-keys"])
-                shared = self._repository["cache"] / given["path"]
-                shared.mkdir(parents=True, exist_ok=True)
-                (self.workspace / given["path"]).symlink_to(shared)
+                for path in given["path"].split():
+                    shared = self._repository["cache"] / path
+                    shared.mkdir(parents=True, exist_ok=True)
+                    (self.workspace / path).symlink_to(shared)
+            case ("actions/upload-pages-artifact" | "actions/deploy-pages", _, version):
+                assert version
+                self.artifacts += [path for path in given.get("path", "").split() if (self.workspace / path).exists()]
             case _:
                 raise AssertionError(f"an action that no test stands in for: {action}")
 
@@ -213,3 +217,13 @@ def test_the_example_commands_of_ab_are_understood(cli: Cli) -> None:
         # What they name is not there; that is all that is wrong with them.
         said = cli(*line.split()[1:], check=2).stderr
         assert re.search(r"does not exist|not a directory that exists|does not import", said), said
+
+
+@pytest.mark.timeout(600)
+def test_a_site_gets_a_page_for_every_night(tmp_path: Path, repository: dict[str, Path]) -> None:
+    for night in range(2):
+        job = Job("site", tmp_path / f"night-{night}", repository)
+        assert job.run() == 0, job.log
+        assert job.artifacts == ["site"]
+    assert len(list((job.workspace / "site" / "runs").glob("*.html"))) == 2, job.log
+    assert "2 runs, 1 of them read now" in job.log

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from attnbench.core.record import Flag
 from attnbench.core.stats import Estimate
 from attnbench.results.rows import Function, Row, function_of, is_ok, missing, pattern_of
 
-__all__ = ["Function", "Row", "function_of", "is_ok", "latency_of", "missing", "pattern_of"]
+__all__ = ["Function", "Row", "function_of", "is_ok", "is_trusted", "latency_of", "missing", "pattern_of"]
+
+
+def is_trusted(row: Row) -> bool:
+    """Whether there is a latency that the device could have reached."""
+    return is_ok(row) and Flag.IMPLAUSIBLE not in row["flags"].split()
 
 
 def latency_of(row: Row) -> Estimate:

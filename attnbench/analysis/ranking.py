@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from attnbench.analysis.functions import Function, Row, function_of, is_ok
+from attnbench.analysis.functions import Function, Row, function_of, is_trusted
 from attnbench.core.stats import Estimate, geometric_mean, paired_ratio
 from attnbench.results.table import processes_of
 
@@ -52,7 +52,7 @@ class Contest:
     standings: tuple[Standing, ...]
     """Those measured, fastest first."""
     failed: tuple[Row, ...]
-    """Those without a latency."""
+    """Those without a latency, or with one that is implausible."""
 
     @property
     def winners(self) -> tuple[Standing, ...]:
@@ -93,13 +93,13 @@ def by_case(found: Iterable[Contest]) -> dict[str, Contest]:
 
 
 def _contest(case: str, function: Function, rows: Sequence[Row]) -> Contest:
-    measured = sorted(filter(is_ok, rows), key=lambda row: (row["latency_ms"], row["backend"]))
+    measured = sorted(filter(is_trusted, rows), key=lambda row: (row["latency_ms"], row["backend"]))
     standings = []
     for row in measured:
         ratio = Estimate(value=1.0, low=1.0, high=1.0) if row is measured[0] else ratio_of(row, measured[0])
         tied = row is measured[0] or (ratio.low is not None and ratio.holds(1.0))
         standings.append(Standing(row=row, times_best=ratio, tied=tied))
-    failed = tuple(row for row in rows if not is_ok(row))
+    failed = tuple(row for row in rows if not is_trusted(row))
     return Contest(case=case, function=function, standings=tuple(standings), failed=failed)
 
 

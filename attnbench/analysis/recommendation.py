@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from attnbench.analysis.functions import Row, function_of, is_ok, latency_of, missing
+from attnbench.analysis.functions import Row, function_of, is_ok, is_trusted, latency_of, missing
 from attnbench.analysis.power_law import fit
 from attnbench.analysis.ranking import contests
 from attnbench.core.errors import NotComparableError, StoredRunError
@@ -129,12 +129,18 @@ def best(
     return recommend(read_runs(runs, device_type=device_type), problem, memory_limit=memory_limit)
 
 
-def read_runs(runs: str | Path | Sequence[str | Path], *, device_type: str | None = None) -> list[StoredRun]:
+def read_runs(
+    runs: str | Path | Sequence[str | Path],
+    *,
+    device_type: str | None = None,
+    say: Callable[[str], object] = lambda _: None,
+) -> list[StoredRun]:
     """All runs at some paths, newest first.
 
     Args:
         runs: Run directories, or directories of runs.
         device_type: Of such devices alone; None for all.
+        say: Takes a sentence for every run that cannot be read.
 
     Raises:
         StoredRunError: There is none.
@@ -143,7 +149,12 @@ def read_runs(runs: str | Path | Sequence[str | Path], *, device_type: str | Non
     for path in paths:
         if not path.exists():
             raise StoredRunError(f"{path} does not exist; measure a suite, or name directories of runs")
-    found = [run for path in paths for run in find_runs(path).runs]
+    found: list[StoredRun] = []
+    for path in paths:
+        below = find_runs(path)
+        found += below.runs
+        for note in below.notes:
+            say(note)
     if device_type is not None:
         found = [run for run in found if str(run.environment.get("device", "")).partition(":")[0] == device_type]
     return sorted(found, key=lambda run: str(run.environment.get("started_at", "")), reverse=True)
@@ -157,7 +168,7 @@ def recommend(runs: Sequence[StoredRun], problem: Problem, *, memory_limit: int 
     """
     devices = list(dict.fromkeys(str(run.environment.get("device_name", "an unknown device")) for run in runs))
     if len(devices) > 1:
-        raise NotCoveredError(f"the runs are of {' and '.join(devices)}; name those of one device (--from)")
+        raise NotCoveredError(f"the runs are of several devices ({', '.join(devices)}); name those of one (--from)")
     tried: list[NotCoveredError] = []
     near: list[NotCoveredError] = []
     for attempt, reasons in ((_measured, tried), (_modelled, near)):
@@ -202,6 +213,8 @@ def _within_memory(rows: Iterable[Row], limit: int | None) -> tuple[list[Row], l
     for row in rows:
         if not is_ok(row):
             excluded.append(f"{row['backend']}: {row['status']}: {row['reason']}")
+        elif not is_trusted(row):
+            excluded.append(f"{row['backend']}: implausible: faster than the device's ceilings allow")
         elif why := _too_large(_peak(row), limit):
             excluded.append(f"{row['backend']}: {why}")
         else:
@@ -214,11 +227,11 @@ def _too_large(peak: int | None, limit: int | None) -> str:
         return ""
     if peak is None:
         return "its peak memory is not known"
-    return f"its peak memory of {peak / MEBIBYTE:.1f} MiB is above the limit of {limit / MEBIBYTE:.1f} MiB"
+    return f"its peak memory of {peak / MEBIBYTE:.3g} MiB is above the limit of {limit / MEBIBYTE:.3g} MiB"
 
 
 def _modelled(run: StoredRun, problem: Problem, memory_limit: int | None) -> Recommendation:
-    alike = [row for row in run.rows if is_ok(row) and _alike(row, problem)]
+    alike = [row for row in run.rows if is_trusted(row) and _alike(row, problem)]
     if not alike:
         raise NotCoveredError("")
     asked = _sizes(problem)

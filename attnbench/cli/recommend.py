@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,10 +67,11 @@ def recommend(
     limit = _bytes(memory_limit)
     (height, width), (tall, wide) = options.read_size("--resolution", resolution), options.read_size("--window", window)
     problem = Problem(
-        batch=batch or 1, height=height, width=width, window_height=tall, window_width=wide, heads=heads,
-        head_dim=head_dim, dtype=dtype, mode=mode, pattern=pattern, padding=padding, bias=bias, scope=scope,
+        batch=1 if batch is None else batch, height=height, width=width, window_height=tall, window_width=wide,
+        heads=heads, head_dim=head_dim, dtype=dtype, mode=mode, pattern=pattern, padding=padding, bias=bias,
+        scope=scope,
     )  # fmt: skip
-    found = recommendation.read_runs(runs or [RESULTS])
+    found = recommendation.read_runs(runs or [RESULTS], say=partial(typer.echo, err=True))
     if batch is None:
         problem = _with_measured_batch(problem, found)
     try:

@@ -40,7 +40,17 @@ def run(
         bool, typer.Option("--strict", help="Exit with 1 also if a cell runs out of memory or time.")
     ] = False,
     export: options.Exports = [],  # noqa: B006
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cases and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cases with the work each asks for, and stop.")
+    ] = False,
+    assume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GPU|RUN",
+            help="With --dry-run: the least time of every case by a GPU's datasheet (a100, h100, h200, b200, l40s, "
+            "rtx4090) or by the ceilings that a stored run measured.",
+        ),
+    ] = None,
 ) -> None:
     """Measure every case of a suite with every backend. Prints the tables to stdout, everything else to stderr.
 
@@ -60,8 +70,10 @@ def run(
         resume = named(resume)
     processes = ["measure.processes=1"] if quick else ["measure.processes=10"] if rigorous else []
     loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=[*processes, *override])
+    if assume is not None and not dry_run:
+        raise UsageError("--assume goes with --dry-run: a run measures its ceilings itself")
     if dry_run:
-        _print_plan(loaded)
+        _print_plan(loaded, assume)
         return
     from attnbench.cli.progress import opened, progress, summary
     from attnbench.report.answer_table import answer_grid
@@ -92,11 +104,14 @@ def run(
     end(lost, FAILED if results(outcome.stored, strict=strict).failed else 0)
 
 
-def _print_plan(suite: Suite) -> None:
+def _print_plan(suite: Suite, assume: str | None) -> None:
     import time
 
-    device = suite.device
-    if suite.needs_device():
+    from attnbench.report.plan import plan_lines, read_assumed
+
+    assumed = None if assume is None else read_assumed(assume)
+    device = suite.device if assumed is None else assumed.device
+    if assumed is None and suite.needs_device():
         from attnbench.run.crew import Crew
         from attnbench.run.session import describe_suite
 
@@ -105,8 +120,7 @@ def _print_plan(suite: Suite) -> None:
     began = time.perf_counter()
     cases = suite.cases(device)
     seconds = time.perf_counter() - began
-    labels = {case.name: case.problem.label for case in cases}
-    write("".join(f"{name}\n" if name == label else f"{name}: {label}\n" for name, label in labels.items()))
+    write("".join(f"{line}\n" for line in plan_lines(cases, assumed)))
     if note := _looks_like_pixels({case.problem.height for case in cases if case.problem.height == case.problem.width}):
         say(note)
     say(

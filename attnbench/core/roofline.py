@@ -6,6 +6,7 @@ as the cell does (the cache-aware roofline, Ilic et al. 2014).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from attnbench.core.cost import cost
@@ -26,9 +27,12 @@ def copied_bytes(problem: Problem, *, cache: Cache, cache_bytes: int) -> int | N
 
 
 def ceilings_for(problem: Problem, known: Sequence[Ceilings]) -> Ceilings | None:
-    """Of a run's ceilings in a problem's dtype, those that belong to it."""
+    """Of a run's ceilings in a problem's dtype, those that belong to it; else those of the nearest size."""
     by_size = {one.copied_bytes: one for one in known}
-    return by_size.get(cost(problem).bytes, by_size.get(None))
+    moved = cost(problem).bytes
+    if found := by_size.get(moved, by_size.get(None)):
+        return found
+    return min(known, key=lambda one: abs(math.log((one.copied_bytes or moved) / moved)), default=None)
 
 
 def roofline_fraction(record: Record) -> float | None:

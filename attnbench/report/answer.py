@@ -54,6 +54,7 @@ def answer(found: Sequence[Contest], crossings: Sequence[Crossover]) -> Answer:
     decided = [contest for contest in found if len(contest.standings) > 1]
     contested = {contest.case for contest in decided}
     shown = [contest for contest in found if not _stands_aside(contest, contested)]
+    of_case = Counter(contest.case for contest in shown)
     if not decided:
         measured = list(dict.fromkeys(standing.backend for contest in found for standing in contest.standings))
         headline = f"Only {enumerate_names(measured)} was measured" if measured else "No backend was measured"
@@ -73,7 +74,7 @@ def answer(found: Sequence[Contest], crossings: Sequence[Crossover]) -> Answer:
         headline=headline,
         sentences=sentences,
         backends=tuple(_backend_line(one, found) for one in order),
-        cases=tuple(_case_line(contest, shown) for contest in shown),
+        cases=tuple(_case_line(contest, several=of_case[contest.case] > 1) for contest in shown),
     )
 
 
@@ -154,11 +155,10 @@ def _backend_line(one: Overall, found: Sequence[Contest]) -> Line:
     return Line(texts=texts, keys=(one.backend, share, one.times_best or 1e9, one.won, one.best, one.measured))
 
 
-def _case_line(contest: Contest, found: Sequence[Contest]) -> Line:
+def _case_line(contest: Contest, *, several: bool) -> Line:
     best = contest.standings[0] if contest.standings else None
     winners = [standing.backend for standing in contest.winners]
     use = " = ".join(winners[:_MOST_TIED]) + (f" and {len(winners) - _MOST_TIED} more" if len(winners) > 3 else "")  # noqa: PLR2004
-    several = sum(other.case == contest.case for other in found) > 1
     pattern = contest.function[_PATTERN]
     latency = latency_of(best.row) if best else None
     spelled = "-" if latency is None else rounded(latency.value, latency.uncertainty)

@@ -168,10 +168,20 @@ def _clocks(gpu: ManagedGpu | None) -> dict[str, float]:
     return {name: value for name, value in clocks.items() if value is not None}
 
 
+def _float32_precision() -> str:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # somebody used torch's newer switch, of which the older one knows nothing
+        return str(torch.backends.cuda.matmul.fp32_precision)
+
+
 def _flags() -> dict[str, str]:
     cuda = torch.backends.cuda
     return {
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "float32_matmul_precision": _float32_precision(),
+        "fp16_accumulation": str(cuda.matmul.allow_fp16_accumulation),
+        "fp16_reduced_precision_reduction": str(cuda.matmul.allow_fp16_reduced_precision_reduction),
+        "bf16_reduced_precision_reduction": str(cuda.matmul.allow_bf16_reduced_precision_reduction),
         "flash_sdp_enabled": str(cuda.flash_sdp_enabled()),
         "mem_efficient_sdp_enabled": str(cuda.mem_efficient_sdp_enabled()),
         "cudnn_sdp_enabled": str(cuda.cudnn_sdp_enabled()),

@@ -133,6 +133,8 @@ class _Judge:
         if isinstance(found, Described):
             self._device = torch.device(found.environment.device)
             make_current(self._device)
+            if self._device.type == "cuda":
+                torch.zeros(1, device=self._device)  # so that, of the processes that have it open, one is ours
             self._gpu = managed_gpu(gpu_uuid(self._device))
             if self._gpu is not None and self._gpu.is_exclusive():
                 said = f"{self._device} lets one process use it at a time, and every backend has its own"

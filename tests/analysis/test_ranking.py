@@ -82,3 +82,11 @@ def test_what_a_backend_cannot_compute_counts_against_its_share() -> None:
     assert share_within(found, "flash", 1.0) == 0.5
     assert share_within(found, "sdpa", 10) == 1.0
     assert share_within(found, "absent", 10) is None
+
+
+def test_an_implausible_latency_wins_nothing() -> None:
+    found = rows(cell("honest", (1.0, 1.01)), cell("too good", (0.1, 0.11)))
+    found[1]["flags"] = "unstable implausible"
+    (contest,) = contests(found)
+    assert [standing.backend for standing in contest.winners] == ["honest"]
+    assert [row["backend"] for row in contest.failed] == ["too good"]

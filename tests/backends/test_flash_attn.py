@@ -163,3 +163,17 @@ def test_what_was_prepared_gives_every_input_its_own_output(pattern: Pattern, fl
     assert not torch.equal(attend(second), before)
     assert torch.equal(attend(first), before)
     assert len(flash_attn.windows + flash_attn.sequences) == 3
+
+
+@pytest.mark.parametrize("padding", Padding)
+def test_regions_are_gathered_each_way_and_never_scattered(padding: Padding, flash_attn: stand_ins.FlashAttn) -> None:
+    asked = replace(PADDED, dtype=Dtype.FLOAT16, padding=padding, pattern=Pattern.SHIFTED)
+    attend = FlashAttn().prepare(asked, device=torch.device("cpu"), bias=None)
+    qkv = torch.randn(asked.batch * asked.windows, asked.tokens, 3, asked.heads, asked.head_dim, dtype=torch.float16)
+    qkv.requires_grad_()
+    with torch.autograd.profiler.profile() as profiler:
+        attend(qkv).sum().backward()
+    ran = {event.name for event in profiler.function_events}
+    assert "aten::index_select" in ran
+    assert ran.isdisjoint({"aten::index_copy", "aten::index_copy_", "aten::index_add_", "aten::scatter_"})
+    assert flash_attn.sequences

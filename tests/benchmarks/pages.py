@@ -117,11 +117,17 @@ def write_run(directory: Path, suite: str, found: Iterator[Record], facts: Envir
     write_tables(directory)
 
 
-def write_nights(directory: Path, count: int) -> list[Path]:
-    """Nights of two suites on four machines; ``naive`` gets slower at the end."""
+def write_nights(
+    directory: Path,
+    count: int,
+    *,
+    machines: Sequence[str] = ("epyc", "m2", "grace", "xeon"),
+    suites: Sequence[str] = ("quick", "sweep"),
+) -> list[Path]:
+    """Nights of some suites on some machines in turn; ``naive`` gets slower at the end."""
     scatter, found = random.Random(count), []
     for night in range(count):
-        machine, suite = ("epyc", "m2", "grace", "xeon")[night % 4], ("quick", "sweep")[night // 4 % 2]
+        machine, suite = machines[night % len(machines)], suites[night // len(machines) % len(suites)]
         started = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=7 * night)
         facts = replace(environment(), machine=machine, device_name=machine, started_at=started.isoformat())
         place = directory / suite / machine / f"{night:04}"

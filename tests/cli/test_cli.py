@@ -33,6 +33,7 @@ def test_help(cli: Cli, command: str, snapshot: SnapshotAssertion) -> None:
         ["--help"],
         ["show", "--help"],
         ["report", "--help"],
+        ["publish", "--help"],
         ["plot", "--help"],
         ["recommend", "--help"],
         ["suites", "--help"],
@@ -151,11 +152,28 @@ def test_an_output_on_a_file_system_without_writing_is_refused(cli_here: Cli) ->
 def test_a_dry_run_prints_the_cases_and_measures_nothing(cli_here: Cli, suite: Suite, tmp_path: Path) -> None:
     suite(GOOD)
     done = cli_here("run", "s.yaml", "--dry-run", check=0)
-    assert done.stdout.splitlines()[0] == "b4 28x28 w7 h2 float32"
-    assert done.stdout.splitlines()[-1] == "training/forward_backward: b1 14x14 w7 h8 float32 forward_backward"
+    # 4 x 28 x 28 tokens of 64 channels: three read and one written, 4 bytes each; 4 x 49 x 64 operations a token.
+    assert done.stdout.splitlines()[0] == "b4 28x28 w7 h2 float32; 3.21 MB, 0.0393 GFLOP"
+    assert done.stdout.splitlines()[-1].startswith(
+        "training/forward_backward: b1 14x14 w7 h8 float32 forward_backward; 1.61 MB, "
+    )
     assert len(done.stdout.splitlines()) == 14
     assert "cases: 14, backends: 2, cells: 28, processes: 2, device: auto" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_says_how_long_a_gpu_takes_at_least(cli_here: Cli, suite: Suite, stored: Path) -> None:
+    suite("name: s\nbackends: [naive]\nsweep: {batch: {cpu: 2, cuda: 64}, resolution: 28, window: [7, 28], heads: 2}\n")
+    by_bytes, by_flops = cli_here("run", "s.yaml", "--dry-run", "--assume", "H100", check=0).stdout.splitlines()
+    # 51.4 MB at 3.35 TB/s; 4 x 784 x 64 operations for each of 64 x 784 tokens at 67 TFLOP/s.
+    assert by_bytes == "b64 28x28 w7 h2 float32; 51.4 MB, 0.629 GFLOP, at least 15.3 us (by bytes)"
+    assert by_flops == "b64 28x28 w28 h2 float32; 51.4 MB, 10.1 GFLOP, at least 150 us (by FLOPs)"
+    told = cli_here("run", "s.yaml", "--dry-run", "--assume", "gtx9", check=2).stderr
+    assert told.startswith("attnbench: --assume gtx9: not a GPU (allowed: a100, h100, ")
+    assert "goes with --dry-run" in cli_here("run", "s.yaml", "--assume", "h100", check=2).stderr
+    assert "no ceilings were measured there" in cli_here(
+        "run", "s.yaml", "--dry-run", "--assume", f"./{stored.name}", check=2
+    ).stderr  # fmt: skip
 
 
 def test_show_renders_every_format(cli_here: Cli, stored: Path) -> None:

@@ -53,6 +53,15 @@ def test_a_report_is_one_file_and_its_name_is_printed(cli_here: Cli, stored: Pat
             "attnbench: --memory-limit 2 apples: not a size (allowed: bytes, or with KiB, MiB, GiB, KB, MB, GB)",
         ),
         (
+            ("recommend", *ASKED, "--batch", "0", "--from", "RUN"),
+            "attnbench: batch: 0 is not a size (allowed: 1 or more)",
+        ),
+        (
+            ("publish", "nothing", "-o", "site"),
+            "attnbench: nothing does not exist; give a directory of run directories",
+        ),
+        (("publish", "RUN", "-o", "RUN/suite.yaml"), "attnbench: --output "),
+        (
             ("recommend", "--resolution", "0", "--window", "7", "--heads", "2", "--from", "RUN"),
             "attnbench: --resolution 0: not a size (allowed: 1 or more, as 56 or as 200x334)",
         ),
@@ -62,7 +71,7 @@ def test_a_report_is_one_file_and_its_name_is_printed(cli_here: Cli, stored: Pat
 def test_a_mistake_is_one_sentence_and_exit_code_2(
     cli_here: Cli, swept: Path, arguments: tuple[str, ...], sentence: str
 ) -> None:
-    done = cli_here(*(str(swept) if one == "RUN" else one for one in arguments), check=2)
+    done = cli_here(*(one.replace("RUN", str(swept)) for one in arguments), check=2)
     assert sentence in done.stderr
     assert not done.stdout
 
@@ -79,6 +88,9 @@ def test_a_damaged_run_beside_others_is_left_out_and_named(cli_here: Cli, tmp_pa
     (damaged / "journal.jsonl").write_text("nonsense\n")
     done = cli_here("report", str(tmp_path), check=0)
     assert "Left out, because it cannot be read: " in done.stderr
+    told = cli_here("recommend", *ASKED, "--from", str(tmp_path), check=0)
+    assert "Left out, because it cannot be read: " in told.stderr
+    assert "Use sdpa" in told.stdout
     assert (tmp_path / "report.html").exists()
 
 
@@ -134,3 +146,26 @@ def test_winners_are_a_sheet(cli_here: Cli, swept: Path) -> None:
         "| map 28 float32 | sdpa | sure |"
         in cli_here("show", str(swept), "--winners", "--format", "markdown", check=0).stdout
     )
+
+
+def test_a_site_is_published_and_its_index_is_named(cli_here: Cli, swept: Path, tmp_path: Path) -> None:
+    done = cli_here("publish", str(swept.parent), "-o", "site", check=0)
+    assert done.stdout == "site/index.html\n"
+    assert "1 run, 1 of them read now" in done.stderr
+    assert "Use sdpa" in Page((tmp_path / "site" / "index.html").read_text(encoding="utf-8")).text
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "journal.jsonl").write_text("nonsense\n")
+    again = cli_here("publish", ".", "-o", "site", check=0)
+    assert "1 run, 0 of them read now" not in again.stderr
+    assert "Left out: damaged: " in again.stderr
+
+
+def test_a_site_that_holds_something_else_is_left_alone(cli_here: Cli, swept: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    done = cli_here("publish", str(swept), "-o", ".", check=2)
+    assert "attnbench: --output .: it holds index.html, which no publish wrote; give an empty directory" in done.stderr
+
+
+def test_a_limit_of_memory_is_told_with_its_digits(cli_here: Cli, swept: Path) -> None:
+    done = cli_here("recommend", *ASKED, "--from", str(swept), "--memory-limit", "1KiB", check=4)
+    assert "its peak memory of 3 MiB is above the limit of 0.000977 MiB" in done.stderr

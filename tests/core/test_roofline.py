@@ -31,7 +31,9 @@ def test_a_problem_finds_its_ceilings_among_those_of_a_run() -> None:
     own, memory = replace(at(0.5), copied_bytes=MOVED), at(0.9)
     assert ceilings_for(problem(), [memory, own]) == own
     assert ceilings_for(problem(), [memory]) == memory
-    assert ceilings_for(problem(), [replace(own, copied_bytes=MOVED + 1)]) is None
+    near, far = (replace(own, copied_bytes=times * MOVED) for times in (2, 10))
+    assert ceilings_for(problem(), [far, near]) == near
+    assert ceilings_for(problem(), []) is None
 
 
 @pytest.mark.parametrize(("fraction", "spread", "implausible"), [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import vl_convert
 from attnbench.analysis.ranking import contests
 from attnbench.backends import registry
 from attnbench.core.record import Status
+from attnbench.report.charts.chart import Palette
 from attnbench.report.charts.rows import chart_rows
+from attnbench.report.charts.runs import Moment, history
 from attnbench.report.page import bundle, shell, writing
 from attnbench.report.page.content import Chapter, chapters
 from attnbench.report.page.embedding import columns, plain, script_json, visible
@@ -130,6 +133,28 @@ def test_cells_whose_place_under_the_roof_is_not_known_are_left_out() -> None:
     run.table["roofline_fraction"] = run.table["roofline_fraction"].where(run.table["dtype"] == "float32")
     (chapter,) = chapters([run])
     assert [chart.title[:8] for chart in charts_of(chapter)["roofline"]] == ["float32:"]
+
+
+def test_sizes_above_a_million_and_of_equal_products_have_their_labels() -> None:
+    sides = ((1024, 1024), (512, 2048), (2048, 2048))
+    cells = [
+        cell("sdpa", [1.0, 1.1], f"{h}x{w}", height=h, width=w, position=place) for place, (h, w) in enumerate(sides)
+    ]
+    (chapter,) = chapters([stored(*cells)])
+    text = json.dumps(charts_of(chapter)["latency"][0].spec)
+    assert r"{\"1048576\": \"1024x1024, 512x2048\", \"4194304\": \"2048x2048\"}" in text.replace("\\\\", "\\")
+
+
+def test_problems_measured_at_several_scopes_show_where_the_time_goes() -> None:
+    cells = [
+        cell("sdpa", [latency, latency], scope, scope=scope, position=place)
+        for place, (scope, latency) in enumerate((("windows", 1.0), ("map", 1.5), ("layer", 4.0)))
+    ]
+    (chapter,) = chapters([stored(*cells)])
+    (chart,) = charts_of(chapter)["breakdown"]
+    assert [(point["part"], round(point["latency_ms"], 1)) for point in chart.points] == [
+        ("attention", 1.0), ("layout around it", 0.5), ("projections", 2.5),
+    ]  # fmt: skip
 
 
 def test_a_winner_map_has_a_place_for_every_case() -> None:
@@ -250,6 +275,17 @@ def test_a_history_shows_ratios_worst_first_and_where_it_changed() -> None:
     assert "naive" not in {backend for backend, *_ in marked}
     assert len(drawn["history"][0].points) == 24
     assert len(chapter.history) == 11
+
+
+def test_a_change_is_marked_however_long_ago_it_was() -> None:
+    slow = [1.5 if 20 <= number < 90 else 1.0 for number in range(160)]
+    moments = [
+        Moment(started_at=(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number)).isoformat(), torch="", commit="",
+               latencies={"a": {"sdpa": (latency * (1 + number % 3 / 500),)}})
+        for number, latency in enumerate(slow)
+    ]  # fmt: skip
+    (chart,) = history(moments, None, (), Palette(backends=("sdpa",)))
+    assert [number for number, point in enumerate(chart.points) if point["mark"]] == [20, 90]
 
 
 def test_an_accepted_change_is_marked_with_its_reason() -> None:

@@ -290,7 +290,7 @@ def test_a_sparkline_compares_the_cases_that_runs_share() -> None:
     from attnbench.report.charts.runs import Moment
 
     def moment(**latencies: float) -> Moment:
-        cells = {case: {"sdpa": (latency, None, None)} for case, latency in latencies.items()}
+        cells = {case: {"sdpa": (latency,)} for case, latency in latencies.items()}
         return Moment(started_at="", torch="", commit="", latencies=cells)
 
     (line,) = sparklines([moment(a=1.0, gone=50.0), moment(a=1.0), moment(a=2.0, new=8.0)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from attnbench.backends import registry
+from attnbench.core.cost import cost
 from attnbench.core.errors import SuiteError
 from attnbench.core.record import Allocator, BackendChoice, Cache
 from attnbench.core.shipped import GROUPS
@@ -438,3 +440,20 @@ def test_the_published_schema_refuses_what_the_loader_refuses() -> None:
         data = YAML(typ="safe").load(MISTAKES[mistake][0])
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(data, schema)
+
+
+@pytest.mark.parametrize("name", built_in_suites())
+def test_the_median_case_of_a_shipped_suite_keeps_a_large_gpu_busy(name: str) -> None:
+    # 100 us of bytes at 3 TB/s, or of FLOPs: what takes no longer than its launches says nothing of a kernel.
+    times_us = []
+    for case in load_suite(name, known_backends=registry.names()).cases("cuda:0"):
+        work = cost(case.problem)
+        flops_per_s = 6e13 if case.problem.dtype == "float32" else 8e14
+        times_us.append(1e6 * max(work.bytes / 3e12, work.flops / flops_per_s))
+    assert statistics.median(times_us) >= 100
+
+
+def test_quick_has_a_case_for_kernels_of_half_precision() -> None:
+    assert {case.problem.dtype for case in load_suite("quick", known_backends=registry.names()).cases("cuda:0")} == {
+        "float32", "bfloat16",
+    }  # fmt: skip

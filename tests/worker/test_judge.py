@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -38,6 +40,8 @@ from attnbench.core.protocol import (
 )
 from attnbench.core.record import Launch, Measure, Rate, Status
 from attnbench.worker import judge as judging
+from attnbench.worker.environment import answer_describe
+from attnbench.worker.failure import is_out_of_memory
 from attnbench.worker.judge import _Judge
 from attnbench.worker.reference import BIAS_TABLE, INPUT, OUTPUT, Expectation, Inputs, reference
 from attnbench.worker.tensors import NoRoomError, map_tensors, write_tensors
@@ -348,3 +352,40 @@ def test_the_machine_is_described_and_what_it_has_not_is_refused(judge: _Judge) 
 def test_a_question_that_is_for_somebody_else_has_no_answer(judge: _Judge) -> None:
     with pytest.raises(ValueError, match="the judge has no answer to Introduce"):
         judge.answer(Introduce(backend="naive", device="cpu", threads=1), [])
+
+
+def test_switches_of_precision_are_told_whichever_way_they_were_set() -> None:
+    code = (
+        "import torch; torch.backends.cuda.matmul.fp32_precision = 'tf32'; "
+        "torch.backends.cuda.matmul.allow_fp16_accumulation = True; "
+        "from attnbench.worker.environment import _flags; found = _flags(); "
+        "print(found['float32_matmul_precision'], found['fp16_accumulation'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["tf32", "True"]
+
+
+def test_a_second_gpu_is_made_current_and_open_before_anything_is_measured_on_it(
+    judge: _Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Events and ceilings lie on the current device, whatever device tensors lie on.
+    done: list[str] = []
+    told = answer_describe(Describe(device="cpu", measure=Measure(threads=1)))
+    assert isinstance(told, Described)
+    second = replace(told, environment=replace(told.environment, device="cuda:1"))
+    monkeypatch.setattr(judging, "answer_describe", lambda _: second)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(f"current {device}"))
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: done.append(f"opened {device}"))
+    monkeypatch.setattr(judging, "gpu_uuid", lambda device: done.append(f"managed {device}"))
+    assert judge.answer(Describe(device="cuda:1", measure=Measure(threads=1)), [])[0] == second
+    assert done == ["current cuda:1", "opened cuda:1", "managed cuda:1"]
+
+
+@pytest.mark.parametrize("said", [
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "CUDA error: out of memory",
+])  # fmt: skip
+def test_memory_that_a_library_does_not_get_is_out_of_memory(said: str) -> None:
+    assert is_out_of_memory(RuntimeError(said))
+    assert not is_out_of_memory(ValueError(said))

@@ -12,6 +12,8 @@ from attnbench.report.charts.chart import POINTS, ROWS, Chart, Palette, Spec, ba
 from attnbench.report.numbers import interval_of, rounded
 
 _TIE = "tie"
+_LONGEST = 14
+"""Letters that a place of a map has room for."""
 _FURTHEST = 10
 """The right end of the profile: how much slower than that matters little."""
 _NEAREST = 1.5
@@ -38,7 +40,7 @@ def profile(rows: Sequence[dict[str, Any]], palette: Palette) -> Chart | None:
         "field": "times_best",
         "type": "quantitative",
         "scale": {"type": "log", "domain": [1, end], "clamp": True, "nice": False},
-        "axis": {"title": "p: at most so many times as slow as the fastest", "values": ticks},
+        "axis": {"title": "p: times the latency of the fastest", "values": ticks},
     }
     y = {
         "field": "share",
@@ -100,7 +102,7 @@ def maps(found: Sequence[WinnerMap], palette: Palette) -> list[Chart]:
 
 def _map(found: WinnerMap, palette: Palette) -> Chart:
     points = tuple(_place(across, down, contest) for across, down, contest in found.places)
-    across, down = (list(dict.fromkeys(point[name] for point in points)) for name in ("across", "down"))
+    across, down = (list(dict.fromkeys(values)) for values in found.values)
     x = {"field": "across", "type": "nominal", "sort": across, "axis": {"title": str(found.across), "labelAngle": 0}}
     y = {"field": "down", "type": "nominal", "sort": down, "axis": {"title": str(found.down)}}
     tooltip = [told("across", str(found.across)), told("down", str(found.down)), told("told", "fastest")]
@@ -109,10 +111,11 @@ def _map(found: WinnerMap, palette: Palette) -> Chart:
         "mark": {"type": "rect", "opacity": 0.3, "stroke": palette.theme.ink, "strokeWidth": 0.5},
         "encoding": {"x": x, "y": y, "color": _winner_color(palette), "tooltip": tooltip},
     }
+    room = {"expr": f"width / {max(1, len(across))} - 4"}
     texts = [
         {
             "data": {"name": POINTS},
-            "mark": {"type": "text", "dy": dy, "fontSize": size, "color": palette.theme.ink, "limit": 110},
+            "mark": {"type": "text", "dy": dy, "fontSize": size, "color": palette.theme.ink, "limit": room},
             "encoding": {"x": x, "y": y, "text": {"field": name}},
         }
         for name, dy, size in (("winner", -7, 11), ("lead", 7, 10))
@@ -138,8 +141,8 @@ def _place(across: str, down: str, contest: Contest) -> dict[str, Any]:
     tie = contest.certainty is Certainty.TIE
     following = contest.next
     place: dict[str, Any] = {"across": across, "down": down, "hue": _TIE if tie else winners[0] if winners else ""}
-    place["winner"] = f"tie of {len(winners)}" if tie else winners[0] if winners else "none measured"
     place["told"] = " = ".join(winners) or "none measured"
+    place["winner"] = f"tie of {len(winners)}" if len(place["told"]) > _LONGEST else place["told"]
     place["lead"] = "" if following is None else f"next {_times(following.times_best.value)}"
     return place
 

@@ -11,6 +11,7 @@ from typing import Any
 from attnbench.analysis.functions import is_ok, latency_of
 from attnbench.comparison.change_points import change_points
 from attnbench.comparison.history import MARGIN
+from attnbench.comparison.levels import NEWEST
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.report.charts.chart import (
     POINTS,
@@ -31,6 +32,10 @@ _MOST_RATIOS = 40
 """Ratios in the chart; the table below it has them all."""
 _CHANGED, _ACCEPTED = "changed", "accepted"
 _TELLING = (Verdict.REGRESSED, Verdict.SUSPECT, Verdict.IMPROVED)
+_OVERLAP, _SAME = 10, 2
+"""Values that two looks at a history share, and how far they may differ about where a level begins."""
+_CROWDED = 60
+"""Runs whose points and intervals would cover each other."""
 _FURTHEST = 5.0
 """Ratios and their intervals are drawn up to this factor from 1."""
 
@@ -42,16 +47,18 @@ class Moment:
     started_at: str
     torch: str
     commit: str
-    latencies: Mapping[str, Mapping[str, tuple[float, float | None, float | None]]]
-    """Of measured cells, by case, then by backend: the latency and both ends of its 95 % interval in milliseconds."""
+    latencies: Mapping[str, Mapping[str, tuple[float, ...]]]
+    """Of measured cells, by case, then by backend, in milliseconds: the latency, and both ends of its 95 % interval
+    where they are known."""
 
 
 def moment_of(run: StoredRun) -> Moment:
     """A run as a history shows it."""
-    latencies: dict[str, dict[str, tuple[float, float | None, float | None]]] = {}
+    latencies: dict[str, dict[str, tuple[float, ...]]] = {}
     for row in filter(is_ok, run.rows):
         latency = latency_of(row)
-        latencies.setdefault(row["case"], {})[row["backend"]] = (latency.value, latency.low, latency.high)
+        known = tuple(value for value in (latency.value, latency.low, latency.high) if value is not None)
+        latencies.setdefault(row["case"], {})[row["backend"]] = known
     environment = run.environment
     return Moment(
         started_at=str(environment.get("started_at", "")),
@@ -152,14 +159,14 @@ def history(
     return [_over_time(case, points, palette) for case, points in ordered]
 
 
-def _point_in_time(moment: Moment, backend: str, latency: tuple[float, float | None, float | None]) -> dict[str, Any]:
-    value, low, high = latency
+def _point_in_time(moment: Moment, backend: str, latency: tuple[float, ...]) -> dict[str, Any]:
+    value, low, high = latency if len(latency) > 1 else (*latency, *latency, *latency)
     return {
         "backend": backend,
         "time": moment.started_at[:19],
         "latency_ms": value,
-        "low": value if low is None else max(low, value / CUT),
-        "high": value if high is None else min(high, value * CUT),
+        "low": max(low, value / CUT),
+        "high": min(high, value * CUT),
         "torch": moment.torch,
         "commit": moment.commit,
         "mark": "",
@@ -170,13 +177,23 @@ def _point_in_time(moment: Moment, backend: str, latency: tuple[float, float | N
 def _mark(moments: Sequence[dict[str, Any]], cell: CellVerdict | None, meant: Accepted | None, *, newest: str) -> None:
     """Mark where a cell changed, what the newest run says of it, and from when on a change is accepted."""
     logs = [math.log(moment["latency_ms"]) for moment in moments]
-    for index in change_points(logs, margin=MARGIN):
+    for index in _changes(logs):
         moments[index].update(mark=_CHANGED, told="first after a change")
     if cell is not None and cell.verdict in _TELLING and moments[-1]["time"] == newest:
         moments[-1].update(mark=_CHANGED, told=str(cell.verdict))
     since = next((moment for moment in moments if meant is not None and moment["time"] >= meant.since[:19]), None)
     if since is not None and meant is not None:
         since.update(mark=_ACCEPTED, told=f"accepted: {meant.why}")
+
+
+def _changes(logs: Sequence[float]) -> list[int]:
+    """The first value of every level but the first; what judges histories looks no further back than ``NEWEST``."""
+    found: list[int] = []
+    for end in range(len(logs), 0, -(NEWEST - _OVERLAP)):
+        for index in reversed(change_points(logs[:end], margin=MARGIN)):
+            if all(abs(index - known) > _SAME for known in found):
+                found.append(index)
+    return sorted(found)
 
 
 def _dates(points: Sequence[dict[str, Any]]) -> Spec:
@@ -217,7 +234,11 @@ def _over_time(case: str, points: Sequence[dict[str, Any]], palette: Palette) ->
             "shape": {"field": "mark", "type": "nominal", "scale": shapes, "legend": None},
         },
     }
-    marks = [rule, line, points_mark(palette, x=x, y=y, tooltip=tooltip, data=POINTS), ring]
+    point = points_mark(palette, x=x, y=y, tooltip=tooltip, data=POINTS)
+    marks = [rule, line, point, ring]
+    if len({one["time"] for one in points}) > _CROWDED:
+        point["mark"] = {**point["mark"], "size": 10}
+        marks = [line, point, ring]
     spec = {**layered(marks), "resolve": {"scale": {"shape": "independent"}}}
     changed = [f"{point['backend']} ({point['told']})" for point in points if point["mark"]]
     return Chart(

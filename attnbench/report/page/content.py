@@ -12,12 +12,13 @@ from attnbench.analysis.growth import growths
 from attnbench.analysis.maps import winner_maps
 from attnbench.analysis.ranking import by_case, contests
 from attnbench.analysis.roofline import roofs
+from attnbench.analysis.scopes import parts_of
 from attnbench.analysis.sweeps import crossovers, sweep
 from attnbench.comparison.runs import compare
 from attnbench.comparison.verdict import Comparison
 from attnbench.core.text import plural
 from attnbench.report.answer import Answer, answer
-from attnbench.report.charts import answers, device, runs, sizes
+from attnbench.report.charts import answers, device, runs, scopes, sizes
 from attnbench.report.charts.chart import Palette
 from attnbench.report.charts.rows import chart_rows
 from attnbench.report.charts.runs import Moment, moment_of
@@ -164,6 +165,7 @@ def chapter_of(ident: str, run: StoredRun, past: Past, machines: Mapping[str, Mo
         figures_of("winners", answers.maps(maps, palette)),
         figures_of("profile", [profile] if profile else []),
         figures_of("roofline", device.rooflines(shown, roofs(run.environment), palette)),
+        figures_of("breakdown", scopes.breakdowns(parts_of(rows), palette)),
         figures_of("throughput", sizes.charts(rows, shortened, sizes.THROUGHPUT, palette)),
         figures_of("memory", sizes.charts(rows, shortened, sizes.MEMORY, palette)),
         figures_of("machines", runs.machines(machines, palette) if len(machines) > 1 else []),

@@ -40,6 +40,7 @@ _TITLES = {
     "winners": "Who wins where",
     "profile": "How often near the fastest",
     "roofline": "Roofline",
+    "breakdown": "Where the time goes",
     "throughput": "Throughput",
     "memory": "Peak memory",
     "machines": "Machines side by side",
@@ -70,6 +71,10 @@ _CAPTIONS = {
     "roofline": (
         "Every cell under the ceilings measured in this run. Work is what the problem asks for, by formula; what stays "
         "in a cache may lie above the slope."
+    ),
+    "breakdown": (
+        "Of problems that were measured at several scopes: attention alone, with the layout of windows around it, and "
+        "with the projections of a layer. The parts are differences of cells; below zero counts as zero."
     ),
     "throughput": "Higher is better: tokens of all maps per second.",
     "memory": "What one call allocates above what was held before.",

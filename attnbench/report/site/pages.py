@@ -27,7 +27,7 @@ from attnbench.results.store import read_run
 
 COMPARED = 12
 """Earlier runs that the newest of a suite is compared with."""
-DRAWN = 200
+DRAWN = 120
 """The newest runs of a suite that its history draws; sparklines and lists have them all."""
 _SCRIPTS = ("vega.js", "tables.js", "page.js")
 

@@ -61,6 +61,9 @@ def publish(directory: Path, site: Path, accepted: AcceptedChanges | None = None
         OutputError: The site's directory holds something else.
         LostOutputError: It cannot be written; what was there before still is.
     """
+    if not directory.is_dir():
+        what = "is a file" if directory.exists() else "does not exist"
+        raise StoredRunError(f"{directory} {what}; give a directory of run directories")
     places = [directory] if is_run(directory) else run_places(directory)
     if not places:
         raise StoredRunError(f"{directory} holds no run; give a directory of run directories")
