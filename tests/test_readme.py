@@ -57,12 +57,6 @@ def test_the_backend_runs_and_passes_its_check_as_printed(cli: Cli, tmp_path: Pa
     assert namespace["checked"]
 
 
-def test_the_table_is_what_show_prints_of_the_reference(cli: Cli) -> None:
-    stored = TESTS.parent / "results" / "reference" / "amd-epyc-2-cores" / "quick"
-    shown = cli("show", str(stored), check=0, COLUMNS="100").stdout.splitlines()
-    assert [line for line in fenced("table").splitlines() if line not in shown] == []
-
-
 def test_the_red_build_is_what_compare_prints_of_the_reference(cli: Cli) -> None:
     stored = TESTS.parent / "results" / "reference" / "amd-epyc-2-cores" / "ab-refactored"
     assert cli("compare", str(stored), check=1, COLUMNS="100").stdout.strip() == fenced("red").strip()

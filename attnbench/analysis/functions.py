@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import pandas as pd
-
-from attnbench.core.problem import Pattern
-from attnbench.core.record import Flag, Status
+from attnbench.core.record import Flag
 from attnbench.core.stats import Estimate
-from attnbench.results.table import PROBLEM
+from attnbench.results.rows import Function, Row, function_of, is_ok, missing, pattern_of
 
-Row = Mapping[Any, Any]
-"""One row of a run's table, by column."""
-Function = tuple[Any, ...]
-"""The values of a problem's fields, in the order of ``PROBLEM``."""
-
-
-def missing(value: Any) -> bool:
-    """Whether a table's value is missing."""
-    return value is pd.NA or value is None or value != value  # noqa: PLR0124 - NaN is not itself
-
-
-def is_ok(row: Row) -> bool:
-    """Whether there is a latency."""
-    return bool(row["status"] == Status.OK)
+__all__ = ["Function", "Row", "function_of", "is_ok", "is_trusted", "latency_of", "missing", "pattern_of"]
 
 
 def is_trusted(row: Row) -> bool:
     """Whether there is a latency that the device could have reached."""
     return is_ok(row) and Flag.IMPLAUSIBLE not in row["flags"].split()
-
-
-def pattern_of(row: Row) -> str:
-    """The pattern that a row computed: a single window that covers the map is never shifted."""
-    alone = row["height"] == row["window_height"] and row["width"] == row["window_width"]
-    return Pattern.GROUPED if alone else str(row["pattern"])
-
-
-def function_of(row: Row) -> Function:
-    """What a row computes: equal for two rows that compute the same."""
-    return tuple(pattern_of(row) if field == "pattern" else row[field] for field in PROBLEM)
 
 
 def latency_of(row: Row) -> Estimate:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from attnbench.cli import baseline as baseline_commands
+from attnbench.cli import runs as run_commands
+from attnbench.cli import suites as suite_commands
 from attnbench.cli.ab import ab
 from attnbench.cli.backends import backends
 from attnbench.cli.compare import compare
 from attnbench.cli.doctor import doctor
+from attnbench.cli.examples import EXAMPLES
 from attnbench.cli.noise import noise
 from attnbench.cli.output import command
 from attnbench.cli.plot import plot
@@ -21,24 +26,64 @@ from attnbench.cli.show import show
 from attnbench.cli.streams import make_usable
 from attnbench.cli.verify import verify
 
+MEASURE, READ, JUDGE, LOOK_UP = "Measure", "Read what was measured", "Did it get slower?", "Look up"
+"""The groups of commands that help shows."""
+
+
+def _epilog(name: str) -> str:
+    """Examples below a command's help; a blank line keeps each on a line of its own."""
+    return "\n\n".join(["Examples:", *(f"  attnbench {example}" for example in EXAMPLES[name])])
+
+
+def _group(name: str, listing: Callable[..., None], panel: str, **bodies: Callable[..., None]) -> typer.Typer:
+    """A command with commands of its own, which lists by itself."""
+    group = typer.Typer(rich_markup_mode="rich")
+    group.callback(invoke_without_command=True, epilog=_epilog(name))(command(listing))
+    _add(group, name, bodies)
+    app.add_typer(group, name=name, rich_help_panel=panel)
+    return group
+
+
+def _add(group: typer.Typer, name: str, bodies: dict[str, Callable[..., None]]) -> None:
+    for word, body in bodies.items():
+        group.command(word, epilog=_epilog(f"{name} {word}"))(command(body))
+
+
 app = typer.Typer(
     name="attnbench",
-    help="Benchmark windowed attention: check results, measure latency, store and compare runs.",
+    help="Benchmark windowed attention: which implementation is fastest here, and did it get slower?",
+    epilog=_epilog(""),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
 )
+for panel, bodies in {
+    MEASURE: (run, ab, noise),
+    READ: (show, report, publish, plot, recommend),
+    JUDGE: (compare,),
+    LOOK_UP: (backends, doctor, verify, schema),
+}.items():
+    for body in bodies:
+        app.command(rich_help_panel=panel, epilog=_epilog(body.__name__))(command(body))
+_group("runs", run_commands.list_stored, READ, rm=run_commands.remove_stored)
+_group("suites", suite_commands.list_suites, MEASURE, show=suite_commands.show_suite, init=suite_commands.init_suite)
 baseline = typer.Typer(
-    help="Save runs as named baselines, in files for git or a CI cache, and compare with them.", no_args_is_help=True
+    help="Keep runs as named baselines, in files for git or a CI cache, and judge runs by them.",
+    no_args_is_help=True,
+    epilog=_epilog("baseline"),
+    rich_markup_mode="rich",
 )
-baseline.command("save")(command(baseline_commands.save))
-baseline.command("accept")(command(baseline_commands.accept))
-baseline.command("list")(command(baseline_commands.list_baselines))
-baseline.command("check")(command(baseline_commands.check))
-app.add_typer(baseline, name="baseline")
-for body in (run, show, report, publish, plot, recommend, compare, ab, noise, backends, doctor, verify, schema):
-    app.command()(command(body))
+_add(
+    baseline,
+    "baseline",
+    {
+        "save": baseline_commands.save,
+        "check": baseline_commands.check,
+        "accept": baseline_commands.accept,
+        "list": baseline_commands.list_baselines,
+    },
+)
+app.add_typer(baseline, name="baseline", rich_help_panel=JUDGE)
 
 
 @app.callback(invoke_without_command=True)

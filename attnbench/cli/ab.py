@@ -44,7 +44,7 @@ def ab(
     max_rounds: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Rounds of fresh processes that a cell gets at most while it is undecided (default: 40)."
+            metavar="N", help="At most N rounds of fresh processes for a cell that is undecided (default: 40)."
         ),
     ] = None,
     fail_above: options.FailAbove = [],  # noqa: B006
@@ -57,11 +57,11 @@ def ab(
         bool, typer.Option("--dry-run", help="Print how many cells and rounds there are, how long they take, and stop.")
     ] = False,
 ) -> None:
-    """Compare two environments, or two backends, sampled in turn on one device. The gate for CI jobs.
+    """Compare two environments, two versions of your code, or two backends, sampled in turn on one device: a CI gate.
 
-    Looks after every five rounds of fresh processes, whatever the suite's measure.processes: cells that are decided
-    stop, the others go on, up to --max-rounds. Exits with 1 if a cell is significantly slower and by 3 % or more
-    (--fail-above), takes more memory, or broke.
+    Cells are judged after every five rounds of fresh processes. Those that are decided stop, the others go on up to
+    --max-rounds; the suite's measure.processes is ignored. Exits with 1 if a cell is significantly slower and by 3 %
+    or more (--fail-above), takes more memory, or broke.
     """
     from attnbench.cli.progress import opened, progress, took
     from attnbench.comparison.ab import judge

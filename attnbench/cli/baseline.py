@@ -12,7 +12,6 @@ from attnbench.cli.finish import conclude, errors_exported
 from attnbench.cli.output import Format, Rendering
 from attnbench.cli.streams import say
 
-Run = Annotated[Path, typer.Argument(help="A run directory.")]
 Name = Annotated[str, typer.Option("--name", metavar="NAME", help="The baseline's name.")]
 Directory = Annotated[
     Path | None, typer.Option("--directory", metavar="DIR", help="Where baselines are kept (default: baselines/).")
@@ -20,7 +19,7 @@ Directory = Annotated[
 
 
 def save(
-    run: Run,
+    run: options.RunPath,
     *,
     name: Name = "main",
     directory: Directory = None,
@@ -28,7 +27,7 @@ def save(
         int, typer.Option(metavar="N", help="Keep the newest N runs of every suite and machine; delete older ones.")
     ] = 30,
 ) -> None:
-    """Save a run's table as the newest of a named baseline of its machine. Prints its path."""
+    """Add a run to a named baseline, which keeps the runs of every machine apart. Prints where it is."""
     from attnbench.cli.output import write
     from attnbench.core.errors import UsageError
     from attnbench.results import baselines
@@ -79,7 +78,7 @@ def list_baselines(*, directory: Directory = None, output_format: Rendering = Fo
 
 
 def check(
-    run: Run,
+    run: options.RunPath,
     *,
     name: Name = "main",
     directory: Directory = None,

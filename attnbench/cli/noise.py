@@ -31,7 +31,7 @@ def noise(
     resume: options.PairsResume = None,
     wait: options.Wait = False,
     fail_above: Annotated[
-        float | None, typer.Option(metavar="PERCENT", help="The slowdown that fails (default: 3).")
+        float | None, typer.Option(metavar="PERCENT", help="The slowdown to detect (default: 3).")
     ] = None,
     export: Annotated[
         list[str],
@@ -43,7 +43,7 @@ def noise(
 ) -> None:
     """Run an A/A test: this machine's noise, and the smallest slowdown `ab` can detect.
 
-    Measures pairs of fresh processes that do the same. The result is used by compare for cells without a history.
+    Measures pairs of fresh processes that do the same. `compare` uses the result for cells without a history.
     """
     from attnbench.cli.finish import end, errors_exported, kept, print_results, write_results
     from attnbench.cli.progress import opened, progress, took

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +14,42 @@ if TYPE_CHECKING:
     from attnbench.comparison.limits import Limits
     from attnbench.exports.writing import Export
 
-SuiteName = Annotated[str, typer.Argument(help="A suite's file, or the name of one that comes with attnbench.")]
+
+def complete_suite(incomplete: str) -> list[tuple[str, str]]:
+    """Names of suites for the shell."""
+    from attnbench.suite import built_in_suites
+
+    return [(name, "") for name in built_in_suites() if name.startswith(incomplete)]
+
+
+def complete_backend(incomplete: str) -> list[str]:
+    """Names of backends and groups for the shell."""
+    from attnbench.core.shipped import GROUPS, SHIPPED
+
+    return [name for name in (*GROUPS, *SHIPPED) if name.startswith(incomplete)]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """``latest`` for the shell, which completes paths itself."""
+    return [name for name in ("latest",) if name.startswith(incomplete)]
+
+
+RunPath = Annotated[
+    Path, typer.Argument(help="A run directory, or latest: the newest under results/.", autocompletion=complete_run)
+]
+SuiteName = Annotated[
+    str,
+    typer.Argument(
+        help="A suite's file, or the name of one that comes with attnbench (attnbench suites).",
+        autocompletion=complete_suite,
+    ),
+]
 Backends = Annotated[
     list[str],
     typer.Option(
         "--backend",
         metavar="B",
+        autocompletion=complete_backend,
         help="Run this backend instead of the suite's: NAME, a group (all, cpu, fused), package.module:Class, or "
         "LABEL=NAME@ENV; repeatable.",
     ),
@@ -113,6 +144,20 @@ def _read_margin(percent: str, *, option: str) -> float:
     if not 0 < found <= _LARGEST_MARGIN:
         raise UsageError(f"{option}: not a slowdown in percent (allowed: more than 0, up to {_LARGEST_MARGIN})")
     return found / 100
+
+
+def read_size(option: str, text: str) -> tuple[int, int]:
+    """56, or 200x334: two sides.
+
+    Raises:
+        UsageError: Neither.
+    """
+    from attnbench.core.errors import UsageError
+
+    sides = re.fullmatch(r"([1-9][0-9]{0,8})(?:x([1-9][0-9]{0,8}))?", text)
+    if sides is None:
+        raise UsageError(f"{option} {text}: not a size (allowed: 1 or more, as 56 or as 200x334)")
+    return int(sides[1]), int(sides[2] or sides[1])
 
 
 def read_exports(given: Sequence[str], *, kinds: Collection[str] | None = None) -> list[Export]:

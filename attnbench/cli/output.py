@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -28,9 +30,14 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
     CSV = "csv"
     JSON = "json"
+    SVG = "svg"
+    """A picture of the terminal."""
 
 
-Rendering = Annotated[Format, typer.Option("--format", help="Output format.")]
+Rendering = Annotated[
+    Format,
+    typer.Option("--format", metavar="FORMAT", help="rich, markdown, csv, json, or svg: a picture of the table."),
+]
 
 
 def print_sheet(sheet: Sheet, output_format: Format = Format.RICH) -> None:
@@ -39,6 +46,10 @@ def print_sheet(sheet: Sheet, output_format: Format = Format.RICH) -> None:
 
     if output_format is Format.MARKDOWN:
         write(markdown.render(sheet))
+        return
+    if output_format is Format.SVG:
+        command_line = shlex.join(["attnbench", *sys.argv[1:]])
+        write(terminal.picture(sheet, width=width(), title=command_line.partition(" --format")[0]))
         return
     write(terminal.render(sheet, width=width(), color=not is_plain(sys.stdout)))
 
@@ -84,6 +95,9 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
             traceback.print_exc()
             sys.exit(_BROKEN)
 
+    # Help breaks lines itself, at the terminal's width.
+    paragraphs = inspect.cleandoc(body.__doc__ or "").split("\n\n")
+    guarded.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return guarded
 
 

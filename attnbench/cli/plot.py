@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from attnbench.cli import options
 from attnbench.cli.output import write
 from attnbench.cli.streams import is_plain
 
@@ -26,19 +27,19 @@ _TALL = 22
 
 
 def plot(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: options.RunPath,
     *,
     x: Annotated[
         str | None,
         typer.Option(metavar="FIELD", help="resolution, window, heads, head_dim, batch, dtype, or case (default: the "
                      "field with the most values)."),
     ] = None,
-    metric: Annotated[Metric, typer.Option(help="What to draw.")] = Metric.LATENCY,
+    metric: Annotated[Metric, typer.Option(help="What to plot.")] = Metric.LATENCY,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a picture: FILE.png, .svg or .pdf.")
     ] = None,
 ) -> None:  # fmt: skip
-    """Draw a stored run on the terminal, or into a file with its 95 % intervals and the growth that is predicted."""
+    """Plot a stored run on the terminal, or into PNG, SVG or PDF with 95 % intervals and the predicted growth."""
     from attnbench.report import plots
     from attnbench.results.store import read_run
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attnbench.cli import options
 from attnbench.cli.output import Format, print_sheet, write
 from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Scope
 
@@ -33,16 +34,16 @@ def recommend(
     resolution: Annotated[str, typer.Option(metavar="SIZE", help="The map in tokens: 56, or 200x334.")],
     window: Annotated[str, typer.Option(metavar="SIZE", help="The window: 7, or 7x14.")],
     heads: Annotated[int, typer.Option(help="Attention heads.")],
-    dtype: Annotated[Dtype, typer.Option(help="Element type.")] = Dtype.FLOAT32,
+    dtype: Annotated[Dtype, typer.Option(help="float32, float16 or bfloat16.")] = Dtype.FLOAT32,
     batch: Annotated[
         int | None, typer.Option(help="Images (default: as many as runs measured at this map and window).")
     ] = None,
-    head_dim: Annotated[int, typer.Option(help="Channels of a head.")] = 32,
-    mode: Annotated[Mode, typer.Option(help="Whether gradients belong to the call.")] = Mode.FORWARD,
-    pattern: Annotated[Pattern, typer.Option(help="Which windows.")] = Pattern.GROUPED,
-    padding: Annotated[Padding, typer.Option(help="What becomes of padded tokens.")] = Padding.ZERO,
-    bias: Annotated[Bias, typer.Option(help="What is added to the scores.")] = Bias.NONE,
-    scope: Annotated[Scope, typer.Option(help="What is inside the call.")] = Scope.MAP,
+    head_dim: Annotated[int, typer.Option(help="Channels of each head.")] = 32,
+    mode: Annotated[Mode, typer.Option(help="forward, or forward_backward for training.")] = Mode.FORWARD,
+    pattern: Annotated[Pattern, typer.Option(help="grouped as in Twins, or shifted as in Swin.")] = Pattern.GROUPED,
+    padding: Annotated[Padding, typer.Option(help="masked: padded tokens take no part in the softmax.")] = Padding.ZERO,
+    bias: Annotated[Bias, typer.Option(help="relative: a learned relative position bias.")] = Bias.NONE,
+    scope: Annotated[Scope, typer.Option(help="What is timed: map, windows (attention alone) or layer.")] = Scope.MAP,
     memory_limit: Annotated[
         str | None, typer.Option(metavar="BYTES", help="The most that one call may allocate: 512MiB, 2GiB.")
     ] = None,
@@ -52,7 +53,7 @@ def recommend(
     ] = [],  # noqa: B006 - typer wants a list
     output_format: Annotated[Answer, typer.Option("--format", help="Output format.")] = Answer.RICH,
 ) -> None:  # fmt: skip
-    """Name the backend to use for a problem, from stored runs: how sure that is, the runner-up, memory.
+    """Recommend a backend for a problem, from stored runs, with how sure that is and the memory it takes.
 
     The newest run that measured the problem decides. Between measured sizes a power law does, where it predicts every
     measured latency within 15 %. Exits with 4 where runs do not cover the problem.
@@ -64,7 +65,7 @@ def recommend(
     from attnbench.results.journal import RESULTS
 
     limit = _bytes(memory_limit)
-    (height, width), (tall, wide) = _size("--resolution", resolution), _size("--window", window)
+    (height, width), (tall, wide) = options.read_size("--resolution", resolution), options.read_size("--window", window)
     problem = Problem(
         batch=1 if batch is None else batch, height=height, width=width, window_height=tall, window_width=wide,
         heads=heads, head_dim=head_dim, dtype=dtype, mode=mode, pattern=pattern, padding=padding, bias=bias,
@@ -101,15 +102,6 @@ def _with_measured_batch(problem: Problem, runs: list[StoredRun]) -> Problem:
         if len(alike):
             return replace(problem, batch=int(alike["batch"].max()))
     return problem
-
-
-def _size(option: str, text: str) -> tuple[int, int]:
-    from attnbench.core.errors import UsageError
-
-    sides = re.fullmatch(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?", text)
-    if sides is None:
-        raise UsageError(f"{option} {text}: not a size (allowed: 1 or more, as 56 or as 200x334)")
-    return int(sides[1]), int(sides[2] or sides[1])
 
 
 def _bytes(text: str | None) -> int | None:

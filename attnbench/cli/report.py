@@ -20,7 +20,7 @@ def report(
         Path | None, typer.Option(metavar="DIR", help="A baseline whose accepted changes are marked in the history.")
     ] = None,
 ) -> None:
-    """Write a page that shows runs: what to use and how sure that is, charts, tables, every cell.
+    """Write runs as one HTML page: which backend to use, charts, tables and every cell.
 
     One file that needs no network. Of several runs of a suite on one machine the newest is shown, with its history.
     """

@@ -30,9 +30,11 @@ def run(
     backend: options.Backends = [],  # noqa: B006 - typer wants a list
     override: options.Overrides = [],  # noqa: B006
     output: options.Output = None,
-    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Resume an interrupted run.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One process: fast, but without intervals.")] = False,
-    rigorous: Annotated[bool, typer.Option("--rigorous", help="Ten processes: narrow intervals.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Resume an interrupted run: measure what is missing.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure one process: fast, but without intervals.")] = False,
+    rigorous: Annotated[bool, typer.Option("--rigorous", help="Measure ten processes: narrower intervals.")] = False,
     wait: options.Wait = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 also if a cell runs out of memory or time.")
@@ -50,25 +52,27 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Measure every case of a suite with every backend. Prints the table to stdout, everything else to stderr.
+    """Measure every case of a suite with every backend. Prints the tables to stdout, everything else to stderr.
 
-    Exits with 1 if a cell is wrong_result, error or crashed; oom and timeout are answers of a sweep (--strict).
+    Exits with 1 if a cell is wrong_result, error or crashed. A cell that runs out of memory or time does not count as
+    broken, unless --strict is given.
     """
     from attnbench.backends import registry
-    from attnbench.core.errors import UsageError
     from attnbench.suite import load_suite
 
-    if quick and rigorous:
-        raise UsageError("--quick and --rigorous exclude one another; give one")
+    _check_together(quick=quick, rigorous=rigorous, assume=assume, dry_run=dry_run)
     options.check_resume(resume, output)
+    if resume is not None:
+        from attnbench.results.listing import named
+
+        resume = named(resume)
     processes = ["measure.processes=1"] if quick else ["measure.processes=10"] if rigorous else []
     loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=[*processes, *override])
-    if assume is not None and not dry_run:
-        raise UsageError("--assume goes with --dry-run: a run measures its ceilings itself")
     if dry_run:
         _print_plan(loaded, assume)
         return
     from attnbench.cli.progress import opened, progress, summary
+    from attnbench.report.answer_table import answer_grid
     from attnbench.report.run_table import run_table
     from attnbench.run.runner import open_run
 
@@ -83,6 +87,8 @@ def run(
         with kept(lost):
             print_sheet(run_table(outcome.stored))
     say(summary(outcome))
+    if outcome.stored is not None and (answered := answer_grid(outcome.stored, baseline=outcome.stored.baseline)):
+        say(answered.title)  # once more where the eye is after a long table
     say(str(outcome.directory))
     if outcome.interrupted:
         say(f"resume it with: attnbench run {suite} --resume {outcome.directory}")
@@ -92,6 +98,15 @@ def run(
     if outcome.interrupted or outcome.stored is None or not outcome.measured:
         sys.exit(3)
     end(lost, FAILED if results(outcome.stored, strict=strict).failed else 0)
+
+
+def _check_together(*, quick: bool, rigorous: bool, assume: str | None, dry_run: bool) -> None:
+    from attnbench.core.errors import UsageError
+
+    if quick and rigorous:
+        raise UsageError("--quick and --rigorous exclude one another; give one")
+    if assume is not None and not dry_run:
+        raise UsageError("--assume goes with --dry-run: a run measures its ceilings itself")
 
 
 def _print_plan(suite: Suite, assume: str | None) -> None:

@@ -10,6 +10,8 @@ from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.numbers import NOTHING, interval_of, mebibytes, optional, rounded
 
 _MOST_DIFFERENCES = 8
+_REASONS = "why"
+_LEAST_CASE = 13
 _LEAST_REASON = 23
 """The longest word of a reason: a narrower column would break it."""
 
@@ -54,24 +56,25 @@ def summary(comparison: Comparison) -> str:
 
 def _columns(cells: list[CellVerdict]) -> Iterator[Column]:
     def text(header: str, texts: list[str], *, wraps: bool = True, least: int = Column.least) -> Column:
-        return Column(header=header, cells=tuple(texts), numeric=False, wraps=wraps, least=least)
+        reasons = header == _REASONS
+        return Column(header=header, cells=tuple(texts), numeric=False, wraps=wraps, least=least, footnoted=reasons)
 
     def numbers(header: str, rank: int, texts: list[str]) -> Column:
         return Column(header=header, cells=tuple(texts), rank=rank)
 
     ratios = [cell.ratio for cell in cells]
     yield text("verdict", [f"{cell.verdict}{', flaky' if cell.flaky else ''}" for cell in cells], wraps=False)
-    yield text("case", [cell.case for cell in cells])
+    yield text("case", [cell.case for cell in cells], least=_LEAST_CASE)
     yield text("backend", [cell.backend for cell in cells])
     yield numbers("ratio", 0, [rounded(ratio.value, ratio.uncertainty) if ratio else NOTHING for ratio in ratios])
-    yield numbers("95 % interval", 1, [interval_of(ratio) for ratio in ratios])
+    yield numbers("95 % CI", 1, [interval_of(ratio) for ratio in ratios])
     yield numbers("base ms", 2, [optional(cell.base_ms) for cell in cells])
     yield numbers("candidate ms", 3, [optional(cell.candidate_ms) for cell in cells])
     if any(cell.p_value is not None for cell in cells):
         yield numbers("p", 4, [NOTHING if cell.p_value is None else f"{cell.p_value:.1e}" for cell in cells])
     yield numbers("peak MiB", 5, [_memory(cell) for cell in cells])
     if any(cell.reason for cell in cells):
-        yield text("why", [cell.reason for cell in cells], least=_LEAST_REASON)
+        yield text(_REASONS, [cell.reason for cell in cells], least=_LEAST_REASON)
 
 
 def _notes(comparison: Comparison, *, hidden: int) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from attnbench.analysis.functions import Row, is_ok, pattern_of
-from attnbench.core.record import Flag
+from attnbench.core.record import Flag, Status
 from attnbench.core.text import plural
 from attnbench.report.layout import enumerate_names
 from attnbench.results.store import StoredRun
@@ -26,6 +26,8 @@ _MEANING = {
     Flag.CONTENDED: "other programs or virtual machines used the device (attnbench doctor)",
     Flag.IMPLAUSIBLE: "faster than the device's ceilings allow, also when these were measured again: not to be trusted",
     Flag.FEW_SAMPLES: "fewer than 20 samples, or less than 100 ms of them, in a process (raise measure.max_time_s)",
+    Flag.PAGE_FAULTS: "the timed calls waited for memory from the system (measure.allocator: steady)",
+    Flag.INTERRUPTED: "the process was stopped while it was sampled; those turns were measured again",
 }
 
 
@@ -81,8 +83,16 @@ def _emulated(run: StoredRun) -> list[str]:
 
 
 def failures(frame: pd.DataFrame) -> list[str]:
-    """Why cells have no latency, each reason once."""
+    """Why cells have no latency, each reason once; backends that are unavailable in every case stand in one note."""
     return _failures(_rows(frame))
+
+
+def unavailable_everywhere(rows: Sequence[Row]) -> list[str]:
+    """The backends that this machine lacks in every case: one line says so, and tables need no row for them."""
+    statuses: dict[str, set[str]] = {}
+    for row in rows:
+        statuses.setdefault(row["backend"], set()).add(row["status"])
+    return [backend for backend, found in statuses.items() if found == {Status.UNAVAILABLE}]
 
 
 def ran_math(frame: pd.DataFrame) -> list[str]:
@@ -96,13 +106,18 @@ def flagged(frame: pd.DataFrame) -> list[str]:
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:
+    absent = unavailable_everywhere(rows)
+    reasons: dict[str, str] = {}
     found: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
-        if not is_ok(row):
+        if row["backend"] in absent:
+            reasons.setdefault(row["backend"], row["reason"])
+        elif not is_ok(row):
             found.setdefault((row["backend"], row["status"], row["reason"]), []).append(row["case"])
     total = _cases(rows)
-    return [
-        f"{backend}, {_where(cases, total)}: {status}: {reason}" for (backend, status, reason), cases in found.items()
+    told = [f"Unavailable here: {'; '.join(f'{backend}: {why}' for backend, why in reasons.items())}."]
+    return (told if reasons else []) + [
+        f"{backend}, {where(cases, total)}: {status}: {reason}" for (backend, status, reason), cases in found.items()
     ]
 
 
@@ -126,6 +141,11 @@ def _flagged(rows: Sequence[Row]) -> list[str]:
     return found
 
 
+def other_patterns(frame: pd.DataFrame, baseline: str | None) -> list[str]:
+    """Which backends compute other windows than the baseline, and therefore have no speed-up."""
+    return _other_patterns(_rows(frame), baseline)
+
+
 def _other_patterns(rows: Sequence[Row], baseline: str | None) -> list[str]:
     by_pattern: dict[str, list[tuple[str, str]]] = {}
     by_case: dict[str, list[tuple[str, str]]] = {}
@@ -142,19 +162,21 @@ def _other_patterns(rows: Sequence[Row], baseline: str | None) -> list[str]:
         verb, pronoun = ("computes", "it has") if len(backends) == 1 else ("compute", "they have")
         found.append(
             f"{enumerate_names(backends)} {verb} {pattern} windows, a different function, so {pronoun} no speed-up "
-            f"{_where(cases, len(by_case))}."
+            f"{where(cases, len(by_case))}."
         )
     return found
 
 
 def _without_baseline(rows: Sequence[Row], baseline: str | None) -> list[str]:
     if baseline is None:
-        return ["No speed-ups: the suite names no baseline (give --baseline)."]
+        return ["No speed-ups: there is no baseline (give --baseline)."]
+    if all(row["backend"] != baseline for row in rows):
+        return [f"No speed-ups: the baseline {baseline} is not among these cells (give --baseline)."]
     measured = {row["case"] for row in rows if row["backend"] == baseline and is_ok(row)}
     lacking = list(dict.fromkeys(row["case"] for row in rows if row["case"] not in measured))
     if not lacking:
         return []
-    return [f"No speed-ups {_where(lacking, _cases(rows))}: the baseline {baseline} was not measured there."]
+    return [f"No speed-ups {where(lacking, _cases(rows))}: the baseline {baseline} was not measured there."]
 
 
 def _who(cells: Sequence[Row], cases: int) -> list[str]:
@@ -164,7 +186,7 @@ def _who(cells: Sequence[Row], cases: int) -> list[str]:
         by_backend.setdefault(row["backend"], []).append(row["case"])
     by_place: dict[str, list[str]] = {}
     for backend, found in by_backend.items():
-        by_place.setdefault(_where(found, cases), []).append(backend)
+        by_place.setdefault(where(found, cases), []).append(backend)
     return [f"{enumerate_names(backends)}, {place}" for place, backends in by_place.items()]
 
 
@@ -172,7 +194,8 @@ def _cases(rows: Sequence[Row]) -> int:
     return len({row["case"] for row in rows})
 
 
-def _where(cases: Sequence[str], total: int) -> str:
+def where(cases: Sequence[str], total: int) -> str:
+    """In which of ``total`` cases, in words."""
     if len(set(cases)) == total:
         return "in every case" if total > 1 else "in the one case"
     if len(cases) > _MOST_NAMED:

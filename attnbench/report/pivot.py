@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from attnbench.analysis.ranking import by_case, contests
 from attnbench.core.errors import UsageError
 from attnbench.core.record import Status
 from attnbench.report.layout import Column, Grid, Sheet
-from attnbench.report.notes import completeness, failures, flagged, ran_math
+from attnbench.report.notes import completeness, failures, flagged, other_patterns, ran_math, unavailable_everywhere
 from attnbench.report.numbers import relative_error, spelled
 from attnbench.report.run_table import heading
 from attnbench.results.store import StoredRun
@@ -18,6 +19,7 @@ from attnbench.results.table import COLUMNS, PROBLEM
 
 _SIZES = {"resolution": ("height", "width"), "window": ("window_height", "window_width")}
 _CASE = "case of crowded cells"
+_FASTEST = ">"
 _FIELDS = (
     "case", "backend", "batch", "resolution", "window", "heads", "head_dim", "dtype", "mode", "pattern", "padding",
     "bias", "scope",
@@ -46,26 +48,40 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
         raise UsageError(f"--rows and --columns are both {rows}; give two axes")
     if metric not in _METRICS:
         raise UsageError(f"--metric {metric}: not a number of the table (allowed: {', '.join(_METRICS)})")
-    frame = run.table.copy()
+    absent = unavailable_everywhere(run.table.to_dict("records"))
+    here = run.table[~run.table["backend"].isin(absent)]
+    frame = (run.table if here.empty else here).copy()
     for axis, (height, width) in _SIZES.items():
         frame[axis] = [f"{tall}x{wide}" for tall, wide in zip(frame[height], frame[width], strict=True)]
     varying = [axis for axis in _FIELDS if len(frame[axis].unique()) > 1]
-    rest = [axis for axis in varying if axis not in (rows, columns, "case")]  # each combination is a table
+    # Each combination of the other fields is a table; a case has only one, but for the pattern of a backend.
+    has_case = "case" in (rows, columns)
+    rest = [axis for axis in varying if axis not in (rows, columns, "case") and (not has_case or axis == "backend")]
     frame[_CASE] = _case_of_crowded(frame, [rows, columns, *rest])
-    groups: Any = frame.groupby([*rest, _CASE], sort=False)
-    grids = tuple(
-        _grid(cells, rows, columns, metric, dict(zip([*rest, "case"], key, strict=True)))
-        for key, cells in groups
-        if (cells["status"] == Status.OK).any()
-    )
     fixed = [axis for axis in _FIELDS if axis not in (rows, columns, *varying)]
     common = {} if frame.empty else {axis: frame[axis].iloc[0] for axis in fixed}
     notes = [f"In every cell: {_spelled(common)}."] if common else []
+    marked = _fastest(run) if metric == "latency_ms" and {rows, columns} == {"case", "backend"} else set()
+    if marked:
+        notes.append(f"{_FASTEST} before a latency: the fastest of its case, or tied with it.")
+    groups: Any = frame.groupby([*rest, _CASE], sort=False)
+    grids = tuple(
+        _grid(cells, rows, columns, metric, marked, dict(zip([*rest, "case"], key, strict=True)))
+        for key, cells in groups
+        if (cells["status"] == Status.OK).any()
+    )
     return Sheet(
         heading=heading(run),
         question=run.question,
         grids=grids,
-        notes=(*notes, *completeness(run), *ran_math(frame), *flagged(frame), *failures(frame)),
+        notes=(
+            *notes,
+            *completeness(run),
+            *other_patterns(run.table, run.baseline),
+            *ran_math(frame),
+            *flagged(frame),
+            *failures(run.table),
+        ),
     )
 
 
@@ -78,10 +94,27 @@ def _case_of_crowded(frame: pd.DataFrame, keys: list[str]) -> pd.Series[str]:
     return frame["case"].where(frame["backend"].isin(crowded), "")
 
 
-def _grid(cells: pd.DataFrame, rows: str, columns: str, metric: str, fixed: dict[str, Any]) -> Grid:
+def _fastest(run: StoredRun) -> set[tuple[str, str]]:
+    """Case and backend of every cell that is the fastest of its case, or tied with it."""
+    found = by_case(contests(run.table.to_dict("records"))).values()
+    return {(one.case, winner.backend) for one in found if len(one.standings) > 1 for winner in one.winners}
+
+
+def _grid(
+    cells: pd.DataFrame,
+    rows: str,
+    columns: str,
+    metric: str,
+    marked: set[tuple[str, str]],
+    fixed: dict[str, Any],
+) -> Grid:
     # In the order of the suite, which its author chose.
     row_keys, column_keys = cells[rows].unique(), cells[columns].unique()
-    texts = {(cell[rows], cell[columns]): _text(cell, metric) for cell in cells.to_dict("records")}
+    texts = {
+        (cell[rows], cell[columns]): (_FASTEST if (cell["case"], cell["backend"]) in marked else "")
+        + _text(cell, metric)
+        for cell in cells.to_dict("records")
+    }
     first = Column(header=f"{rows} / {columns}", cells=tuple(map(str, row_keys)), numeric=False)
     data = [
         Column(header=str(column), cells=tuple(texts.get((row, column), "") for row in row_keys))

@@ -1,4 +1,4 @@
-"""A stored run as a sheet: one table per case, fastest first, with failed cells below and their reasons in notes."""
+"""A stored run as a sheet: the answer, then one table per case, fastest first; reasons of failures stand in notes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from attnbench.analysis.functions import Row, function_of, is_ok, latency_of
+from attnbench.analysis.ranking import by_case, contests
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate, paired_ratio
 from attnbench.core.text import plural
+from attnbench.report.answer_table import UNSURE, answer_grid, speed_up_text
 from attnbench.report.layout import Column, Grid, Sheet
-from attnbench.report.notes import notes
+from attnbench.report.notes import notes, unavailable_everywhere
 from attnbench.report.numbers import NOTHING, interval_of, mebibytes, missing, relative_error, rounded, spelled
 from attnbench.results.store import StoredRun
 from attnbench.results.table import processes_of
 
-_UNSURE = "~"
+_FASTEST, _TIED = "fastest", "tie"
 
 
 def run_table(run: StoredRun, *, baseline: str | None = None) -> Sheet:
@@ -28,16 +30,32 @@ def run_table(run: StoredRun, *, baseline: str | None = None) -> Sheet:
     """
     baseline = baseline or run.baseline
     shown = _Shown.of(run, baseline)
-    grids = []
-    for case, cells in run.table.groupby("case", sort=False):
+    answered = answer_grid(run, baseline=baseline)
+    grids = [answered] if answered else []
+    absent = unavailable_everywhere(run.table.to_dict("records"))
+    for case, every in run.table.groupby("case", sort=False):
+        present = every[~every["backend"].isin(absent)]
+        cells = every if present.empty else present
         ordered = cells.assign(failed=cells["status"] != Status.OK).sort_values(["failed", "latency_ms", "backend"])
         rows = ordered.to_dict("records")
         columns = tuple(_Case(rows=rows, shown=shown).columns())
         grids.append(Grid(title=str(case), subtitle=_problem(rows, baseline), columns=columns))
-    unsure = any(text.startswith(_UNSURE) for grid in grids for column in grid.columns for text in column.cells)
-    legend = [f"{_UNSURE} before a speed-up: its 95 % interval, paired by process, contains 1x."] if unsure else []
-    said = (*legend, *notes(run, baseline=baseline))
+    said = (*_legend(grids, baseline), *notes(run, baseline=baseline))
     return Sheet(heading=heading(run), question=run.question, grids=tuple(grids), notes=said)
+
+
+def _legend(grids: Sequence[Grid], baseline: str | None) -> list[str]:
+    """What the signs mean that stand in the tables."""
+    texts = [text for grid in grids for column in grid.columns for text in column.cells]
+    headers = {column.header for grid in grids for column in grid.columns}
+    told = []
+    if f"vs {baseline}" in headers:
+        told.append(f"vs {baseline}: how many times as fast as {baseline}.")
+    if any(text.startswith(UNSURE) for text in texts):
+        told.append(f"{UNSURE} before a speed-up: its 95 % interval, paired by process, contains 1x.")
+    if _TIED in texts:
+        told.append(f"{_TIED}: the 95 % interval of its latency over that of the fastest contains 1.")
+    return told
 
 
 def heading(run: StoredRun) -> str:
@@ -67,6 +85,8 @@ class _Shown:
     intervals: bool
     flags: bool
     joules: bool
+    places: bool
+    """Whether anything is fastest: two backends of a case computed the same."""
     giga: bool
     """Whether rates are in GFLOP/s, for CPUs, rather than TFLOP/s."""
 
@@ -80,6 +100,7 @@ class _Shown:
             intervals=bool((table["processes"].fillna(0) > 1).any()),
             flags=bool((table["flags"] != "").any()),
             joules=bool(table["joules_per_image"].notna().any()),
+            places=any(len(contest.standings) > 1 for contest in contests(table.to_dict("records"))),
             giga=not missing(fastest) and float(fastest) < 1,
         )
 
@@ -99,6 +120,11 @@ class _Case:
             row["backend"]: _speed_up(row, references.get(function_of(row))) for row in self.rows if is_ok(row)
         }
         yield self._described("backend")
+        if self.shown.places:
+            places = _places(self.rows)
+            yield Column(
+                header="", cells=tuple(places.get(row["backend"], "") for row in self.rows), numeric=False, marks=True
+            )
         yield Column(header="latency ms", cells=tuple(map(_latency, self.rows)))
         if baseline:
             yield self._column(f"vs {baseline}", 0, lambda row: _times(row, baseline, speed_ups[row["backend"]]))
@@ -157,12 +183,15 @@ def _speed_up(row: Row, reference: Row | None) -> Estimate | None:
 
 
 def _times(row: Row, baseline: str, speed_up: Estimate | None) -> str:
-    if row["backend"] == baseline:
-        return "1x"
-    if speed_up is None:
-        return NOTHING
-    unsure = speed_up.uncertainty is not None and speed_up.holds(1.0)
-    return f"{_UNSURE if unsure else ''}{rounded(speed_up.value, speed_up.uncertainty)}x"
+    return "1x" if row["backend"] == baseline else speed_up_text(speed_up)
+
+
+def _places(rows: Sequence[Row]) -> dict[str, str]:
+    """Who is fastest or ties with it, by backend: in words, because not every terminal has colours."""
+    contest = next(iter(by_case(contests(rows)).values()))
+    if len(contest.standings) < 2:  # noqa: PLR2004 - nothing to be faster than
+        return {}
+    return {standing.backend: _FASTEST if place == 0 else _TIED for place, standing in enumerate(contest.winners)}
 
 
 def _latency(row: Row) -> str:

@@ -38,8 +38,8 @@ def _notes(found: Verification) -> list[str]:
     notes = []
     if found.failed and found.load > _BUSY:
         notes.append(
-            f"The machine was busy when this began: {found.load:.1f} processes a core. Clocks, ceilings and the A/B are "
-            "judged best on a quiet one: attnbench doctor finds what disturbs it."
+            f"The machine was busy when this began: {found.load:.1f} processes a core. Clocks, ceilings and the A/B "
+            "are judged best on a quiet one: attnbench doctor finds what disturbs it."
         )
     for check, figures in found.by_check():
         failed = [figure for figure in figures if figure.answer is Answer.FAIL]

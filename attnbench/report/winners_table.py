@@ -8,7 +8,7 @@ from attnbench.analysis.ranking import by_case, contests
 from attnbench.analysis.sweeps import crossovers, sweep
 from attnbench.report.answer import BACKENDS, CASES, Line, answer
 from attnbench.report.layout import Column, Grid, Sheet
-from attnbench.report.notes import completeness, failures
+from attnbench.report.notes import completeness, failures, unavailable_everywhere
 from attnbench.report.run_table import heading
 from attnbench.results.store import StoredRun
 
@@ -23,7 +23,9 @@ def winners_table(run: StoredRun) -> Sheet:
     fullest = by_case(found)
     crossings = [one for lines in sweep(rows).values() for along in lines for one in crossovers(along, fullest)]
     answered = answer(found, crossings)
-    tables = (("backends", BACKENDS, answered.backends), ("cases", CASES, answered.cases))
+    absent = unavailable_everywhere(rows)
+    backends = tuple(line for line in answered.backends if line.texts[0] not in absent)
+    tables = (("backends", BACKENDS, backends), ("cases", CASES, answered.cases))
     return Sheet(
         heading=heading(run),
         question=" ".join((f"{answered.headline}.", *answered.sentences)),

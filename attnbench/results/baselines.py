@@ -23,8 +23,9 @@ from attnbench.core.errors import LostOutputError, NotComparableError, OutputErr
 from attnbench.core.files import rename_directory
 from attnbench.core.record import Status
 from attnbench.results.journal import ENVIRONMENT, SUITE
+from attnbench.results.places import CSV, UNFINISHED, read_suite
 from attnbench.results.spreadsheet import csv_text
-from attnbench.results.store import CSV, UNFINISHED, FoundRuns, StoredRun, find_runs, read_suite
+from attnbench.results.store import FoundRuns, StoredRun, find_runs
 
 DIRECTORY = Path("baselines")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -20,15 +18,12 @@ from attnbench.core.record import Measure
 from attnbench.core.text import clean
 from attnbench.results.checks import Belonging, check_row
 from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_environment, read_journal
+from attnbench.results.listing import named
 from attnbench.results.pairs import Pairing
+from attnbench.results.places import CSV, PARQUET, UNFINISHED, read_suite
 from attnbench.results.spreadsheet import csv_text, read_csv
 from attnbench.results.table import COLUMNS, PROBLEM, Cells, typed
-from attnbench.suite import limits
 
-PARQUET = "table.parquet"
-CSV = "table.csv"
-UNFINISHED = ".unfinished"
-"""How the names of directories end that are being written or removed."""
 _RUN_FILES = (JOURNAL, PARQUET, CSV)
 _NUMBERS = tuple(name for name, kind in COLUMNS.items() if kind != "string" and name not in PROBLEM)
 
@@ -100,25 +95,16 @@ class StoredRun:
         return None if baseline is None else str(baseline)
 
 
-def load(directory: str | Path) -> pd.DataFrame:
-    """One row per cell of a stored run, with the columns of ``COLUMNS``.
-
-    Args:
-        directory: A run directory, one that holds at least ``table.csv``, or a table's file.
-
-    Raises:
-        StoredRunError: It is not a run, is damaged, or was written by another version.
-    """
-    return read_run(directory).table
-
-
 def read_run(directory: str | Path) -> StoredRun:
     """A stored run with what is known of it.
 
+    Args:
+        directory: A run directory, one that holds at least ``table.csv``, a table's file, or ``latest``.
+
     Raises:
         StoredRunError: It is not a run, is damaged, or was written by another version.
     """
-    path = Path(directory)
+    path = named(directory)
     if not path.exists():
         raise StoredRunError(f"{path} does not exist; give a run directory such as results/SUITE/MACHINE/TIME-ID")
     if path.suffix in (".parquet", ".csv") and path.is_file():
@@ -170,7 +156,7 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> FoundR
     Raises:
         StoredRunError: There is none that can be read.
     """
-    path = Path(directory)
+    path = named(directory)
     if is_run(path):
         return FoundRuns(runs=(read_run(path),))
     left_out = None if but is None else Path(but).resolve()
@@ -250,40 +236,6 @@ def _made_from(path: Path) -> dict[Any, Any]:
 
 def _environment(path: Path) -> dict[str, Any]:
     return read_environment(path).to_json() if (path / ENVIRONMENT).exists() else {}
-
-
-def read_suite(path: Path) -> dict[str, Any]:
-    """The content of a run's suite.yaml; empty where there is none.
-
-    Raises:
-        StoredRunError: It is not YAML.
-    """
-    file = path / SUITE
-    if not file.exists():
-        return {}
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        if file.stat().st_size > limits.LARGEST_BYTES:
-            raise StoredRunError(f"{file} is larger than {limits.LARGEST_BYTES // 2**20} MiB; the file is damaged")
-        data = _parsed(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
-    except limits.TooMuchError as error:
-        raise StoredRunError(f"{file}:{error.line}: {error}; the file is damaged") from None
-    except (YAMLError, ValueError, TypeError, OverflowError):
-        raise StoredRunError(f"{file}:1: not YAML; the file is damaged") from None
-    return deepcopy(dict(data)) if isinstance(data, dict) else {}
-
-
-@lru_cache(maxsize=64)
-def _parsed(text: str) -> Any:
-    """What YAML says: hundreds of runs share few suites, and to parse one takes as long as to read a table."""
-    from ruamel.yaml import YAML
-
-    limits.check(text)
-    with warnings.catch_warnings(action="ignore"):  # of an anchor that stands twice, which YAML allows
-        return YAML(typ="safe", pure=True).load(text)
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from attnbench.core.errors import LostOutputError, OutputError
 from attnbench.core.files import rename_directory, write_json
 from attnbench.core.record import Environment
 from attnbench.results.journal import ENVIRONMENT, JOURNAL, RESULTS, SUITE
-from attnbench.results.store import UNFINISHED
+from attnbench.results.places import UNFINISHED
 
 _BEGUN = (SUITE, ENVIRONMENT)
 """Files that are written before the journal."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attnbench.backends import registry
 from attnbench.core.errors import BusyError, SuiteError, WorkerError
@@ -19,7 +20,7 @@ from attnbench.run import pairs as two
 from attnbench.run import resume as resuming
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.directory import appearing, begin_again, check_output, fill, never_started, reserved, run_directory
-from attnbench.run.events import Resumed
+from attnbench.run.events import Event, Finished, Resumed
 from attnbench.run.interruption import Interruption
 from attnbench.run.lock import device_lock
 from attnbench.run.processes import Abandoned
@@ -31,16 +32,38 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def run(suite: str | Path, output: str | Path | None = None) -> pd.DataFrame:
+def run(
+    suite: str | Path | Mapping[str, Any],
+    output: str | Path | None = None,
+    *,
+    wait: bool = False,
+    progress: bool | Callable[[Event], None] = False,
+    **overrides: Any,
+) -> pd.DataFrame:
     """``attnbench.run``: run a suite and return its table."""
-    loaded = load_suite(suite, known_backends=registry.names())
-    with open_run(loaded, output=Path(output) if output else None) as session:
-        for _ in session.measure(session.rounds):
-            pass
+    from attnbench.results.frames import frame_of
+
+    show = (_print_event if progress else _ignore) if isinstance(progress, bool) else progress
+    loaded = load_suite(suite, known_backends=registry.names(), values=overrides)
+    with open_run(loaded, output=Path(output) if output else None, wait=wait) as session:
+        for event in session.measure(session.rounds):
+            show(event)
     (outcome,) = session.outcomes.values()
     if outcome.interrupted or outcome.stored is None:
         raise KeyboardInterrupt(f"the run was interrupted; what was measured is in {outcome.directory}")
-    return outcome.stored.table
+    return frame_of([outcome.stored])
+
+
+def _ignore(event: Event) -> None:
+    """Show nothing."""
+
+
+def _print_event(event: Event) -> None:
+    """A line for every finished cell."""
+    if isinstance(event, Finished):
+        record = event.record
+        ended = f"{min(record.samples_ms):.3g} ms" if record.samples_ms else f"{record.status}: {record.reason}"
+        sys.stderr.write(f"{record.case}, {record.backend}, round {record.round + 1}: {ended}\n")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -177,31 +177,35 @@ def _spelled(field: str, value: Any) -> str:
 
 
 def load_suite(
-    name: str | Path,
+    name: str | Path | Mapping[str, Any],
     *,
     known_backends: Sequence[str],
     backends: Sequence[str] = (),
     backends_option: str = "--backend",
     overrides: Iterable[str] = (),
+    values: Mapping[str, Any] | None = None,
 ) -> Suite:
     """Read, override and check a suite.
 
     Args:
-        name: A file, or the name of a suite that comes with attnbench.
+        name: A file, the name of a suite that comes with attnbench, or a suite's content.
         known_backends: Names that mean a backend; anything with a colon is taken for a module path.
         backends: Backends to run instead of the suite's own.
         backends_option: The option that gave them, for messages.
         overrides: ``key=value`` pairs that change the file's content.
+        values: Keys with other values; a mapping changes the keys that it names.
 
     Raises:
         SuiteError: One sentence with the file and line at fault.
     """
     try:
-        source = Source.read(_find(name))
+        source = Source.of(name) if isinstance(name, Mapping) else Source.read(find_suite(name))
     except OSError as error:
         raise SuiteError(f"{echoed(str(name))} cannot be read: {error.strerror}") from None
     for assignment in overrides:
         source.override(assignment)
+    for keys, value in _leaves(values or {}):
+        source.replace(keys, value, ".".join(keys))
     if backends:
         source.replace(("backends",), [_read_choice(text) for text in backends], backends_option)
     file = _validated(source)
@@ -220,6 +224,16 @@ def load_suite(
         _file=file,
         _source=source,
     )
+
+
+def _leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value with the keys that lead to it."""
+    for key, value in values.items():
+        keys = (*above, *str(key).split("."))
+        if isinstance(value, Mapping):
+            yield from _leaves(value, keys)
+        else:
+            yield keys, list(value) if isinstance(value, tuple) else value
 
 
 def _validated(source: Source) -> SuiteFile:
@@ -281,7 +295,12 @@ def built_in_suites() -> dict[str, Path]:
     return {}
 
 
-def _find(name: str | Path) -> Path:
+def find_suite(name: str | Path) -> Path:
+    """The file of a suite: a path, or the name of one that comes with attnbench.
+
+    Raises:
+        SuiteError: Neither.
+    """
     path, suites = Path(name), built_in_suites()
     if path.is_file():
         return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -39,6 +40,20 @@ class Source:
         self._yaml.Parser = limits.BoundedParser
         self._root = self._parse(text)
         self._overridden: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Source:
+        """A suite that was written in Python; lines of messages are those of its YAML.
+
+        Raises:
+            SuiteError: It holds what YAML cannot.
+        """
+        text = io.StringIO()
+        try:
+            YAML(typ="safe", pure=True).dump(dict(content), text)
+        except (YAMLError, RecursionError) as error:
+            raise SuiteError(f"the suite is not plain data: {clean(str(error), longest=_LONGEST_CAUSE)}") from None
+        return cls(Path("dict"), text.getvalue())
 
     @classmethod
     def read(cls, path: Path) -> Source:

@@ -16,8 +16,9 @@ from tests.conftest import TESTS, Cli
 from tests.suite.test_suite import GOOD
 
 COMMANDS = (
-    "run", "show", "report", "publish", "plot", "recommend", "compare", "ab", "noise", "baseline", "baseline save",
-    "baseline accept", "baseline list", "baseline check", "backends", "doctor", "schema",
+    "run", "show", "report", "plot", "recommend", "compare", "ab", "noise", "baseline", "baseline save",
+    "baseline accept", "baseline list", "baseline check", "backends", "doctor", "schema", "suites", "suites show",
+    "suites init", "runs", "runs rm", "verify", "publish",
 )  # fmt: skip
 
 
@@ -35,6 +36,9 @@ def test_help(cli: Cli, command: str, snapshot: SnapshotAssertion) -> None:
         ["publish", "--help"],
         ["plot", "--help"],
         ["recommend", "--help"],
+        ["suites", "--help"],
+        ["suites", "init", "--help"],
+        ["runs", "rm", "--help"],
         ["run", "--no-such-option"],
         ["--version"],
         ["run", "nothing"],
@@ -57,7 +61,7 @@ def test_help_and_mistakes_import_neither_torch_nor_pandas(tmp_path: Path, argum
 
 
 def test_no_arguments_print_help(cli: Cli) -> None:
-    assert "Commands:" in cli().stdout + cli().stderr
+    assert "Read what was measured" in cli().stdout + cli().stderr
 
 
 def test_the_version_is_the_packages(cli_here: Cli) -> None:
@@ -174,7 +178,7 @@ def test_a_dry_run_says_how_long_a_gpu_takes_at_least(cli_here: Cli, suite: Suit
 
 def test_show_renders_every_format(cli_here: Cli, stored: Path) -> None:
     assert "stage 1 shifted [layer]" in cli_here("show", str(stored), check=0).stdout
-    assert "| sdpa | 1.00 |" in cli_here("show", str(stored), "--format", "markdown", check=0).stdout
+    assert "| sdpa | fastest | 1.00 |" in cli_here("show", str(stored), "--format", "markdown", check=0).stdout
     assert cli_here("show", str(stored), "--format", "csv", check=0).stdout.startswith(
         "suite,case,backend,device,batch"
     )

@@ -57,7 +57,7 @@ def test_a_red_build_is_understood_from_it_alone() -> None:
     assert broken["verdict"] == "broken"
     assert broken["why"] == "crashed: signal"
     known = {"verdict": "regressed", "case": "stage 1", "backend": "sdpa", "ratio": "1.25"}
-    known |= {"95 % interval": "1.20 to 1.30", "base ms": "2.00", "candidate ms": "2.50"}
+    known |= {"95 % CI": "1.20 to 1.30", "base ms": "2.00", "candidate ms": "2.50"}
     assert known.items() <= regressed.items()
     assert "What changed in the environment: torch 2.12.0 -> 2.13.0." in html.unescape(text)
     assert "Judged beside 6 runs." in text

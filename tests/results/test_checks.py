@@ -14,7 +14,8 @@ from attnbench.core.errors import StoredRunError
 from attnbench.core.record import Status
 from attnbench.results import baselines
 from attnbench.results.journal import JOURNAL, Journal
-from attnbench.results.store import CSV, PARQUET, read_run, write_tables
+from attnbench.results.places import CSV, PARQUET
+from attnbench.results.store import read_run, write_tables
 from tests.comparison.test_runs import store
 from tests.conftest import Cli
 from tests.samples import failed, problem, record

@@ -17,7 +17,8 @@ from attnbench.core.errors import LostOutputError, StoredRunError
 from attnbench.core.record import Ceilings, Record, Status
 from attnbench.results import store
 from attnbench.results.journal import JOURNAL, Journal, read_journal
-from attnbench.results.store import CSV, PARQUET, read_run, write_tables
+from attnbench.results.places import CSV, PARQUET
+from attnbench.results.store import read_run, write_tables
 from attnbench.results.table import COLUMNS, DESCRIPTIONS, table
 from tests.conftest import TESTS
 from tests.samples import failed, problem, record, sample_records
@@ -26,7 +27,7 @@ Store = Callable[[Sequence[Record]], Path]
 
 
 def test_a_table_has_one_row_per_cell_and_the_fixed_columns(stored: Path) -> None:
-    frame = attnbench.load(stored)
+    frame = read_run(stored).table
     assert list(frame.columns) == list(COLUMNS)
     assert len(frame) == len(sample_records())
     assert {name: str(kind) for name, kind in frame.dtypes.items()} == COLUMNS
@@ -84,11 +85,11 @@ def test_rows_stand_in_the_order_of_the_suite_not_of_measuring() -> None:
 def test_tables_are_rebuilt_from_the_journal_to_the_last_digit(stored: Path) -> None:
     frame = write_tables(stored).table
     assert not list(stored.glob(".*"))
-    pd.testing.assert_frame_equal(frame, attnbench.load(stored))
+    pd.testing.assert_frame_equal(frame, read_run(stored).table)
     (stored / JOURNAL).unlink()
-    pd.testing.assert_frame_equal(frame, attnbench.load(stored))
+    pd.testing.assert_frame_equal(frame, read_run(stored).table)
     (stored / PARQUET).unlink()
-    pd.testing.assert_frame_equal(frame, attnbench.load(stored))
+    pd.testing.assert_frame_equal(frame, read_run(stored).table)
 
 
 def test_a_table_made_from_the_journal_is_read_instead_of_it(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,10 +231,12 @@ def test_what_is_not_a_run_says_what_is_missing_and_what_is_near(stored: Path) -
     with pytest.raises(
         StoredRunError, match=r"is not a run: it holds neither journal.jsonl nor table.csv; did you mean"
     ):
-        attnbench.load(stored.parent)
+        read_run(stored.parent)
     empty = stored.parent / "empty"
     empty.mkdir()
     with pytest.raises(StoredRunError, match=r"empty is not a run: it holds neither journal.jsonl nor table.csv$"):
+        read_run(empty)
+    with pytest.raises(StoredRunError, match=r"empty holds no run; give run directories"):
         attnbench.load(empty)
     with pytest.raises(StoredRunError, match="does not exist"):
         attnbench.load(empty / "nothing")

@@ -266,7 +266,8 @@ def test_stdout_is_the_table_and_stderr_the_rest(run: object) -> None:
     assert lines[1].startswith("[2/2] one: fastest ")
     assert lines[2].startswith("2 of 2 cells (2 ok); timed ")
     assert "starting processes" in lines[2]
-    assert lines[3] == "out"
+    assert lines[3].startswith("Use ")
+    assert lines[4] == "out"
 
 
 @pytest.mark.slow

@@ -22,7 +22,8 @@ from attnbench.report.site.pages import machines_page, make_run, make_suite, she
 from attnbench.report.site.summaries import Summary, digest, read_kept, read_suite, run_file, stamp_of
 from attnbench.results.accepted import AcceptedChanges
 from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE
-from attnbench.results.store import CSV, PARQUET, is_run, run_places
+from attnbench.results.places import CSV, PARQUET
+from attnbench.results.store import is_run, run_places
 
 _READ = (JOURNAL, PARQUET, CSV, ENVIRONMENT, SUITE)
 _FEW = 24

@@ -1,0 +1,38 @@
+"""One row of a run's table: whether it has a latency, and what it computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from attnbench.core.problem import Pattern
+from attnbench.core.record import Status
+from attnbench.results.table import PROBLEM
+
+Row = Mapping[Any, Any]
+"""One row of a run's table, by column."""
+Function = tuple[Any, ...]
+"""The values of a problem's fields, in the order of ``PROBLEM``."""
+
+
+def missing(value: Any) -> bool:
+    """Whether a table's value is missing."""
+    return value is pd.NA or value is None or value != value  # noqa: PLR0124 - NaN is not itself
+
+
+def is_ok(row: Row) -> bool:
+    """Whether there is a latency."""
+    return bool(row["status"] == Status.OK)
+
+
+def pattern_of(row: Row) -> str:
+    """The pattern that a row computed: a single window that covers the map is never shifted."""
+    alone = row["height"] == row["window_height"] and row["width"] == row["window_width"]
+    return Pattern.GROUPED if alone else str(row["pattern"])
+
+
+def function_of(row: Row) -> Function:
+    """What a row computes: equal for two rows that compute the same."""
+    return tuple(pattern_of(row) if field == "pattern" else row[field] for field in PROBLEM)
