@@ -147,14 +147,12 @@ class LocallyGroupedAttention(nn.Module):
 
     def _prepare(self, problem: Problem, device: torch.device) -> tuple[Problem, Attend, Layout | None]:
         backend = self.backend or self._best(problem, device)
+        if reason := backend.unavailable(device.type):
+            raise ProblemError(type(backend).__name__, reason)
         if reasons := refusals(backend, problem, DeviceFacts.of(device)):
             raise ProblemError(type(backend).__name__, "; ".join(reasons))
         inner = _map_problem(problem) if backend.level is Level.MAP else problem
-        try:
-            attend = backend.prepare(inner, device=device, bias=self.relative_position_bias_table)
-        except ImportError as error:
-            reason = backend.unavailable(device.type) or str(error)
-            raise ProblemError(type(backend).__name__, reason) from error
+        attend = backend.prepare(inner, device=device, bias=self.relative_position_bias_table)
         return problem, attend, layout_around(backend, problem, device=device)
 
     def _best(self, problem: Problem, device: torch.device) -> Backend:
