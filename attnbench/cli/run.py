@@ -63,11 +63,7 @@ def run(
 
     if quick and rigorous:
         raise UsageError("--quick and --rigorous exclude one another; give one")
-    options.check_resume(resume, output)
-    if resume is not None:
-        from attnbench.results.listing import named
-
-        resume = named(resume)
+    resume = options.check_resume(resume, output)
     processes = ["measure.processes=1"] if quick else ["measure.processes=10"] if rigorous else []
     loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=[*processes, *override])
     if assume is not None and not dry_run:
