@@ -58,16 +58,12 @@ def run(
     broken, unless --strict is given.
     """
     from attnbench.backends import registry
-    from attnbench.core.errors import UsageError
     from attnbench.suite import load_suite
 
-    if quick and rigorous:
-        raise UsageError("--quick and --rigorous exclude one another; give one")
+    _check_together(quick=quick, rigorous=rigorous, assume=assume, dry_run=dry_run)
     resume = options.check_resume(resume, output)
     processes = ["measure.processes=1"] if quick else ["measure.processes=10"] if rigorous else []
     loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=[*processes, *override])
-    if assume is not None and not dry_run:
-        raise UsageError("--assume goes with --dry-run: a run measures its ceilings itself")
     if dry_run:
         _print_plan(loaded, assume)
         return
@@ -98,6 +94,15 @@ def run(
     if outcome.interrupted or outcome.stored is None or not outcome.measured:
         sys.exit(3)
     end(lost, FAILED if results(outcome.stored, strict=strict).failed else 0)
+
+
+def _check_together(*, quick: bool, rigorous: bool, assume: str | None, dry_run: bool) -> None:
+    from attnbench.core.errors import UsageError
+
+    if quick and rigorous:
+        raise UsageError("--quick and --rigorous exclude one another; give one")
+    if assume is not None and not dry_run:
+        raise UsageError("--assume goes with --dry-run: a run measures its ceilings itself")
 
 
 def _print_plan(suite: Suite, assume: str | None) -> None:

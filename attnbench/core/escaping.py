@@ -33,6 +33,7 @@ _LINKED = re.compile(
 """What GitHub and GitLab make links, mentions, labels and pictures of, after Markdown was read."""
 _APART = "<!-- -->"
 """Nothing, to whoever reads the page: what stands on its two sides is no longer one word."""
+_NUMBER = re.compile("-|[0-9][0-9.,%x]*")
 _BLOCK = re.compile(r"(?:[-+=>#]|\d+(?=[.)]))")
 """How lines begin that are lists, headings and quotes."""
 
@@ -77,6 +78,8 @@ def markdown(text: str) -> str:
     >>> print(markdown("@team, see #12"))
     @<!-- -->team, see #<!-- -->12
     """
+    if _NUMBER.fullmatch(text):  # as most cells of a table are
+        return text
     escaped = _MARKUP.sub(lambda found: "".join(f"\\{character}" for character in found[0]), one_line(text).strip())
     # A dollar sign would begin a formula, which only an element of its own prevents.
     return _LINKED.sub(_apart, escaped).replace("$", "<span>$</span>")

@@ -9,6 +9,7 @@ from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.verify.checks import CHECKS, Verification
 
 _SMALL = 1e-3
+_BUSY = 1.0
 
 
 def verify_table(found: Verification) -> Sheet:
@@ -35,6 +36,11 @@ def verify_table(found: Verification) -> Sheet:
 
 def _notes(found: Verification) -> list[str]:
     notes = []
+    if found.failed and found.load > _BUSY:
+        notes.append(
+            f"The machine was busy when this began: {found.load:.1f} processes a core. Clocks, ceilings and the A/B "
+            "are judged best on a quiet one: attnbench doctor finds what disturbs it."
+        )
     for check, figures in found.by_check():
         failed = [figure for figure in figures if figure.answer is Answer.FAIL]
         if failed:

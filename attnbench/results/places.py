@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from attnbench.core.errors import StoredRunError
 from attnbench.results.journal import SUITE
+from attnbench.suite import limits
 
 PARQUET = "table.parquet"
 CSV = "table.csv"
@@ -28,10 +30,14 @@ def read_suite(path: Path) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
+        if file.stat().st_size > limits.LARGEST_BYTES:
+            raise StoredRunError(f"{file} is larger than {limits.LARGEST_BYTES // 2**20} MiB; the file is damaged")
         data = _parsed(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
-    except (YAMLError, UnicodeDecodeError):
+    except limits.TooMuchError as error:
+        raise StoredRunError(f"{file}:{error.line}: {error}; the file is damaged") from None
+    except (YAMLError, ValueError, TypeError, OverflowError):
         raise StoredRunError(f"{file}:1: not YAML; the file is damaged") from None
     return deepcopy(dict(data)) if isinstance(data, dict) else {}
 
@@ -41,4 +47,6 @@ def _parsed(text: str) -> Any:
     """What YAML says: hundreds of runs share few suites, and to parse one takes as long as to read a table."""
     from ruamel.yaml import YAML
 
-    return YAML(typ="safe", pure=True).load(text)
+    limits.check(text)
+    with warnings.catch_warnings(action="ignore"):  # of an anchor that stands twice, which YAML allows
+        return YAML(typ="safe", pure=True).load(text)

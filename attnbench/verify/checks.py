@@ -95,6 +95,8 @@ class Verification:
     """Its version."""
     figures: tuple[Figure, ...]
     elapsed_s: float
+    load: float = 0.0
+    """Processes that wanted to run on every core when it began; above 1, the machine was busy."""
 
     @property
     def failed(self) -> tuple[Figure, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -34,6 +35,7 @@ def verify(device: str, directory: Path, *, quick: bool, shown: Callable[[str], 
         InterruptedRunError: The user stopped it.
     """
     began = time.monotonic()
+    load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
     with closing(Crew(Measure(threads=1))) as crew:
         environment = crew.describe(device).environment
     device = environment.device
@@ -53,6 +55,7 @@ def verify(device: str, directory: Path, *, quick: bool, shown: Callable[[str], 
         torch=environment.torch,
         figures=tuple(figures),
         elapsed_s=time.monotonic() - began,
+        load=load,
     )
 
 

@@ -281,7 +281,7 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
 
     patch = pytest.MonkeyPatch()
     stand_in.use(patch)
-    before, findings = Path.cwd(), dict[str, int]()
+    before, findings, number = Path.cwd(), dict[str, int](), -1
     with TemporaryDirectory() as place:
         patch.setenv("ATTNBENCH_LOCKS", f"{place}/locks")
         whole, now = Path(place, "whole"), Path(place, "now")
@@ -308,6 +308,7 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
         finally:
             os.chdir(before)
     patch.undo()
+    say(f"{number + 1} tried")
     for kind, times in findings.items():
         say(f"{times} x {kind}")
     return sum(findings.values())

@@ -170,6 +170,7 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
 
     texts = [*SMALL, *SMALL, *SMALL, *(path.read_text(encoding="utf-8") for path in built_in_suites().values())]
     findings: dict[str, int] = {}
+    number = -1
     patch = pytest.MonkeyPatch()
 
     def describe(*_: object) -> None:
@@ -194,6 +195,7 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
                 if findings[kind] == 1:
                     say(f"seed {seed} number {number}: {why}\n  options {options!r}\n  {raw[:600]!r}")
     patch.undo()
+    say(f"{number + 1} tried")
     for kind, times in findings.items():
         say(f"{times} x {kind}")
     return sum(findings.values())

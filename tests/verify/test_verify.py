@@ -24,10 +24,12 @@ ABSENT = Figure(check="published", of="timm", absent="timm is not installed: pip
 SPOILT = Figure(check="memory", broken="RuntimeError: no profiler")
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, *figures: Figure) -> None:
+def pretend(monkeypatch: pytest.MonkeyPatch, *figures: Figure, load: float = 0.1) -> None:
     def found(device: str, _: Path, *, quick: bool, shown: Callable[[str], None]) -> Verification:
         shown(f"something{' quick' * quick}")
-        return Verification(device=device, device_name="A CPU", torch="2.13", figures=figures, elapsed_s=61.0)
+        return Verification(
+            device=device, device_name="A CPU", torch="2.13", figures=figures, elapsed_s=61.0, load=load
+        )
 
     monkeypatch.setattr(verification, "verify", found)
 
@@ -48,6 +50,14 @@ def test_a_figure_outside_its_limits_fails_and_says_what_that_means(cli: Cli, mo
     told = " ".join(done.stdout.split())
     assert f"cold failed: {CHECKS['cold'].failure}." in told
     assert "Seen: RuntimeError: no profiler." in told
+
+
+def test_a_failure_on_a_busy_machine_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = "The machine was busy when this began: 4.5 processes a core."
+    pretend(monkeypatch, BAD, load=4.5)
+    assert busy in cli("verify").stdout
+    pretend(monkeypatch, GOOD, load=4.5)
+    assert busy not in cli("verify").stdout
 
 
 @pytest.mark.parametrize("width", ["80", "100", "120", "200"])
