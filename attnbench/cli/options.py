@@ -179,8 +179,11 @@ def read_exports(given: Sequence[str], *, kinds: Collection[str] | None = None) 
     return exports
 
 
-def check_resume(resume: Path | None, output: Path | None) -> None:
+def check_resume(resume: Path | None, output: Path | None) -> Path | None:
     """See that ``--resume`` and ``--output`` are not both given.
+
+    Returns:
+        The directory to resume, where ``latest`` is the newest run.
 
     Raises:
         UsageError: They are.
@@ -189,3 +192,8 @@ def check_resume(resume: Path | None, output: Path | None) -> None:
 
     if resume is not None and output is not None:
         raise UsageError("--resume continues in the directory it names; leave out --output")
+    if resume is None:
+        return None
+    from attnbench.results.listing import named
+
+    return named(resume)

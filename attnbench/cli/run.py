@@ -61,11 +61,7 @@ def run(
     from attnbench.suite import load_suite
 
     _check_together(quick=quick, rigorous=rigorous, assume=assume, dry_run=dry_run)
-    options.check_resume(resume, output)
-    if resume is not None:
-        from attnbench.results.listing import named
-
-        resume = named(resume)
+    resume = options.check_resume(resume, output)
     processes = ["measure.processes=1"] if quick else ["measure.processes=10"] if rigorous else []
     loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=[*processes, *override])
     if dry_run:
