@@ -79,7 +79,7 @@ def _ascii(character: str) -> str:
     code = ord(character)
     if code in _FRAMES:
         name = unicodedata.name(character, "")
-        is_corner = not name.endswith(("HORIZONTAL", "VERTICAL"))
+        is_corner = " AND " in name
         return "+" if is_corner else "-" if name.endswith("HORIZONTAL") else "|"
     if code in _BLOCKS or code in _BRAILLE:
         return "*"
