@@ -70,6 +70,7 @@ class LocallyGroupedAttention(nn.Module):
             raise ProblemError("LocallyGroupedAttention", str(error)) from None
         self.runs = runs
         self.backend: Backend | None = None
+        self._is_named = isinstance(backend, str)
         if backend != BEST:
             self.backend = load(backend)() if isinstance(backend, str) else backend
             if self.backend.pattern not in (None, self.pattern):
@@ -147,7 +148,8 @@ class LocallyGroupedAttention(nn.Module):
 
     def _prepare(self, problem: Problem, device: torch.device) -> tuple[Problem, Attend, Layout | None]:
         backend = self.backend or self._best(problem, device)
-        if reason := backend.unavailable(device.type):
+        # Whoever hands over a backend knows that it is there.
+        if self._is_named and (reason := backend.unavailable(device.type)):
             raise ProblemError(type(backend).__name__, reason)
         if reasons := refusals(backend, problem, DeviceFacts.of(device)):
             raise ProblemError(type(backend).__name__, "; ".join(reasons))

@@ -165,6 +165,14 @@ def _check_sides(base: SideOptions, candidate: SideOptions, backends: list[str])
             "nothing differs between the two sides; give --base ENV and --candidate ENV, --base-path and "
             "--candidate-path, or --base-backend and --candidate-backend (attnbench noise runs an A/A test)"
         )
+    if base.path and candidate.path and (base.environment, base.backend) == (candidate.environment, candidate.backend):
+        from attnbench.core.text import echoed
+
+        if base.path.resolve() == candidate.path.resolve():
+            raise UsageError(
+                f"--base-path and --candidate-path are both {echoed(str(base.path.resolve()))}; give two directories "
+                "(attnbench noise runs an A/A test)"
+            )
     if (base.backend is None) != (candidate.backend is None):
         raise UsageError("--base-backend and --candidate-backend go together; give both")
     if base.backend is not None and backends:

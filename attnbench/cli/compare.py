@@ -63,7 +63,8 @@ def compare(
             )
         else:
             if not last.exists():
-                raise UsageError(f"{last} does not exist; give one base run or more, and the candidate")
+                known = "is no directory" if str(last) != "latest" else "is one run"
+                raise UsageError(f"{last} {known}; give one base run or more, and the candidate: BASE... CANDIDATE")
             if not (last / Pairing.FILE).exists():
                 raise UsageError(
                     f"{last} is nothing that attnbench ab wrote; give at least one base run and the candidate: "

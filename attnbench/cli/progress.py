@@ -139,7 +139,7 @@ def _line(records: Sequence[Record], cell: Cell) -> str:
     counts = Counter(record.status for record in records)
     parts = [f"fastest {name} {latency_ms:.3g} ms" for latency_ms, name in sorted(latencies)[:1]]
     parts += [f"{counts[status]} {status}" for status in Status if counts[status]]
-    return f"{cell.case.name}{_process(cell)}: {', '.join(parts)}"
+    return f"{_name(cell)}{_process(cell)}: {', '.join(parts)}"
 
 
 def summary(outcome: Outcome) -> str:

@@ -64,6 +64,7 @@ def run(
     resume = options.check_resume(resume, output)
     processes = ["measure.processes=1"] if quick else ["measure.processes=10"] if rigorous else []
     loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=[*processes, *override])
+    exports = options.read_exports(export)
     if dry_run:
         _print_plan(loaded, assume)
         return
@@ -72,7 +73,6 @@ def run(
     from attnbench.report.run_table import run_table
     from attnbench.run.runner import open_run
 
-    exports = options.read_exports(export)
     opening = partial(open_run, loaded, output=output, resume=resume)
     with errors_exported(exports), opened(opening, wait=wait) as session, progress() as shown:
         for event in session.measure(session.rounds):

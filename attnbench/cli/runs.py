@@ -58,7 +58,7 @@ def remove_stored(
     found = [one for one in list_runs(directory or RESULTS) if suite in (None, one.suite)]
     going = select_old(found, older_than=older_than, keep=keep, now=datetime.now(UTC))
     if not going:
-        say(f"nothing to remove: {plural(len(found), 'run')} stay")
+        say(f"nothing to remove: {plural(len(found), 'run')} {'stays' if len(found) == 1 else 'stay'}")
         return
     for one in going:
         say(f"{one.started_at[:16].replace('T', ' ')}  {one.path}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+from attnbench.comparison import signed_rank
 from attnbench.comparison.cells import is_ok, median_detectable, verdict_of, worst_first
 from attnbench.comparison.limits import Limits
 from attnbench.comparison.paired import MARGIN, MAX_ROUNDS, Budget, judge_cell
@@ -14,6 +16,7 @@ from attnbench.core.record import Status
 from attnbench.core.text import plural
 from attnbench.results.pairs import BASE, CANDIDATE, Place
 
+_NOTICED = 0.03
 _OTHER_FUNCTION = "the two sides compute different functions"
 
 
@@ -121,6 +124,16 @@ def _notes(pairs: Pairs) -> list[str]:
         notes.append("The measurement was interrupted, and is judged by what there is.")
     if not pairs.differences():
         notes.append("The two sides do not differ in anything that is recorded.")
+    if all(party.own_backends == 0 for party in pairs.pairing.parties.values()):
+        notes.append(
+            "No backend was imported from either directory: unless a package that one uses lies there, both sides are "
+            "the same code (name your backend in the suite, as module:Class)."
+        )
+    if any(_differs(cell) for cell in pairs.cells.values()):
+        notes.append(
+            "A ratio is of turns beside one another, the median of its rounds; the ms are means of either side. On a "
+            "busy machine their quotient differs from it."
+        )
     unavailable = [
         cell.base.row["reason"]
         for cell in pairs.cells.values()
@@ -131,6 +144,14 @@ def _notes(pairs: Pairs) -> list[str]:
             f"The base cannot run {plural(len(unavailable), 'cell')}, so they are not compared: {unavailable[0]}."
         )
     return notes
+
+
+def _differs(cell: CellPair) -> bool:
+    """Whether the ratio of a cell's latencies is another one than that of its pairs, as far as anybody would notice."""
+    if not cell.logs:
+        return False
+    base_ms, candidate_ms = cell.latencies_ms
+    return abs(math.log(candidate_ms / base_ms) - signed_rank.center(list(cell.logs.values()))) > _NOTICED
 
 
 def _not_compared(pairs: Pairs) -> str:

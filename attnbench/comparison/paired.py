@@ -128,7 +128,7 @@ def judge_cell(pairs: Mapping[int, float], budget: Budget, *, rounds: int, margi
     elif slower.p_value <= ALPHA:
         verdict, reason = Verdict.SUSPECT, f"slower, but not certainly by {100 * margin:.3g} %"
     elif middle >= least / 2 and signed_rank.p_above(logs, 0.0) <= _LOOKS_SLOWER:
-        verdict, reason = Verdict.SUSPECT, f"{plural(len(pairs), 'pair')} do not confirm it"
+        verdict, reason = Verdict.SUSPECT, f"{plural(len(pairs), 'pair')} do not confirm that it is slower"
     return Judgment(
         verdict=verdict,
         ratio=Estimate(value=math.exp(middle), low=math.exp(low), high=math.exp(high)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from attnbench.comparison.paired import MARGIN
@@ -37,7 +37,9 @@ def markdown_text(results: Results | NoiseResults) -> str:
         case RunResults(run=run):
             shown = run_table(run)
         case ComparisonResults(comparison=comparison):
-            shown = comparison_table(comparison, everything=True)
+            laid_out = comparison_table(comparison, everything=True)
+            # Whoever reads it in a comment sees how it ended before anything else.
+            shown = replace(laid_out, heading=f"{results.headline}: {laid_out.heading}")
         case NoiseResults(noise=noise, rows=rows, fail_above=fail_above):
             shown = noise_table(noise, rows, fail_above=fail_above)
     return markdown.render(shown)

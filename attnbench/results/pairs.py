@@ -26,6 +26,8 @@ class Party:
     python: str
     path: str | None = None
     """The directory that came first on its Python path, as it was named."""
+    own_backends: int | None = None
+    """How many of its backends were imported from there; None without such a directory."""
 
 
 @dataclass(frozen=True, kw_only=True)

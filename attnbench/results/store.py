@@ -242,6 +242,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     for name in (PARQUET, CSV):
         if (path / name).exists():
             return _read_table_file(path / name)
+    if (path / Pairing.FILE).is_file():
+        raise StoredRunError(f"{path} is not a run: attnbench ab wrote it (attnbench compare {path} judges it again)")
     newest = max(path.glob(f"**/{JOURNAL}"), default=None, key=lambda found: found.stat().st_mtime)
     hint = f"; did you mean {newest.parent}?" if newest else ""
     raise StoredRunError(f"{path} is not a run: it holds neither {JOURNAL} nor {CSV}{hint}")

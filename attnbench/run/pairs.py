@@ -64,7 +64,12 @@ def checked_introductions(
 
 
 def pairing_of(
-    sides: Mapping[str, Side], environments: Mapping[str, Environment], *, kind: str, max_rounds: int
+    sides: Mapping[str, Side],
+    environments: Mapping[str, Environment],
+    introduced: Mapping[Participant, Introduced],
+    *,
+    kind: str,
+    max_rounds: int,
 ) -> Pairing:
     """What is to be known of the two runs."""
     return Pairing(
@@ -77,10 +82,18 @@ def pairing_of(
                 environment=side.named,
                 python=environments[name].python,
                 path=None if side.interpreter.path is None else str(side.interpreter.path),
+                own_backends=_own_backends(side, introduced),
             )
             for name, side in sides.items()
         },
     )
+
+
+def _own_backends(side: Side, introduced: Mapping[Participant, Introduced]) -> int | None:
+    if side.interpreter.path is None:
+        return None
+    files = (introduced[one].file for one in side.participants if one in introduced)
+    return sum(Path(file).resolve().is_relative_to(side.interpreter.path.resolve()) for file in files if file)
 
 
 def check_resumable(directory: Path, sides: Mapping[str, Side]) -> None:

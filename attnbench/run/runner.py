@@ -162,7 +162,7 @@ def open_pairs(
         environments = opened.environments
         two.check_devices(environments)
         introduced = two.checked_introductions(sides, opened.introduced)
-        pairing = two.pairing_of(sides, environments, kind=kind, max_rounds=max_rounds)
+        pairing = two.pairing_of(sides, environments, introduced, kind=kind, max_rounds=max_rounds)
         if resume is None:
             check_output(output)
             directory = run_directory(output, suite=suite.name, machine=environments[BASE].machine)

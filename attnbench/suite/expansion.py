@@ -315,6 +315,14 @@ def find_suite(name: str | Path) -> Path:
     raise SuiteError(f"{name} is neither a file nor a suite{did_you_mean(str(name), suites)} (suites: {known})")
 
 
+def _looks_like_a_class(name: str) -> str:
+    """A hint where a backend of one's own is named without its class."""
+    module, _, wanted = name.partition(".")
+    if not Path(f"{module}.py").is_file():
+        return ""
+    return f"; did you mean {module}:{wanted or 'Class'}?"
+
+
 def _check_backend(name: str, known: Sequence[str], where: str, *, groups: Sequence[str] = ()) -> None:
     if name in known or ":" in name:
         return
@@ -322,7 +330,7 @@ def _check_backend(name: str, known: Sequence[str], where: str, *, groups: Seque
         raise SuiteError(
             f"{where}: {name} is a group of backends; here one backend is meant (known: {', '.join(known)})"
         )
-    hint = did_you_mean(name, [*known, *groups])
+    hint = did_you_mean(name, [*known, *groups]) or _looks_like_a_class(name)
     also = f"; groups: {', '.join(groups)}" if groups else ""
     raise SuiteError(
         f"{where}: there is no backend {name!r}{hint} (known: {', '.join(known)}{also}; or give package.module:Class)"

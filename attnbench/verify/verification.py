@@ -17,6 +17,7 @@ from attnbench.verify.checks import Verification
 from attnbench.verify.inside import checked_inside
 
 _INSIDE = ("reference", "published", "memory", "agreement", "cold", "copy", "product")
+_PAIRS = ("slowdown", "a/a")
 _Step = tuple[str, tuple[str, ...], Callable[[], Iterator[Figure]]]
 
 
@@ -49,6 +50,8 @@ def verify(device: str, directory: Path, *, quick: bool, shown: Callable[[str], 
         except AttnbenchError as error:
             missing = [name for name in checks if all(figure.check != name for figure in figures)]
             figures += [Figure(check=name, broken=str(error)) for name in missing]
+    if quick:
+        figures += [Figure(check=name, absent="left out by --quick") for name in _PAIRS]
     return Verification(
         device=device,
         device_name=environment.device_name,
@@ -70,7 +73,7 @@ def _steps(device: str, directory: Path, *, quick: bool) -> Iterator[_Step]:
     if not quick:
         yield (
             "an A/B of a backend beside a slower one, and beside itself",
-            ("slowdown", "a/a"),
+            _PAIRS,
             lambda: whole.pairs(device, directory),
         )
     yield "reference, memory, clocks and ceilings", _INSIDE, lambda: checked_inside(device, _INSIDE)

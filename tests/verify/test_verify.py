@@ -98,7 +98,7 @@ def test_a_step_that_cannot_be_taken_fails_its_checks_and_the_others_go_on(
 
     steps = [("a run", ("known time", "faults"), busy), ("the rest", ("cold",), lambda: iter([BAD]))]
     monkeypatch.setattr(verification, "_steps", lambda *_, **__: iter(steps))
-    found = verification.verify("cpu", tmp_path, quick=True, shown=lambda _: None)
+    found = verification.verify("cpu", tmp_path, quick=False, shown=lambda _: None)
     assert [(one.check, one.answer) for one in found.figures] == [
         ("known time", Answer.PASS), ("faults", Answer.FAIL), ("cold", Answer.FAIL),
     ]  # fmt: skip
