@@ -592,3 +592,24 @@ def test_noise_is_exported_as_its_schema_says(cli_here: Cli, measured_noise: Noi
 def test_noise_has_no_verdicts_to_export(cli_here: Cli) -> None:
     said = cli_here("noise", "s.yaml", "--export", "junit=j.xml", check=2).stderr
     assert "'junit' is not a kind of export (allowed: json, csv, markdown)" in said
+
+
+def test_a_gate_that_measures_none_of_ones_own_code_says_so(ab: Alternate, tmp_path: Path) -> None:
+    # Built-in backends on both sides: whatever lies in the two directories, none of it was imported as a backend.
+    done = ab(check=0)
+    assert "No backend was imported from either directory" in done.stdout
+    pairing = read_pairs(tmp_path / "out").pairing
+    assert {party.own_backends for party in pairing.parties.values()} == {0}
+
+
+def test_one_directory_for_both_sides_is_refused(cli_here: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    said = cli_here("ab", "quick", "--base-path", "mine", "--candidate-path", "./mine", check=2).stderr
+    assert said.startswith(
+        f"attnbench: --base-path and --candidate-path are both '{tmp_path}/mine'; give two directories"
+    )
+
+
+def test_the_latencies_of_a_busy_machine_need_not_give_the_ratio_and_a_note_says_why(ab: Alternate) -> None:
+    note = "On a busy machine their quotient differs from it."
+    assert note not in " ".join(ab(check=0).stdout.split())

@@ -53,6 +53,13 @@ def test_markdown_of_a_comparison_lists_every_cell() -> None:
     assert [row[1] for row in table[1:]] == ["stage 1", "stage 2", "stage 3"]
 
 
+def test_markdown_of_a_comparison_begins_with_how_it_ended() -> None:
+    for verdict, ended in ((Verdict.REGRESSED, "FAIL"), (Verdict.STABLE, "PASS")):
+        results = compared(comparison_of([cell(verdict)]))
+        first = documents.markdown_text(results).splitlines()[0]
+        assert first.startswith(f"**{ended}"), first
+
+
 def test_names_survive_in_their_own_cell_of_markdown() -> None:
     (table,) = tables_of(documents.markdown_text(compared(comparison_of([cell(Verdict.ADDED, BROKEN_LINE, NASTY)]))))
     shown = [html.unescape(text) for text in table[1]]

@@ -457,3 +457,13 @@ def test_quick_has_a_case_for_kernels_of_half_precision() -> None:
     assert {case.problem.dtype for case in load_suite("quick", known_backends=registry.names()).cases("cuda:0")} == {
         "float32", "bfloat16",
     }  # fmt: skip
+
+
+def test_a_backend_of_ones_own_that_is_named_without_its_class_is_a_hint(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_kernels.py").touch()
+    monkeypatch.chdir(tmp_path)
+    for named, meant in (("my_kernels.Mine", "my_kernels:Mine"), ("my_kernels", "my_kernels:Class")):
+        with pytest.raises(SuiteError, match=f"; did you mean {meant}\\?"):
+            load("name: s\nsweep: {resolution: 14, window: 7, heads: 2}\n", backends=[named])

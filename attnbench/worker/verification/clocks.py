@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ _ROUNDS = 31
 _AGREE = 0.06
 """What two instruments may differ by; a clock that is off by a tenth is found."""
 _COLDER = 1.1
+_STANDARD_ERRORS = 1.96
 _TURN_S = 0.15
 
 
@@ -46,8 +48,21 @@ def agreement(device: torch.device) -> Iterator[Figure]:
             call = Call(registry.load(backend)(), _PROBLEM, inputs)
             with torch.inference_mode():
                 ratios += _ratios(call, call.input(inputs.x), measured)
-        of = f"{instrument}, {' and '.join(_BACKENDS)}"
+        low, high = median_interval(ratios)
+        of = f"{instrument}, {' and '.join(_BACKENDS)}; 95 % interval {low:.3f} to {high:.3f}"
         yield Figure(check="agreement", of=of, value=statistics.median(ratios), least=1 - _AGREE, most=1 + _AGREE)
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of a median, between two of the values (Conover 1999, section 3.2).
+
+    >>> median_interval(range(1, 101))
+    (41, 60)
+    """
+    ordered = sorted(values)
+    apart = _STANDARD_ERRORS * math.sqrt(len(ordered)) / 2
+    first = max(0, math.ceil(len(ordered) / 2 - apart) - 1)
+    return ordered[first], ordered[len(ordered) - 1 - first]
 
 
 def _ratios(call: Call, x: Tensor, measured: _Instrument) -> list[float]:
