@@ -63,8 +63,8 @@ def compare(
             )
         else:
             if not last.exists():
-                known = "is no directory" if str(last) != "latest" else "is one run"
-                raise UsageError(f"{last} {known}; give one base run or more, and the candidate: BASE... CANDIDATE")
+                what = "is one run" if str(last) == "latest" else "does not exist"
+                raise UsageError(f"{last} {what}; give one base run or more, and the candidate")
             if not (last / Pairing.FILE).exists():
                 raise UsageError(
                     f"{last} is nothing that attnbench ab wrote; give at least one base run and the candidate: "

@@ -73,7 +73,9 @@ def make(place: Path) -> None:
     for made, scatter in {"base": 0.03, "out": 0.02}.items():
         Path("stand_in.json").write_text(json.dumps({"scatter": scatter}))
         _must("run", "s.yaml", "--output", made)
-    _must("ab", "s.yaml", "--base-path", ".", "--candidate-path", ".", "--max-rounds", "10", "--output", "ab")
+    for side in ("one", "other"):
+        Path(side).mkdir()
+    _must("ab", "s.yaml", "--base-path", "one", "--candidate-path", "other", "--max-rounds", "10", "--output", "ab")
     _must("noise", "s.yaml", "--pairs", "5", "--output", "noise")
     _must("baseline", "save", "base", "--name", "main")
     _must("baseline", "accept", "base", "--name", "main", "--cell", "s/resolution 14/heads 1", "--why", "x")
