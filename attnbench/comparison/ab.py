@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
-from attnbench.comparison import signed_rank
 from attnbench.comparison.cells import is_ok, median_detectable, verdict_of, worst_first
 from attnbench.comparison.limits import Limits
 from attnbench.comparison.paired import MARGIN, MAX_ROUNDS, Budget, judge_cell
@@ -65,7 +65,7 @@ def judge(pairs: Pairs, limits: Limits | None = None, *, anyway: bool = False) -
         fail_above=1 + (MARGIN if limits.fail_above is None else limits.fail_above),
         min_detectable_ratio=median_detectable(cells),
         differences=pairs.differences(),
-        notes=tuple(_notes(pairs)),
+        notes=tuple(_notes(pairs, cells)),
         not_compared_reason="" if any(cell.compared for cell in cells) else _not_compared(pairs),
     )
 
@@ -118,7 +118,7 @@ def _verdict(pair: CellPair, judgment: Judgment | None, limits: Limits) -> CellV
     return cell
 
 
-def _notes(pairs: Pairs) -> list[str]:
+def _notes(pairs: Pairs, cells: Sequence[CellVerdict]) -> list[str]:
     notes = []
     if not pairs.pairing.finished:
         notes.append("The measurement was interrupted, and is judged by what there is.")
@@ -129,7 +129,7 @@ def _notes(pairs: Pairs) -> list[str]:
             "No backend was imported from either directory: unless a package that one uses lies there, both sides are "
             "the same code (name your backend in the suite, as module:Class)."
         )
-    if any(_differs(cell) for cell in pairs.cells.values()):
+    if any(map(_differs, cells)):
         notes.append(
             "A ratio is of turns beside one another, the median of its rounds; the ms are means of either side. On a "
             "busy machine their quotient differs from it."
@@ -146,12 +146,11 @@ def _notes(pairs: Pairs) -> list[str]:
     return notes
 
 
-def _differs(cell: CellPair) -> bool:
+def _differs(cell: CellVerdict) -> bool:
     """Whether the ratio of a cell's latencies is another one than that of its pairs, as far as anybody would notice."""
-    if not cell.logs:
+    if cell.ratio is None or cell.base_ms is None or cell.candidate_ms is None:
         return False
-    base_ms, candidate_ms = cell.latencies_ms
-    return abs(math.log(candidate_ms / base_ms) - signed_rank.center(list(cell.logs.values()))) > _NOTICED
+    return abs(math.log(cell.candidate_ms / cell.base_ms / cell.ratio.value)) > _NOTICED
 
 
 def _not_compared(pairs: Pairs) -> str:

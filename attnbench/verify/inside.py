@@ -7,17 +7,12 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from attnbench.core.files import read
 from attnbench.core.verification import Figure
+from attnbench.worker.boot import verification_command
 
 TIMEOUT_S = 240.0
-_ROOT = Path(__file__).resolve().parents[2]
-_BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from attnbench.worker.verification import main; "
-    "main(sys.argv[2], sys.argv[3:])"
-)
 _LONGEST = 300
 
 
@@ -33,7 +28,7 @@ def checked_inside(device: str, names: Sequence[str], *, timeout_s: float = TIME
     why = ""
     try:
         ended = subprocess.run(  # noqa: S603
-            [sys.executable, "-P", "-c", _BOOT, str(_ROOT), device, *names],
+            verification_command(sys.executable, device, names),
             capture_output=True, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
         printed, said = ended.stdout, ended.stderr

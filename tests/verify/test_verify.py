@@ -129,8 +129,10 @@ def test_figures_come_from_a_process_of_their_own() -> None:
 
 
 def test_a_process_that_dies_or_hangs_fails_what_it_did_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inside, "_BOOT", "import os; os.abort()")
+    monkeypatch.setattr(inside, "verification_command", lambda python, *_: [python, "-c", "import os; os.abort()"])
     assert [one.broken for one in inside.checked_inside("cpu", ["cold", "copy"])] == ["the process ended with -6"] * 2
-    monkeypatch.setattr(inside, "_BOOT", "import time; time.sleep(60)")
+    monkeypatch.setattr(
+        inside, "verification_command", lambda python, *_: [python, "-c", "import time; time.sleep(60)"]
+    )
     (late,) = inside.checked_inside("cpu", ["cold"], timeout_s=0.2)
     assert late.broken == "it took longer than 0.2 s"
