@@ -6,7 +6,6 @@ no number of a table that disagrees with its journal is believed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -19,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.fuzz.findings import Findings, run_script
 from tests.fuzz.forked import Ended, command, forked, spread, warm
 from tests.fuzz.suites import mutated as mutated_suite
 from tests.nasty import PIECES
@@ -283,7 +283,7 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
 
     patch = pytest.MonkeyPatch()
     stand_in.use(patch)
-    before, findings, number = Path.cwd(), dict[str, int](), -1
+    before, findings, number = Path.cwd(), Findings(say), -1
     with TemporaryDirectory() as place:
         patch.setenv("ATTNBENCH_LOCKS", f"{place}/locks")
         whole, now = Path(place, "whole"), Path(place, "now")
@@ -303,29 +303,17 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
                 damage = damaged(now, draw)
                 for name, body in checks(damage, expected):
                     if why := wrong_with(forked(body), damage):
-                        kind = f"{name}: " + re.sub(r"\d+|'.*'|\".*\"", "_", why)[:150]
-                        findings[kind] = findings.get(kind, 0) + 1
-                        if findings[kind] == 1:
-                            say(f"seed {seed} number {number}, {name}: {damage.file}: {damage.what}: {why}")
+                        findings.add(
+                            why,
+                            f"seed {seed} number {number}, {name}: {damage.file}: {damage.what}: {why}",
+                            group=f"{name}: ",
+                        )
         finally:
             os.chdir(before)
     patch.undo()
     say(f"{number + 1} tried")
-    for kind, times in findings.items():
-        say(f"{times} x {kind}")
-    return sum(findings.values())
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2_000)
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    found = fuzz(count=given.count, seed=given.seed, seconds=given.seconds)
-    print(f"{found} findings")
-    sys.exit(bool(found))
+    return findings.told()
 
 
 if __name__ == "__main__":
-    main()
+    run_script(fuzz, __doc__, count=2_000)

@@ -6,10 +6,8 @@ option at fault.
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from attnbench.suite.expansion import built_in_suites
+from tests.fuzz.findings import Findings, run_script
 from tests.fuzz.forked import Ended, command, forked, spread, warm
 from tests.nasty import PIECES
 
@@ -169,7 +168,7 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
     from attnbench.run import session
 
     texts = [*SMALL, *SMALL, *SMALL, *(path.read_text(encoding="utf-8") for path in built_in_suites().values())]
-    findings: dict[str, int] = {}
+    findings = Findings(say)
     number = -1
     patch = pytest.MonkeyPatch()
 
@@ -190,27 +189,11 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
             if ended.code == 3 and "not asked here" in ended.stderr:
                 continue
             if why := wrong_with(ended, file):
-                kind = re.sub(r"\d+|'.*'|\".*\"", "_", why)[:150]
-                findings[kind] = findings.get(kind, 0) + 1
-                if findings[kind] == 1:
-                    say(f"seed {seed} number {number}: {why}\n  options {options!r}\n  {raw[:600]!r}")
+                findings.add(why, f"seed {seed} number {number}: {why}\n  options {options!r}\n  {raw[:600]!r}")
     patch.undo()
     say(f"{number + 1} tried")
-    for kind, times in findings.items():
-        say(f"{times} x {kind}")
-    return sum(findings.values())
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    found = fuzz(count=given.count, seed=given.seed, seconds=given.seconds)
-    print(f"{found} findings")
-    sys.exit(bool(found))
+    return findings.told()
 
 
 if __name__ == "__main__":
-    main()
+    run_script(fuzz, __doc__, count=10_000)
