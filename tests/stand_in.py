@@ -18,7 +18,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,12 @@ class _Participant(_Answering):
 
     def threads(self) -> int:
         return 1
+
+    def core(self) -> int | None:
+        return None
+
+    def pin(self, cores: Iterable[int]) -> None:
+        pass
 
     def resident_bytes(self) -> int:
         return 0

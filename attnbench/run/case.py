@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from attnbench.core.protocol import Message, Unwatch, Watch, Watched, Watching
 from attnbench.core.record import Case, Ceilings, Record, Status
@@ -112,6 +114,12 @@ class CaseRun:
         """Sample a company in turn until everybody has spent the budget, and give the records."""
         if not company:
             return
+        with self._on_one_core(_flat(company)):
+            yield from self._turns(company, alone, keep)
+
+    def _turns(
+        self, company: Sequence[Sequence[CellRun]], alone: list[CellRun] | None, keep: CellRun | None
+    ) -> Iterator[tuple[Cell, Record]]:
         gone: list[CellRun] = []
         asked = Watch(threads=self._setting.measure.threads, participants=self._setting.crew.pids())
         watching = self._ask_judge(asked, Watching)
@@ -141,6 +149,30 @@ class CaseRun:
             cell.work.spent_s = 0.0  # beside the next company it has a budget of its own
             if cell is not keep:
                 yield cell.work.cell, cell.record()
+
+    @contextmanager
+    def _on_one_core(self, company: Sequence[CellRun]) -> Iterator[None]:
+        """Let single threads take their turns on one core: what shares parts of a core slows one and not the next.
+
+        It is the core where the last one warmed up, which the system chose because it was free.
+        """
+        if self._case.device_type != "cpu" or self._setting.measure.threads > 1:
+            yield
+            return
+        crew = self._setting.crew
+        there = [cell.work.participant for cell in company if crew.is_at_work(cell.work.participant)]
+        processes = [crew.process(participant) for participant in there]
+        core = processes[-1].core() if processes else None
+        if core is None:
+            yield
+            return
+        for process in processes:
+            process.pin([core])
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.pin(os.sched_getaffinity(0))
 
     def _once_more(self, cell: CellRun, end: CellEnds | KilledFromOutside) -> CellEnds | None:
         """Whom somebody killed while others were sampled is measured once more, by itself; None where that worked."""

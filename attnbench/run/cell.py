@@ -49,15 +49,13 @@ from attnbench.run.events import Cell, Stage
 from attnbench.run.questions import Line, Reply, ask_judge, ask_judge_if_there
 from attnbench.run.work import CellEnds, KilledFromOutside, Known, Setting, Work
 
-_TURN_S = 0.05
-"""Long enough that handing over does not show, short enough that all share the machine's moods."""
 _FEWEST_SAMPLES, _MOST_SAMPLES = 3, 1000
 _LEAST_TIMED_S = 0.1
 """Samples are taken until they hold at least this much time, however many they are."""
 _PATIENCE, _LEAST_LIMIT_S = 20, 10.0
 """A turn may take this many times what it should, and at least this long: machines stall."""
-_CHECKED_SHARE = 1 / 16
-"""Of all turns, besides one in every cell and round, are checked."""
+_CHECKED_EVERY_S = 0.8
+"""Of sampling, one turn is checked, besides one in every cell and round."""
 _FRESH_SHARE = 1 / 4
 """Of all cells in later rounds try calls on new values."""
 _MOST_RETAKEN = 50
@@ -150,7 +148,8 @@ class CellRun:
         work.calls_per_sample, work.expected_s = max(1, warm.calls_per_sample), warm.expected_s
         # One that remembers does so in every round: the first looks, and the others now and then.
         work.tries_fresh = is_new or self._random.random() < _FRESH_SHARE
-        work.drawn = self._random.randrange(max(1, math.ceil(self._measure.max_time_s / max(_TURN_S, warm.expected_s))))
+        turn_s = max(self._setting.turn_s, warm.expected_s)
+        work.drawn = self._random.randrange(max(1, math.ceil(self._measure.max_time_s / turn_s)))
 
     def _introduce(self) -> None:
         """See that it has a process: its last one may have failed."""
@@ -182,8 +181,9 @@ class CellRun:
         work = self.work
         process = self._line.process(Stage.SAMPLE)
         work.variation = self._varied()
-        budget_s = min(_TURN_S, max(0.0, self._measure.max_time_s - work.spent_s))
-        limit_s = min(self._measure.timeout_s, max(_LEAST_LIMIT_S, _PATIENCE * (work.expected_s + _TURN_S)))
+        turn_s = self._setting.turn_s
+        budget_s = min(turn_s, max(0.0, self._measure.max_time_s - work.spent_s))
+        limit_s = min(self._measure.timeout_s, max(_LEAST_LIMIT_S, _PATIENCE * (work.expected_s + turn_s)))
         key = f"{_PATIENCE} x what it took before, {_LEAST_LIMIT_S:g} s at least, timeout_s at most"
         cpu_s, began = process.cpu_s(), self._crew.now_s()
         if work.left is not None:
@@ -213,7 +213,7 @@ class CellRun:
         work.cpu_s += process.cpu_s() - cpu_s
         work.resident_bytes.append(process.resident_bytes())
         work.expected_s = max(work.expected_s, wall_s)
-        if number == work.drawn or self._random.random() < _CHECKED_SHARE:
+        if number == work.drawn or self._random.random() < turn_s / _CHECKED_EVERY_S:
             self._check_last_turn()
             self._wait_until_quiet()  # handing an output on may have woken threads, which spin for a while
         work.left = process.cpu_s(), self._crew.now_s()

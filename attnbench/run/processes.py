@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, TypeVar, final
 
@@ -30,6 +30,8 @@ START_TIMEOUT_S = 300.0
 """Importing torch, and then a backend's package; a cold disk is slow."""
 _POLL_S = 0.1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_PROCESSOR = 36
+"""Its place in ``/proc/PID/stat`` after the program's name, from 0 (proc_pid_stat(5), field 39)."""
 _GAP_S = 1.0
 """So much later than it should, this process wakes only if it was stopped itself."""
 _SEND_TIMEOUT_S = 30.0
@@ -443,6 +445,19 @@ class ParticipantProcess(Peer):
                 return int(file.read().split()[1]) * _PAGE_BYTES
         except (OSError, IndexError):
             return 0
+
+    def core(self) -> int | None:
+        """Where it ran last; None where the system does not tell (proc_pid_stat(5))."""
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as file:  # noqa: PTH123 - as above
+                return int(file.read().rpartition(b")")[2].split()[_PROCESSOR])
+        except (OSError, IndexError, ValueError):
+            return None
+
+    def pin(self, cores: Iterable[int]) -> None:
+        """Let its main thread, and what that starts from now on, run on these cores alone, where the system can."""
+        with contextlib.suppress(OSError, AttributeError):
+            os.sched_setaffinity(self.pid, cores)
 
     def threads(self) -> int:
         """How many it has."""

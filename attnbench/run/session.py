@@ -38,6 +38,13 @@ from attnbench.suite import Suite
 if TYPE_CHECKING:
     from attnbench.results.store import StoredRun
 
+_TURN_S = 0.05
+"""Long enough that handing over does not show, short enough that all share the machine's moods."""
+_PAIRED_TURN_S = 0.02
+"""A core that shares its parts with another changes its speed within a tenth of a second, and the two sides of a pair
+shall meet the same: with turns of 20 ms on one core their ratio scatters half as much as with 50 ms on any
+(docs/figures.md)."""
+
 
 @dataclass(kw_only=True)
 class Outcome:
@@ -255,6 +262,7 @@ class Session:
             measure=first.side.suite.measure,
             introduced=introduced,
             baseline=first.side.suite.baseline,
+            turn_s=_TURN_S if len(self._tracks) == 1 else _PAIRED_TURN_S,
             abandon=lambda: interruption.at_once,
         )
         for track in self._tracks.values():

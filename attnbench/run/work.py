@@ -137,6 +137,8 @@ class Setting:
     """What the backends said of themselves."""
     baseline: str
     """The label that stands in every company where not all fit into memory at once."""
+    turn_s: float
+    """How long one samples before the next one does."""
     abandon: Callable[[], bool]
     """Asked a few times a second whether to give up."""
     hangs: Hangs = field(default_factory=Hangs)

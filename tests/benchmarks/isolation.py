@@ -55,7 +55,8 @@ class Company:
         self.participants = [Participant(choice=choice, interpreter=this_interpreter()) for choice in choices]
         self.setting = Setting(
             crew=crew, environment=crew.describe("cpu").environment, measure=measure, baseline="",
-            introduced={one: crew.introduce(one, "cpu") for one in self.participants}, abandon=lambda: False,
+            introduced={one: crew.introduce(one, "cpu") for one in self.participants},
+            turn_s=0.05, abandon=lambda: False,
         )  # fmt: skip
         for one in self.participants:
             crew.end(one)

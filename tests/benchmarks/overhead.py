@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import multiprocessing
 import os
 import time
@@ -65,11 +66,11 @@ def real_turns(count: int) -> Parts:
     """What turns of a participant take, as its parent gives them."""
     parts: Parts = defaultdict(list)
     measure = Measure()
-    with closing(Crew(measure)) as crew, mock.patch.object(cells, "_CHECKED_SHARE", 0.0):
+    with closing(Crew(measure)) as crew, mock.patch.object(cells, "_CHECKED_EVERY_S", math.inf):
         one = Participant(choice=BackendChoice(label="naive", name="naive"), interpreter=this_interpreter())
         setting = Setting(
             crew=crew, environment=crew.describe("cpu").environment, measure=measure, baseline="",
-            introduced={one: crew.introduce(one, "cpu")}, abandon=lambda: False,
+            introduced={one: crew.introduce(one, "cpu")}, turn_s=0.05, abandon=lambda: False,
         )  # fmt: skip
         small = Case(name="small", problem=SMALL, device="cpu", threads=1)
         cell = Cell(case=small, backend="naive", position=0, round=0)

@@ -149,7 +149,7 @@ def measured(company: Sequence[Participant], rounds: int, seconds: float) -> lis
         introduced = {one: crew.introduce(one, "cpu") for one in company}
         setting = Setting(
             crew=crew, environment=crew.describe("cpu").environment, measure=measure, introduced=introduced,
-            baseline="", abandon=lambda: False,
+            baseline="", turn_s=0.05, abandon=lambda: False,
         )  # fmt: skip
         for number in range(rounds):
             if number:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from attnbench.core.record import Status
 from attnbench.results.journal import read_journal
 from attnbench.run.case import _orders
 from tests import stand_in
+from tests.conftest import Cli
 
 SUITE = """\
 name: s
@@ -54,6 +56,43 @@ def test_the_cells_of_a_case_take_turns_and_groups_are_turned_round() -> None:
         "bBcCaA",
         "AaBbCc",
     ]
+
+
+@pytest.mark.parametrize(("threads", "pinned"), [(1, True), (2, False)])
+def test_single_threads_take_their_turns_on_the_core_where_the_last_one_warmed_up(
+    threads: int, pinned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, Any]] = []
+    monkeypatch.setattr(stand_in._Participant, "core", lambda _: 1)
+    monkeypatch.setattr(
+        stand_in._Participant, "pin", lambda self, cores: seen.append((self._participant.label, set(cores)))
+    )
+    watched(monkeypatch, TakeTurn, lambda label: seen.append((label, "turn")))
+    Path("s.yaml").write_text(SUITE.replace("processes: 1", f"processes: 1, threads: {threads}"))
+    attnbench.run("s.yaml", output="out")
+    names = {"naive", "sdpa", "sdpa_math", "swin"}
+    turns = [number for number, (_, what) in enumerate(seen) if what == "turn"]
+    before, after = seen[: turns[0]], seen[turns[-1] + 1 :]
+    assert {label for label, cores in before if cores == {1}} == (names if pinned else set())
+    assert {label for label, cores in after if cores == os.sched_getaffinity(0)} == (names if pinned else set())
+
+
+def test_the_two_sides_of_a_pair_change_places_more_often_than_the_backends_of_a_run(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[float] = []
+    known = stand_in._Participant._turn
+
+    def turn(self: Any, budget_s: float) -> Any:
+        budgets.append(budget_s)
+        return known(self, budget_s)
+
+    monkeypatch.setattr(stand_in._Participant, "_turn", turn)
+    attnbench.run("s.yaml", output="out")
+    longest = max(budgets)
+    budgets.clear()
+    cli("noise", "s.yaml", "--pairs", "5", "--output", "pairs", check=0)
+    assert 0 < max(budgets) <= longest / 2
 
 
 def test_what_does_not_fit_together_is_sampled_in_smaller_companies_with_the_baseline_in_each(
