@@ -152,9 +152,9 @@ def entries(directory: Path) -> list[Baseline]:
             place=place,
             suite=suite,
             runs=len(runs),
-            oldest=str(runs[0].environment["started_at"]),
-            newest=str(runs[-1].environment["started_at"]),
-            torch=str(runs[-1].environment["torch"]),
+            oldest=str(runs[0].environment.get("started_at", "")),
+            newest=str(runs[-1].environment.get("started_at", "")),
+            torch=str(runs[-1].environment.get("torch", "")),
         )
         for (name, place, suite), runs in sorted(groups.items())
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from copy import deepcopy
 from functools import lru_cache
@@ -33,6 +34,8 @@ def read_suite(path: Path) -> dict[str, Any]:
         if file.stat().st_size > limits.LARGEST_BYTES:
             raise StoredRunError(f"{file} is larger than {limits.LARGEST_BYTES // 2**20} MiB; the file is damaged")
         data = _parsed(file.read_text(encoding="utf-8"))
+        # Escapes can spell half a character, which no table holds.
+        json.dumps(data, ensure_ascii=False, default=str, skipkeys=True).encode()
     except OSError as error:
         raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
     except limits.TooMuchError as error:

@@ -48,11 +48,12 @@ class RoundCeilings:
         full = self._rate(MeasureProduct(dtype=Dtype.FLOAT32), device) if device == "cpu" else product
         if copied is None or product is None or full is None:
             return None
+        fastest = max(product, full, key=lambda rate: rate.per_s)
         return Ceilings(
             bytes_per_s=copied.per_s,
-            flops_per_s=max(product.per_s, full.per_s),
+            flops_per_s=fastest.per_s,
             copied_bytes=size,
-            spread=max(copied.spread, product.spread),
+            spread=max(copied.spread, fastest.spread),
             emulated=product.per_s * _EMULATED < full.per_s,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -318,9 +319,10 @@ def find_suite(name: str | Path) -> Path:
 def _looks_like_a_class(name: str) -> str:
     """A hint where a backend of one's own is named without its class."""
     module, _, wanted = name.partition(".")
-    if not Path(f"{module}.py").is_file():
-        return ""
-    return f"; did you mean {module}:{wanted or 'Class'}?"
+    with suppress(OSError, ValueError):  # a name may be longer than a file's, or none
+        if Path(f"{module}.py").is_file():
+            return f"; did you mean {module}:{wanted or 'Class'}?"
+    return ""
 
 
 def _check_backend(name: str, known: Sequence[str], where: str, *, groups: Sequence[str] = ()) -> None:

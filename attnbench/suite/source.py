@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
@@ -185,6 +185,8 @@ def _plain(node: Any) -> Any:
         return {_plain(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_plain(value) for value in node]
+    if isinstance(node, TaggedScalar):  # YAML 1.1 had its own kinds for = and <<, which nobody means
+        return node.value
     for kind in (ScalarBoolean, ScalarInt, ScalarFloat, ScalarString):
         if isinstance(node, kind):
             plain = {ScalarBoolean: bool, ScalarInt: int, ScalarFloat: float, ScalarString: str}[kind]

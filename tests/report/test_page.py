@@ -371,3 +371,10 @@ def test_columns_come_back_as_rows() -> None:
     rows = [{"a": "x", "b": 1, "c": None}, {"a": "y", "b": 2, "c": None}, {"a": "x", "b": 3, "c": None}]
     assert list(unpacked(columns(rows), 3)) == rows
     assert columns([]) == {}
+
+
+def test_a_time_that_is_none_leaves_the_axis_to_the_others() -> None:
+    from attnbench.report.charts.runs import _dates
+
+    points = [{"time": "::"}, {"time": ""}, {"time": "2026-01-01T00:00:00"}, {"time": "2026-03-01T00:00:00"}]
+    assert _dates(points)["format"] == "%d %b"

@@ -216,3 +216,10 @@ def test_a_damaged_entry_is_named_and_one_that_another_job_removed_is_none(tmp_p
     shutil.rmtree(entry)
     with pytest.raises(NotComparableError, match="it is empty"):
         found(tmp_path, tmp_path / "now")
+
+
+def test_a_baseline_whose_environment_is_gone_is_listed_all_the_same(tmp_path: Path) -> None:
+    entry = saved(tmp_path, store(tmp_path / "run", [record()], **started(1)))
+    (entry / "environment.json").unlink()
+    (found,) = baselines.entries(tmp_path / "kept")
+    assert (found.runs, found.oldest, found.torch) == (1, "", "")

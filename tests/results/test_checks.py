@@ -193,3 +193,9 @@ def test_a_resumed_run_may_have_a_torn_line_and_stays_readable(stored: Path) -> 
     with Journal(stored) as again:
         again.append(record("naive", "one", round=1))
     assert read_run(stored).table["processes"].tolist() == [2, 1, 1, 1]
+
+
+def test_half_a_character_in_a_stored_suite_is_damage(stored: Path) -> None:
+    (stored / "suite.yaml").write_text(SUITE.replace("name: sample", 'name: sample\ndescription: "\\ud800"'))
+    with pytest.raises(StoredRunError, match=r"suite\.yaml:1: not YAML"):
+        read_run(stored)

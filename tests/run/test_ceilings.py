@@ -24,12 +24,14 @@ class Judge:
 
     def __init__(self, *copies: float, **products: float) -> None:
         self.copies, self.products = list(copies), products
+        self.spreads: dict[str, float] = {}
         self.asked: list[Message] = []
 
     def ask_judge(self, message: Message, **_: object) -> tuple[Message, list[int]]:
         self.asked.append(message)
         if isinstance(message, MeasureProduct):
-            return RateMeasured(rate=Rate(per_s=self.products.get(message.dtype, 1e12), spread=0.01)), []
+            spread = self.spreads.get(message.dtype, 0.01)
+            return RateMeasured(rate=Rate(per_s=self.products.get(message.dtype, 1e12), spread=spread)), []
         rate = self.copies.pop(0) if len(self.copies) > 1 else self.copies[0]
         return RateMeasured(rate=Rate(per_s=rate, spread=0.02)), []
 
@@ -68,6 +70,14 @@ def test_a_dtype_without_arithmetic_is_named_and_held_against_float32() -> None:
     found = ceilings(Judge(1e10, bfloat16=3e11, float32=1e11)).of(case(Dtype.BFLOAT16))
     assert found is not None
     assert (found.flops_per_s, found.emulated) == (3e11, False)
+
+
+def test_the_uncertainty_is_that_of_the_rate_that_counts() -> None:
+    judge = Judge(1e10, float16=1e9, float32=1e11)
+    judge.spreads = {Dtype.FLOAT16: 0.5}
+    found = ceilings(judge).of(case(Dtype.FLOAT16))
+    assert found is not None
+    assert found.spread == 0.02
 
 
 def test_a_cell_beyond_its_ceilings_is_judged_by_fresh_ones() -> None:

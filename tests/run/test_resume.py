@@ -221,8 +221,12 @@ def test_a_participant_killed_while_it_loads_its_backend_is_started_once_more(
 
 
 @pytest.mark.slow
-def test_the_real_processes_killed_with_their_parent_leave_a_run_to_be_resumed(tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_the_real_processes_killed_with_their_parent_leave_a_run_to_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     suite = REAL_SUITE.replace("[1, 2, 3, 4, 5]", "[1, 2]")
     process = start(tmp_path, "--output", "out", code=REAL, suite=suite)
     wait_for(lambda: (out / JOURNAL).exists() and keys(out), process)
@@ -231,6 +235,7 @@ def test_the_real_processes_killed_with_their_parent_leave_a_run_to_be_resumed(t
     process.communicate()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive, "nothing that a run started outlives it"
+    assert not list(temporary.iterdir()), "inputs and references lie in memory that goes with their processes"
     done = len(keys(out))
     resumed = finish(start(tmp_path, "--resume", "out", code=REAL, suite=suite))
     assert f"resuming out: {done} records kept" in resumed

@@ -292,6 +292,11 @@ MISTAKES = {
         "s.yaml:12: two cases are named 'training/forward'; rename one",
     ),
     "unknown backend": (GOOD.replace("[naive, swin]", "[naive, swim]"), "s.yaml:12: there is no backend 'swim'; did"),
+    "a value of YAML 1.1's own": (GOOD + "baseline: =\n", "s.yaml:14: there is no backend '='"),
+    "a backend longer than a file's name": (
+        GOOD.replace("backends: [", f"backends: [{'x' * 400}, "),
+        "s.yaml:12: there is no backend 'xxx",
+    ),
     "unknown baseline": (GOOD + "baseline: naif\n", "s.yaml:14: there is no backend 'naif'; did you mean naive?"),
     "a misspelt group": (
         GOOD.replace("[naive, swin]", "fuesd"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -198,7 +199,10 @@ def _changes(logs: Sequence[float]) -> list[int]:
 
 def _dates(points: Sequence[dict[str, Any]]) -> Spec:
     """How an axis spells times: as finely as they lie apart."""
-    known = [datetime.fromisoformat(point["time"]) for point in points if point["time"]]
+    known = []
+    for point in points:
+        with suppress(ValueError):  # a stored run may say anything
+            known.append(datetime.fromisoformat(point["time"]))
     days = (max(known) - min(known)).days if known else 0
     finest = next((spelled for most, spelled in ((2, "%d %b %H:%M"), (90, "%d %b")) if days <= most), "%b %Y")
     return {"format": finest, "tickCount": 5}
