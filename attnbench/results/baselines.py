@@ -152,8 +152,8 @@ def entries(directory: Path) -> list[Baseline]:
             place=place,
             suite=suite,
             runs=len(runs),
-            oldest=str(runs[0].environment.get("started_at", "")),
-            newest=str(runs[-1].environment.get("started_at", "")),
+            oldest=runs[0].started_at,
+            newest=runs[-1].started_at,
             torch=str(runs[-1].environment.get("torch", "")),
         )
         for (name, place, suite), runs in sorted(groups.items())

@@ -34,8 +34,6 @@ def read_suite(path: Path) -> dict[str, Any]:
         if file.stat().st_size > limits.LARGEST_BYTES:
             raise StoredRunError(f"{file} is larger than {limits.LARGEST_BYTES // 2**20} MiB; the file is damaged")
         data = _parsed(file.read_text(encoding="utf-8"))
-        # Escapes can spell half a character, which no table holds.
-        json.dumps(data, ensure_ascii=False, default=str, skipkeys=True).encode()
     except OSError as error:
         raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
     except limits.TooMuchError as error:
@@ -52,4 +50,7 @@ def _parsed(text: str) -> Any:
 
     limits.check(text)
     with warnings.catch_warnings(action="ignore"):  # of an anchor that stands twice, which YAML allows
-        return YAML(typ="safe", pure=True).load(text)
+        data = YAML(typ="safe", pure=True).load(text)
+    # Escapes can spell half a character, which no table holds.
+    json.dumps(data, ensure_ascii=False, default=str, skipkeys=True).encode()
+    return data

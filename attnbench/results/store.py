@@ -48,10 +48,15 @@ class StoredRun:
         return [dict(zip(self.table.columns, row, strict=True)) for row in values]
 
     @property
+    def started_at(self) -> str:
+        """UTC, ISO 8601; empty where nothing says."""
+        return str(self.environment.get("started_at", ""))
+
+    @property
     def identity(self) -> tuple[str, int]:
         """Equal for copies of one run, wherever they lie."""
         numbers = pd.util.hash_pandas_object(self.table[["case", "backend", "latency_ms"]], index=False)
-        return str(self.environment.get("started_at", "")), int(numbers.sum())
+        return self.started_at, int(numbers.sum())
 
     @property
     def processes(self) -> int:
@@ -175,7 +180,7 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> FoundR
             if errors
             else StoredRunError(f"{path} holds no run; give run directories, or a directory of them")
         )
-    runs.sort(key=lambda run: str(run.environment.get("started_at", "")))
+    runs.sort(key=lambda run: run.started_at)
     return FoundRuns(runs=tuple(runs), errors=tuple(errors))
 
 

@@ -456,6 +456,8 @@ class ParticipantProcess(Peer):
 
     def pin(self, cores: Iterable[int]) -> None:
         """Let its main thread, and what that starts from now on, run on these cores alone, where the system can."""
+        if self.code is not None:  # its number may be somebody else's by now
+            return
         with contextlib.suppress(OSError, AttributeError):
             os.sched_setaffinity(self.pid, cores)
 

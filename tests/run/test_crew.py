@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from attnbench.core.record import BackendChoice, Measure
 from attnbench.run import crew as crews
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.interpreter import Interpreter
-from attnbench.run.processes import START_TIMEOUT_S, StarterHangs
+from attnbench.run.processes import START_TIMEOUT_S, ParticipantProcess, StarterHangs
 
 HANGS = Path("/hangs/bin/python")
 
@@ -100,3 +101,15 @@ def test_only_so_many_rounds_are_started_together(starters: Starters) -> None:
         crew.begin_round(company, rounds=1)
     assert len(starters.started) == 4
     crew.close()
+
+
+@pytest.mark.parametrize(("code", "pinned"), [(None, [(7, [0])]), (-9, [])])
+def test_a_process_that_has_ended_is_not_pinned_for_its_number_may_be_anothers(
+    code: int | None, pinned: list[tuple[int, list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, list[int]]] = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: seen.append((pid, cores)), raising=False)
+    process = object.__new__(ParticipantProcess)
+    process.pid, process.code = 7, code
+    process.pin([0])
+    assert seen == pinned

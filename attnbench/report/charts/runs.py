@@ -62,7 +62,7 @@ def moment_of(run: StoredRun) -> Moment:
         latencies.setdefault(row["case"], {})[row["backend"]] = known
     environment = run.environment
     return Moment(
-        started_at=str(environment.get("started_at", "")),
+        started_at=run.started_at,
         torch=str(environment.get("torch", "")),
         commit=str(environment.get("commit") or ""),
         latencies=latencies,

@@ -86,7 +86,7 @@ class Past:
 def chapters(found: Sequence[StoredRun], accepted: Collection[Accepted] = ()) -> list[Chapter]:
     """Runs as chapters: those of one suite, measured alike, together."""
     groups: dict[str, list[StoredRun]] = {}
-    for run in sorted(_distinct(found), key=_started):
+    for run in sorted(_distinct(found), key=lambda run: run.started_at):
         groups.setdefault(group_of(run), []).append(run)
     shared = Counter(suite_of(group[-1]) for group in groups.values())
     by_suite: dict[str, dict[str, Moment]] = {}
@@ -101,7 +101,7 @@ def chapters(found: Sequence[StoredRun], accepted: Collection[Accepted] = ()) ->
             moments=list(map(moment_of, before)),
             comparison=compared(before, run, accepted),
             accepted=accepted,
-            earlier=[Earlier(text=f"{_started(one)[:19]} {one.path}") for one in before],
+            earlier=[Earlier(text=f"{one.started_at[:19]} {one.path}") for one in before],
         )
         # The first chapter of a suite compares its machines.
         result.append(chapter_of(f"chapter-{number}", run, past, by_suite.pop(suite_of(run), {})))
@@ -123,10 +123,6 @@ def suite_of(run: StoredRun) -> str:
     """The name of a run's suite."""
     names = [*run.table["suite"].unique(), run.suite.get("name"), run.path.name]
     return str(next(filter(None, names), ""))
-
-
-def _started(run: StoredRun) -> str:
-    return str(run.environment.get("started_at", ""))
 
 
 def _machine(run: StoredRun, known: Collection[str]) -> str:
