@@ -148,7 +148,7 @@ def read_runs(
     paths = [Path(runs)] if isinstance(runs, str | Path) else list(map(Path, runs))
     for path in paths:
         if not path.exists():
-            raise StoredRunError(f"{path} does not exist; measure a suite, or name directories of runs")
+            raise StoredRunError(f"{path} does not exist; name a directory of runs (attnbench run SUITE makes one)")
     found: list[StoredRun] = []
     for path in paths:
         below = find_runs(path)

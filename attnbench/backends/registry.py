@@ -9,6 +9,7 @@ import importlib
 import inspect
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from attnbench.core.errors import BackendError
@@ -46,14 +47,22 @@ def load(name: str) -> type[Backend]:
     except Exception as error:  # whatever a user's module does when imported is an answer, not our failure
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise BackendError(f"backend {name}: {module_name} does not import: {said}") from error
-    return _backend_class(name, getattr(module, class_name, None), path)
+    return _backend_class(name, module, path)
 
 
-def _backend_class(name: str, found: object, path: str) -> type[Backend]:
+def _backend_class(name: str, module: ModuleType, path: str) -> type[Backend]:
     from attnbench.backends.base import Backend
 
+    wanted = path.partition(":")[2]
+    found = getattr(module, wanted, None)
     if found is None:
-        raise BackendError(f"backend {name}: there is no {path.partition(':')[2]!r} in {path.partition(':')[0]}")
+        others = [
+            one
+            for one, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, Backend) and value.__module__ == module.__name__
+        ]
+        there = f" (its backends: {', '.join(others)})" if others else ", nor any class derived from Backend"
+        raise BackendError(f"backend {name}: there is no {wanted!r} in {module.__name__}{there}")
     if not (isinstance(found, type) and issubclass(found, Backend)):
         raise BackendError(f"backend {name}: {path} is not a subclass of attnbench.backends.base.Backend")
     if inspect.isabstract(found):

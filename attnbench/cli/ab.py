@@ -37,6 +37,7 @@ def ab(
     ] = None,
     candidate_backend: Annotated[str | None, typer.Option(metavar="B", help="See --base-backend.")] = None,
     backend: options.Backends = [],  # noqa: B006 - typer wants a list
+    case: options.Cases = [],  # noqa: B006
     override: options.Overrides = [],  # noqa: B006
     output: options.Output = None,
     resume: options.PairsResume = None,
@@ -83,7 +84,7 @@ def ab(
     limits, exports = options.read_limits(fail_above, flaky), options.read_exports(export)
     most = MAX_ROUNDS if max_rounds is None else max_rounds
     with errors_exported(exports):
-        sides = read_sides(suite, asked, backends=backend, overrides=override, rounds=LOOK_EVERY)
+        sides = read_sides(suite, asked, backends=backend, cases=case, overrides=override, rounds=LOOK_EVERY)
         plan = _plan(sides, limits, most)
         if dry_run:
             write(f"{plan}\n")

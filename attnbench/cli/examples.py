@@ -11,7 +11,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         "run quick",
-        "run suite.yaml --backend naive --backend my_kernels:Mine",
+        "run suite.yaml --backend naive --backend my_kernels:Mine --case 'stage 1*'",
         "run swin_t --set device=cuda:1 --set measure.processes=5 --output out",
         "run suite.yaml --resume results/my-model/my-gpu/20261123T080000Z-1a2b",
     ),

@@ -25,6 +25,7 @@ def noise(
     ] = None,
     path: Annotated[Path | None, typer.Option(metavar="DIR", help="Directory prepended to sys.path.")] = None,
     backend: options.Backends = [],  # noqa: B006 - typer wants a list
+    case: options.Cases = [],  # noqa: B006
     override: options.Overrides = [],  # noqa: B006
     pairs: Annotated[int, typer.Option(metavar="N", help="Pairs of processes.")] = 10,
     output: options.Output = None,
@@ -63,7 +64,9 @@ def noise(
     exports = options.read_exports(export, kinds=TABLES)
     both = SideOptions(environment=environment, path=path)
     with errors_exported(exports):
-        sides = read_sides(suite, {BASE: both, CANDIDATE: both}, backends=backend, overrides=override, rounds=pairs)
+        sides = read_sides(
+            suite, {BASE: both, CANDIDATE: both}, backends=backend, cases=case, overrides=override, rounds=pairs
+        )
         opening = partial(open_pairs, sides, kind="noise", max_rounds=pairs, output=output, resume=resume)
         with opened(opening, wait=wait) as session, progress() as shown:
             for event in session.measure(range(pairs)):

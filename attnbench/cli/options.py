@@ -54,6 +54,12 @@ Backends = Annotated[
         "LABEL=NAME@ENV; repeatable.",
     ),
 ]
+Cases = Annotated[
+    list[str],
+    typer.Option(
+        "--case", metavar="CASE", help="Measure this case alone, by name or pattern ('stage 1*'); repeatable."
+    ),
+]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change the suite: measure.max_time_s=1; repeatable.")
 ]

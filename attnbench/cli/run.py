@@ -28,6 +28,7 @@ def run(
     suite: options.SuiteName,
     *,
     backend: options.Backends = [],  # noqa: B006 - typer wants a list
+    case: options.Cases = [],  # noqa: B006
     override: options.Overrides = [],  # noqa: B006
     output: options.Output = None,
     resume: Annotated[
@@ -63,7 +64,9 @@ def run(
     _check_together(quick=quick, rigorous=rigorous, assume=assume, dry_run=dry_run)
     resume = options.check_resume(resume, output)
     processes = ["measure.processes=1"] if quick else ["measure.processes=10"] if rigorous else []
-    loaded = load_suite(suite, known_backends=registry.names(), backends=backend, overrides=[*processes, *override])
+    loaded = load_suite(
+        suite, known_backends=registry.names(), backends=backend, only=case, overrides=[*processes, *override]
+    )
     exports = options.read_exports(export)
     if dry_run:
         _print_plan(loaded, assume)

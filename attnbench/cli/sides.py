@@ -27,7 +27,13 @@ class SideOptions:
 
 
 def read_sides(
-    suite: str, options: Mapping[str, SideOptions], *, backends: Sequence[str], overrides: Sequence[str], rounds: int
+    suite: str,
+    options: Mapping[str, SideOptions],
+    *,
+    backends: Sequence[str],
+    cases: Sequence[str],
+    overrides: Sequence[str],
+    rounds: int,
 ) -> dict[str, Side]:
     """The two sides as they can be measured.
 
@@ -35,6 +41,7 @@ def read_sides(
         suite: A suite's file, or the name of one that comes with attnbench.
         options: By side.
         backends: Backends to run instead of the suite's.
+        cases: Cases to measure, by name or pattern; none means all.
         overrides: ``key=value`` pairs that change the suite.
         rounds: Rounds of fresh processes that are begun together.
 
@@ -68,6 +75,7 @@ def read_sides(
                 known_backends=known,
                 backends=[side.backend] if side.backend else backends,
                 backends_option=side.flag("backend") if side.backend else "--backend",
+                only=cases,
                 overrides=[*overrides, f"measure.processes={rounds}"],
             ),
             interpreter=interpreters[name],

@@ -52,7 +52,7 @@ def compare(
         NotComparableError: Fingerprints differ, or a run is incomplete.
     """
     _check_distinct([*base, candidate])
-    runs = sorted(base, key=lambda run: str(run.environment.get("started_at", "")))
+    runs = sorted(base, key=lambda run: run.started_at)
     if not anyway:
         _check_comparable(runs, candidate, relative=relative)
     limits = limits or Limits()
@@ -148,7 +148,7 @@ def _judge(
 
 def _since(past: Sequence[RunCells], change: Accepted | None) -> list[RunCells]:
     """The runs that say anything of a cell."""
-    return [run for run in past if change is None or run.started_at >= change.since]
+    return [run for run in past if change is None or run.run.started_at >= change.since]
 
 
 def _explained(cell: CellVerdict, change: Accepted) -> CellVerdict:

@@ -34,11 +34,6 @@ class RunCells:
         self._relative = relative
         self._baseline = {key[0]: row for key, row in self.rows.items() if key[1] == run.baseline}
 
-    @property
-    def started_at(self) -> str:
-        """UTC, ISO 8601; empty if unknown."""
-        return str(self.run.environment.get("started_at", ""))
-
     def works(self, key: CellKey) -> bool:
         """Whether it has a latency of a cell."""
         return is_ok(self.rows.get(key))
@@ -103,7 +98,7 @@ def series_of(key: CellKey, base: Sequence[RunCells], candidate: RunCells, *, re
     ]
     return Series(
         base=tuple(logs[_WHOLE] for logs in past),
-        started_at=tuple(run.started_at for run in runs),
+        started_at=tuple(one.run.started_at for one in runs),
         candidate=tuple(log for process, log in now.items() if process != _WHOLE) or (now[_WHOLE],),
         divided=divided,
         processes=tuple(max(1, len(logs) - 1) for logs in past),

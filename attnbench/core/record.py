@@ -11,7 +11,7 @@ from typing import Any
 from attnbench.core.conditions import Conditions
 from attnbench.core.cost import Cost
 from attnbench.core.problem import Problem
-from attnbench.core.text import clean
+from attnbench.core.text import check_time, clean
 
 SCHEMA_VERSION = 2
 """Version of journals and environments; readers refuse every other."""
@@ -334,6 +334,9 @@ class Environment:
     """Commit of the working directory's repository, with ``+`` where it had changes."""
     started_at: str
     """UTC, ISO 8601."""
+
+    def __post_init__(self) -> None:
+        check_time("started_at", self.started_at)
 
     @property
     def fingerprint(self) -> dict[str, str | int | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
+from fnmatch import fnmatchcase
 
 from attnbench.core.escaping import without_colors
 
@@ -19,6 +20,15 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun if count == 1 else noun + ('es' if noun.endswith('s') else 's')}"
 
 
+def fits(name: str, asked: str) -> bool:
+    """Whether a name is the one that was asked for, or fits a pattern of the shell.
+
+    >>> fits("stage 1", "stage *"), fits("b[1]", "b[1]"), fits("stage 1", "stage")
+    (True, True, False)
+    """
+    return name == asked or fnmatchcase(name, asked)
+
+
 def clean(text: str, *, longest: int) -> str:
     r"""Text from elsewhere as one bounded line of well-formed Unicode, without control and bidirectional characters.
 
@@ -27,6 +37,20 @@ def clean(text: str, *, longest: int) -> str:
     """
     shown = "".join(character if character.isprintable() else " " for character in without_colors(text))
     return " ".join(shown.split())[:longest]
+
+
+def check_time(name: str, text: str) -> None:
+    """See that a field holds a time.
+
+    Raises:
+        ValueError: It does not.
+    """
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"{name}: {echoed(text)} is not a time (allowed: ISO 8601, as 2026-11-23T08:00:00+00:00)"
+        ) from None
 
 
 def echoed(value: object) -> str:

@@ -21,7 +21,7 @@ from attnbench.core.text import plural
 from attnbench.exports.places import CodePlace, place_of
 from attnbench.exports.results import ComparisonResults, Results, RunResults
 from attnbench.exports.text import change
-from attnbench.report.numbers import missing
+from attnbench.results.rows import missing
 
 _DIED = (Status.OOM, Status.TIMEOUT, Status.CRASHED, Status.ERROR)
 _MOST_DIFFERENCES = 8

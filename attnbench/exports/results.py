@@ -15,7 +15,7 @@ from attnbench.core.stats import Estimate
 from attnbench.core.text import plural
 from attnbench.report.comparison_table import summary
 from attnbench.report.noise_table import NoiseRow, noise_rows
-from attnbench.report.numbers import missing
+from attnbench.results.rows import missing
 from attnbench.results.store import StoredRun
 
 _COPIED = ("case", "backend", "kernel", "flags", "device", "dtype", "mode", "pattern", "scope")

@@ -116,10 +116,17 @@ def _of_contests(decided: Sequence[Contest]) -> list[str]:
         where = f"{kinds[Certainty.UNKNOWN]} of {plural(len(decided), 'case')}"
         return [f"How sure this is cannot be told in {where}: one process gives no intervals (measure.processes)."]
     wins = Counter(c.winners[0].backend for c in decided if c.certainty is Certainty.CLEAR)
-    sure = enumerate_names([f"{backend} in {count}" for backend, count in wins.most_common()]) if wins else ""
-    told = f"A sure winner: {sure} of {plural(len(decided), 'case')}." if sure else "No case has a sure winner."
-    if ties := kinds[Certainty.TIE]:
-        told += f" {plural(ties, 'tie')}: the 95 % intervals of paired ratios do not tell the first from the next."
+    ties = kinds[Certainty.TIE]
+    if not wins:
+        interval = "the 95 % interval of another backend's latency over that of the fastest contains 1"
+        return [f"No case has a sure winner. {plural(ties, 'tie')}: {interval}."]
+    sure = enumerate_names([f"{backend} in {count}" for backend, count in wins.most_common()])
+    told = (
+        f"A sure winner: {sure} of {plural(len(decided), 'case')}. There, the 95 % interval of every other backend's "
+        "latency over the winner's lies above 1."
+    )
+    if ties:
+        told += f" {plural(ties, 'tie')}: there, at least one of these intervals contains 1."
     return [told]
 
 

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from attnbench.core.stats import Estimate
 from attnbench.core.text import MEBIBYTE
+from attnbench.results.rows import missing
 from attnbench.results.table import COLUMNS
 
 NOTHING = "-"
@@ -17,11 +16,6 @@ NOTHING = "-"
 _MOST_DIGITS = 4
 _WIDEST = 10
 """The digits of an end that is further from the value than this factor would mean nothing."""
-
-
-def missing(value: Any) -> bool:
-    """Whether a table's value is missing."""
-    return bool(pd.isna(value))
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -37,12 +31,12 @@ def significant(value: float, digits: int = 3) -> str:
 
 def optional(value: float | None) -> str:
     """Three significant digits of a value that may be missing."""
-    return NOTHING if value is None or missing(value) else significant(value)
+    return NOTHING if missing(value) else significant(value)
 
 
 def mebibytes(count: int | None) -> str:
     """Bytes in MiB; they may be missing."""
-    return NOTHING if count is None or missing(count) else significant(count / MEBIBYTE)
+    return NOTHING if missing(count) else significant(count / MEBIBYTE)
 
 
 def rounded(value: float, uncertainty: float | None) -> str:

@@ -11,6 +11,7 @@ from attnbench.core.errors import UsageError
 from attnbench.core.problem import Dtype
 from attnbench.core.record import Case, Ceilings
 from attnbench.core.roofline import ceilings_for
+from attnbench.results.listing import LATEST, named
 from attnbench.results.store import read_run
 
 _TERA = 1e12
@@ -53,9 +54,11 @@ def read_assumed(given: str) -> Assumed:
                 for dtype, rate in rates.items()
             },
         )
-    if "/" not in given and not given.endswith((".parquet", ".csv")):
-        raise UsageError(f"--assume {given}: not a GPU (allowed: {', '.join(_DATASHEETS)}, or a run's directory)")
-    environment: dict[str, Any] = read_run(given).environment
+    if given != LATEST and "/" not in given and not given.endswith((".parquet", ".csv")):
+        raise UsageError(
+            f"--assume {given}: not a GPU (allowed: {', '.join(_DATASHEETS)}, a run's directory, or {LATEST})"
+        )
+    environment: dict[str, Any] = read_run(named(given)).environment
     known = environment.get("ceilings") or {}
     if not known:
         raise UsageError(f"--assume {given}: no ceilings were measured there; give another run, or a GPU's name")

@@ -71,7 +71,7 @@ def changes(run: StoredRun, cells: Sequence[str], *, why: str) -> list[Accepted]
     """
     if not why.strip():
         raise UsageError("--why: say why the change is meant to stay")
-    since = str(run.environment.get("started_at", ""))
+    since = run.started_at
     if not since:
         raise UsageError(f"{run.path} has no environment.json, which says when it started; give a run directory")
     found: dict[tuple[str, str], Accepted] = {}

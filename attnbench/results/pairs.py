@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from attnbench.core import files
+from attnbench.core.text import check_time
 
 BASE, CANDIDATE = "base", "candidate"
 Place = tuple[str, int]
@@ -51,6 +52,7 @@ class Pairing:
     def __post_init__(self) -> None:
         if set(self.parties) != {BASE, CANDIDATE}:
             raise ValueError(f"parties must be {BASE} and {CANDIDATE}")
+        check_time("started_at", self.started_at)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, with the schema's version."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from attnbench.core.errors import ProblemError, SuiteError
 from attnbench.core.problem import Mode, Problem
 from attnbench.core.record import BackendChoice, Case, Measure
 from attnbench.core.shipped import GROUPS
-from attnbench.core.text import echoed
+from attnbench.core.text import echoed, fits
 from attnbench.suite.mistakes import did_you_mean, sentence
 from attnbench.suite.schema import BackendEntry, BatchByDevice, Exclusion, Fields, SuiteFile
 from attnbench.suite.source import Location, Source
@@ -24,6 +24,8 @@ from attnbench.suite.source import Location, Source
 _FIELDS = tuple(Fields.model_fields)
 _MOST_CASES = 100_000
 """Of one sweep."""
+_MOST_NAMED = 8
+"""Cases that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,8 @@ class Suite:
             device: As torch spells it: ``cpu``, ``cuda:0``.
 
         Raises:
-            SuiteError: A problem contradicts itself, two cases share a name, or nothing is left to run.
+            SuiteError: A problem contradicts itself, two cases share a name, ``only`` names one that there is not, or
+                nothing is left to run.
         """
         cases: dict[str, Case] = {}
         for location, name, problem in self._problems(device.partition(":")[0]):
@@ -112,7 +115,17 @@ class Suite:
                 f"{self._source.where(('exclude',))}: nothing is left to run; "
                 "give a sweep or cases, and exclude less than all of them"
             )
-        return list(cases.values())
+        return self._chosen(cases) if self._file.only else list(cases.values())
+
+    def _chosen(self, cases: Mapping[str, Case]) -> list[Case]:
+        for index, asked in enumerate(self._file.only):
+            if not any(fits(name, asked) for name in cases):
+                known = [*islice(cases, _MOST_NAMED), *(["..."] if len(cases) > _MOST_NAMED else [])]
+                raise SuiteError(
+                    f"{self._source.where(('only', index))}: no case is named {echoed(asked)}"
+                    f"{did_you_mean(asked, cases)} (allowed: {', '.join(known)})"
+                )
+        return [case for name, case in cases.items() if any(fits(name, asked) for asked in self._file.only)]
 
     def _problems(self, device_type: str) -> Iterator[tuple[Location, str, Problem]]:
         unmatched = dict(enumerate(self._file.exclude))
@@ -183,6 +196,7 @@ def load_suite(
     known_backends: Sequence[str],
     backends: Sequence[str] = (),
     backends_option: str = "--backend",
+    only: Sequence[str] = (),
     overrides: Iterable[str] = (),
     values: Mapping[str, Any] | None = None,
 ) -> Suite:
@@ -193,6 +207,7 @@ def load_suite(
         known_backends: Names that mean a backend; anything with a colon is taken for a module path.
         backends: Backends to run instead of the suite's own.
         backends_option: The option that gave them, for messages.
+        only: Cases to run instead of all, by name or pattern.
         overrides: ``key=value`` pairs that change the file's content.
         values: Keys with other values; a mapping changes the keys that it names.
 
@@ -209,6 +224,8 @@ def load_suite(
         source.replace(keys, value, ".".join(keys))
     if backends:
         source.replace(("backends",), [_read_choice(text) for text in backends], backends_option)
+    if only:
+        source.replace(("only",), list(only), "--case")
     file = _validated(source)
     choices, places = _choices(file, known_backends, source)
     if file.baseline is not None and file.baseline not in {choice.label for choice in choices}:

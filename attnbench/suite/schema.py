@@ -268,6 +268,9 @@ class SuiteFile(_Mapping):
     sweep: Fields | None = Field(None, description="All combinations of these values.")
     cases: list[CaseEntry] = Field([], description="Problems besides or instead of a sweep.")
     exclude: list[Exclusion] = Field([], description="Problems to leave out.")
+    only: Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)] = Field(
+        [], description="The cases to run, by name or pattern (stage 1*); one or a list. By default all."
+    )
     backends: Backends = Field(
         None,
         min_length=1,

@@ -39,7 +39,7 @@ def test_a_module_path_is_a_backend() -> None:
             "no_such_module:Mine",
             "no_such_module does not import: ModuleNotFoundError: No module named 'no_such_module'",
         ),
-        ("tests.faults:Nothing", "there is no 'Nothing' in tests.faults"),
+        ("tests.faults:Nothing", "there is no 'Nothing' in tests.faults (its backends: "),
         ("tests.faults:NotABackend", "tests.faults:NotABackend is not a subclass of attnbench.backends.base.Backend"),
         ("tests.faults:Abstract", "tests.faults:Abstract does not define prepare"),
     ],

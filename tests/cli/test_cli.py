@@ -162,6 +162,16 @@ def test_a_dry_run_prints_the_cases_and_measures_nothing(cli_here: Cli, suite: S
     assert not (tmp_path / "results").exists()
 
 
+def test_some_cases_are_measured_alone(cli_here: Cli, suite: Suite) -> None:
+    suite(GOOD)
+    told = cli_here("run", "s.yaml", "--dry-run", "--case", "training/*", "--case", "b4 28x28 w7 h2 float32", check=0)
+    assert [line.partition(";")[0].partition(":")[0] for line in told.stdout.splitlines()] == [
+        "b4 28x28 w7 h2 float32", "training/forward", "training/forward_backward",
+    ]  # fmt: skip
+    refused = cli_here("run", "s.yaml", "--dry-run", "--case", "training/forwards", check=2).stderr
+    assert "--case: no case is named 'training/forwards'; did you mean training/forward?" in refused
+
+
 def test_a_dry_run_says_how_long_a_gpu_takes_at_least(cli_here: Cli, suite: Suite, stored: Path) -> None:
     suite("name: s\nbackends: [naive]\nsweep: {batch: {cpu: 2, cuda: 64}, resolution: 28, window: [7, 28], heads: 2}\n")
     by_bytes, by_flops = cli_here("run", "s.yaml", "--dry-run", "--assume", "H100", check=0).stdout.splitlines()
@@ -174,6 +184,8 @@ def test_a_dry_run_says_how_long_a_gpu_takes_at_least(cli_here: Cli, suite: Suit
     assert "no ceilings were measured there" in cli_here(
         "run", "s.yaml", "--dry-run", "--assume", f"./{stored.name}", check=2
     ).stderr  # fmt: skip
+    told = cli_here("run", "s.yaml", "--dry-run", "--assume", "latest", check=2).stderr
+    assert told.startswith("attnbench: latest: there is no run below results")
 
 
 def test_show_renders_every_format(cli_here: Cli, stored: Path) -> None:

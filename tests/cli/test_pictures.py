@@ -46,8 +46,11 @@ def test_a_report_is_one_file_and_its_name_is_printed(cli_here: Cli, stored: Pat
         (("plot", "RUN", "--x", "heads"), "attnbench: --x heads: this run does not sweep it (allowed: "),
         (("plot", "RUN", "-o", "a.gif"), "attnbench: --output a.gif: not a picture's name (allowed: it ends in .png"),
         (("plot", "RUN", "-o", "x.png/a.png", "--metric", "nothing"), "Invalid value for '--metric'"),
-        (("recommend", *ASKED, "--from", "nothing"), "attnbench: nothing does not exist; measure a suite, or name"),
-        (("recommend", *ASKED), "attnbench: results does not exist; measure a suite, or name directories of runs"),
+        (("recommend", *ASKED, "--from", "nothing"), "attnbench: nothing does not exist; name a directory of runs"),
+        (
+            ("recommend", *ASKED),
+            "attnbench: results does not exist; name a directory of runs (attnbench run SUITE makes one)",
+        ),
         (
             ("recommend", *ASKED, "--from", "RUN", "--memory-limit", "2 apples"),
             "attnbench: --memory-limit 2 apples: not a size (allowed: bytes, or with KiB, MiB, GiB, KB, MB, GB)",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import random
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from tests.samples import environment, failed, problem, record
 
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"
 MATH = "_scaled_dot_product_attention_math"
+_HOURS = itertools.count()
 KERNELS = "kernel flash_attention_for_cpu -> attention_math"
 
 
@@ -48,9 +51,8 @@ def store(
             position = index if positions is None else positions[one.case, one.backend]
             journal.append(replace(one, position=position))
     ceilings = {"float32": (Ceilings(bytes_per_s=1e10 * speed, flops_per_s=1e11 * speed),)}
-    known = replace(
-        environment(), **{"ceilings": ceilings, "started_at": f"2026-01-01T00:00:00 {directory.name}", **fields}
-    )
+    started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=next(_HOURS))  # each after the one before
+    known = replace(environment(), **{"ceilings": ceilings, "started_at": started.isoformat(), **fields})
     (directory / "environment.json").write_text(json.dumps(known.to_json()))
     (directory / "suite.yaml").write_text("name: sample\nbackends: [naive]\n")
     return directory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
 from attnbench.core.errors import UsageError
-from attnbench.core.record import Record, Status
+from attnbench.core.record import Flag, Record, Status
 from attnbench.exports.documents import json_text
 from attnbench.exports.results import RunResults
 from attnbench.report import data, markdown, terminal
@@ -288,6 +289,14 @@ def test_flags_are_explained_below_the_table(stored: Path) -> None:
     text = " ".join(terminal.render(run_table(read_run(stored)), width=200).split())
     assert 'contended, sdpa_5d, in "stage 1": other programs or virtual machines used the device' in text
     assert 'throttled, swin, in "stage 1 shifted [layer]": the device lowered its clocks' in text
+
+
+def test_flags_stand_beside_the_numbers_they_doubt_however_many_there_are(stored: Path) -> None:
+    run = read_run(stored)
+    table = run.table.assign(flags=" ".join(Flag))
+    text = terminal.render(run_table(replace(run, table=table)), width=80)
+    assert "flags" in text
+    assert "flags" not in text.partition("Not shown at 80 columns:")[2]
 
 
 @pytest.mark.parametrize("width", range(44, 130, 3))

@@ -170,6 +170,13 @@ def test_a_value_that_cannot_be_is_named_with_its_line(stored: Path, field: str,
     assert str(caught.value).endswith("; remove the line, and the rest can be read (--resume measures its cell again)")
 
 
+def test_a_run_that_started_at_no_time_is_damaged(stored: Path) -> None:
+    file = stored / "environment.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"started_at": "yesterday"}))
+    with pytest.raises(StoredRunError, match=r"environment.json:1: .*started_at: 'yesterday' is not a time \(allowed: ISO"):
+        read_run(stored)
+
+
 def test_a_field_that_is_missing_is_named(stored: Path) -> None:
     data = json.loads((stored / "environment.json").read_text())
     del data["torch"]

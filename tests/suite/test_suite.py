@@ -56,6 +56,14 @@ def test_a_sweep_is_the_cartesian_product_without_what_is_excluded(load: Load) -
     assert {case.device for case in cases} == {"cpu"}
 
 
+def test_only_the_cases_that_are_named_are_run_and_a_stored_suite_says_so(load: Load) -> None:
+    suite = load(GOOD + "only: training/*\n")
+    assert [case.name for case in suite.cases("cpu")] == ["training/forward", "training/forward_backward"]
+    assert [case.name for case in load(suite.text).cases("cpu")] == ["training/forward", "training/forward_backward"]
+    with pytest.raises(SuiteError, match=r"s\.yaml:\d+: no case is named 'trainig'; did you mean training/forward"):
+        load(GOOD + "only: [training/*, trainig]\n").cases("cpu")
+
+
 def test_defaults_fill_in_everything_else(load: Load) -> None:
     suite = load("name: small\ncases: [{resolution: 7, window: 7, heads: 1}]\n")
     assert (suite.device, suite.backends) == ("auto", tuple(KNOWN))

@@ -30,7 +30,7 @@ def chart_rows(rows: Sequence[Row], found: Sequence[Contest]) -> list[dict[str, 
 
 def _chart_row(row: Row, contest: Contest | None, standing: Standing | None) -> dict[str, Any]:
     values = {name: None if missing(row[name]) else row[name] for name in COLUMNS}
-    measured = _measured(row, standing) if is_ok(row) else {}
+    measured = _measured(row, contest, standing) if is_ok(row) else {}
     return {
         **values,
         **dict.fromkeys(DERIVED),
@@ -44,7 +44,7 @@ def _chart_row(row: Row, contest: Contest | None, standing: Standing | None) -> 
     }
 
 
-def _measured(row: Row, standing: Standing | None) -> Mapping[str, Any]:
+def _measured(row: Row, contest: Contest | None, standing: Standing | None) -> Mapping[str, Any]:
     latency = latency_of(row)
     found: dict[str, Any] = {
         "shown_low_ms": None if latency.low is None else max(latency.low, latency.value / CUT),
@@ -53,7 +53,7 @@ def _measured(row: Row, standing: Standing | None) -> Mapping[str, Any]:
         "gflops": None if missing(row["tflops"]) else 1e3 * row["tflops"],
         "intensity": intensity_of(row),
     }
-    if standing is not None:
+    if contest is not None and standing is not None and len(contest.standings) > 1:
         ratio = standing.times_best
         found |= {"times_best": ratio.value, "times_best_low": ratio.low, "times_best_high": ratio.high}
         found["place"] = "fastest" if ratio.value == ratio.low == ratio.high == 1 else "tied" if standing.tied else ""
