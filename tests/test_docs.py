@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from attnbench.cli import app
 from attnbench.core.record import Flag, Status
-from attnbench.suite.models import MODELS
+from attnbench.suite.published_models import MODELS
 from tests import stand_in
 from tests.conftest import TESTS, Cli
 from tests.test_readme import DOCS, PAGES

@@ -66,8 +66,8 @@ def ab(
     """
     from attnbench.cli.progress import opened, progress, took
     from attnbench.comparison.ab import judge
-    from attnbench.comparison.paired import LOOK_EVERY, MAX_ROUNDS
     from attnbench.comparison.pairs import read_pairs
+    from attnbench.comparison.pairs_rule import LOOK_EVERY, MAX_ROUNDS
     from attnbench.core.errors import InterruptedRunError
     from attnbench.results.pairs import BASE, CANDIDATE
     from attnbench.run.events import Announced
@@ -107,8 +107,8 @@ def ab(
 def _rounds(session: Session, limits: Limits, most: int) -> Iterator[Event]:
     """Measure every cell, and then more rounds of those that are undecided."""
     from attnbench.comparison.ab import undecided
-    from attnbench.comparison.paired import next_look
     from attnbench.comparison.pairs import read_pairs
+    from attnbench.comparison.pairs_rule import next_look
     from attnbench.core.text import plural
     from attnbench.run.events import Announced
 
@@ -133,8 +133,8 @@ def _plan(sides: Mapping[str, Side], limits: Limits, most: int) -> str:
     Raises:
         UsageError: A limit names no cell, or in so few rounds nothing is ever confirmed.
     """
-    from attnbench.comparison.paired import LOOK_EVERY, Budget
     from attnbench.comparison.pairs import label_of
+    from attnbench.comparison.pairs_rule import LOOK_EVERY, Budget
     from attnbench.core.errors import UsageError
     from attnbench.core.text import plural
     from attnbench.run.estimate import about

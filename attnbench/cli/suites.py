@@ -13,7 +13,7 @@ from attnbench.cli.output import Format, Rendering, print_rows, write
 from attnbench.cli.streams import say
 
 _MODEL_NAMES = ("swin_t", "swin_s", "swin_b", "swin_l", "twins_svt_s", "twins_svt_b", "twins_svt_l")
-"""As in ``suite/models.py``, which a test compares: help must not import what it does not need."""
+"""As in ``suite/published_models.py``, which a test compares: help must not import what it does not need."""
 
 
 def list_suites(context: typer.Context, *, output_format: Rendering = Format.RICH) -> None:
@@ -55,7 +55,7 @@ def init_suite(
     """Write a commented suite to start from: an empty one, or the stages of a published model. Prints its path."""
     from attnbench.core.errors import OutputError, UsageError
     from attnbench.suite import scaffold
-    from attnbench.suite.models import MODELS
+    from attnbench.suite.published_models import MODELS
 
     if model is None and (pixels, patch, window) != (None, None, None):
         raise UsageError("--pixels, --patch and --window go with --model; give a model, too")

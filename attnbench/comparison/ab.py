@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from attnbench.comparison.cells import is_ok, median_detectable, verdict_of, worst_first
 from attnbench.comparison.limits import Limits
-from attnbench.comparison.paired import MARGIN, MAX_ROUNDS, Budget, judge_cell
 from attnbench.comparison.pairs import CellPair, Pairs
+from attnbench.comparison.pairs_rule import MARGIN, MAX_ROUNDS, Budget, judge_cell
 from attnbench.comparison.verdict import CellVerdict, Comparison, Judgment, Verdict
 from attnbench.core.errors import NotComparableError, UsageError
 from attnbench.core.record import Status

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attnbench.comparison import history
+from attnbench.comparison import history_rule
 from attnbench.comparison.cells import CellKey
-from attnbench.comparison.paired import MARGIN, Budget, detectable
 from attnbench.comparison.pairs import Pairs
+from attnbench.comparison.pairs_rule import MARGIN, Budget, detectable
 from attnbench.core.errors import NotComparableError, StoredRunError
 from attnbench.core.files import load, read
 from attnbench.core.problem import Problem
@@ -71,7 +71,7 @@ class Noise:
         Args:
             processes: By cell, the number of processes in each of the two means.
         """
-        spreads = history.spread_of({cell.key: cell.processes for cell in self.cells})
+        spreads = history_rule.spread_of({cell.key: cell.processes for cell in self.cells})
         return {
             key: (math.sqrt(spreads[key][0] * sum(1 / count for count in counts)), spreads[key][1])
             for key, counts in processes.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from attnbench.comparison import history
+from attnbench.comparison import history_rule
 from attnbench.comparison.cells import CellKey, differences, median_detectable, verdict_of, worst_first
 from attnbench.comparison.levels import current_level
 from attnbench.comparison.limits import Limits
@@ -59,7 +59,7 @@ def compare(
     *past, now = [RunCells(run, relative=relative) for run in (*runs, candidate)]
     keys = list({**past[-1].rows, **now.rows})  # a cell that only older runs have was dropped on purpose
     limits.check((key[0], key[1]) for key in keys)
-    margins = {key: limits.of(key[0], key[1], default=history.MARGIN) for key in keys}
+    margins = {key: limits.of(key[0], key[1], default=history_rule.MARGIN) for key in keys}
     changes = {one.cell: one for one in accepted}
     usable = {key: _since(past, changes.get((key[0], key[1]))) for key in keys}
     found = {key: series_of(key, usable[key], now, relative=relative) for key in keys}
@@ -89,7 +89,7 @@ def compare(
         candidate=str(candidate.path),
         method=_method(len(runs), noise, judged, relative=relative),
         cells=tuple(cells),
-        fail_above=1 + (history.MARGIN if limits.fail_above is None else limits.fail_above),
+        fail_above=1 + (history_rule.MARGIN if limits.fail_above is None else limits.fail_above),
         min_detectable_ratio=median_detectable(cells),
         differences=tuple(differences(runs[-1].environment, candidate.environment)),
         fingerprint_mismatch=tuple(
@@ -121,8 +121,8 @@ def _judge(
 ) -> _Judged:
     """Judge every cell by the runs of its current level."""
     levels = {key: current_level(one.base, margin=margins[key]) for key, one in found.items()}
-    long = {key for key, level in levels.items() if len(level.indices) >= history.FEWEST_RUNS}
-    by_history = history.judge_history(
+    long = {key for key, level in levels.items() if len(level.indices) >= history_rule.FEWEST_RUNS}
+    by_history = history_rule.judge_history(
         {key: [found[key].base[index] for index in levels[key].indices] for key in found if key in long},
         {key: found[key].candidate for key in found if key in long},
         margins=margins,
@@ -136,7 +136,7 @@ def _judge(
             for key in ratios
         }
         spreads = noise.errors(counts)
-    judgments = {**by_history, **history.judge_single(ratios, spreads=spreads, margins=margins)}
+    judgments = {**by_history, **history_rule.judge_single(ratios, spreads=spreads, margins=margins)}
     for key, level in levels.items():
         if level.start:
             began = f"level since {found[key].started_at[level.start][:10]}"
@@ -215,7 +215,7 @@ def _method(runs: int, noise: Noise | None, judged: _Judged, *, relative: bool) 
     elif judged.others:
         parts.append(
             f"against {plural(runs, 'run')} without an estimate of the noise, so no change of latency is confirmed "
-            f"(give {history.FEWEST_RUNS} or more, run attnbench noise, or use attnbench ab)"
+            f"(give {history_rule.FEWEST_RUNS} or more, run attnbench noise, or use attnbench ab)"
         )
     return "; other cells ".join(parts) or f"against {plural(runs, 'run')}"
 

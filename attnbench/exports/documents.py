@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, replace
 from typing import Any
 
-from attnbench.comparison.paired import MARGIN
+from attnbench.comparison.pairs_rule import MARGIN
 from attnbench.core.escaping import encodable
 from attnbench.exports.results import ComparisonResults, NoiseResults, Results, RunResults
 from attnbench.report import data, markdown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attnbench.comparison.history import FEWEST_RUNS
+from attnbench.comparison.history_rule import FEWEST_RUNS
 from attnbench.core.text import plural
 from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.results.baselines import Baseline

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attnbench.comparison.noise import Noise
-from attnbench.comparison.paired import MARGIN, MAX_ROUNDS
+from attnbench.comparison.pairs_rule import MARGIN, MAX_ROUNDS
 from attnbench.core.text import plural
 from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.numbers import significant

@@ -31,12 +31,12 @@ def significant(value: float, digits: int = 3) -> str:
 
 def optional(value: float | None) -> str:
     """Three significant digits of a value that may be missing."""
-    return NOTHING if missing(value) else significant(value)
+    return NOTHING if value is None or missing(value) else significant(value)
 
 
 def mebibytes(count: int | None) -> str:
     """Bytes in MiB; they may be missing."""
-    return NOTHING if missing(count) else significant(count / MEBIBYTE)
+    return NOTHING if count is None or missing(count) else significant(count / MEBIBYTE)
 
 
 def rounded(value: float, uncertainty: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attnbench.core.problem import Bias
-from attnbench.suite.models import Model, Stage
+from attnbench.suite.published_models import Model, Stage
 
 _EMPTY = """\
 # A suite: what to measure. Check it with: attnbench run {file} --dry-run

@@ -41,8 +41,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from attnbench.comparison.history import FEWEST_RUNS, MARGIN, judge_history, judge_single, spread_of
-from attnbench.comparison.paired import ALPHA, MAX_ROUNDS, Budget, judge_cell
+from attnbench.comparison.history_rule import FEWEST_RUNS, MARGIN, judge_history, judge_single, spread_of
+from attnbench.comparison.pairs_rule import ALPHA, MAX_ROUNDS, Budget, judge_cell
 from attnbench.comparison.verdict import Verdict
 from tests.benchmarks import recordings
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from attnbench.analysis.functions import is_ok, latency_of
 from attnbench.comparison.change_points import change_points
-from attnbench.comparison.history import MARGIN
+from attnbench.comparison.history_rule import MARGIN
 from attnbench.comparison.levels import NEWEST
 from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.report.charts.chart import (

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from attnbench.comparison.paired import ALPHA, LOOK_EVERY, MAX_ROUNDS, Budget, detectable, judge_cell, next_look
+from attnbench.comparison.pairs_rule import ALPHA, LOOK_EVERY, MAX_ROUNDS, Budget, detectable, judge_cell, next_look
 from attnbench.comparison.verdict import Judgment, Verdict
 
 CELLS = 24

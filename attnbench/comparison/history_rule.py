@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from attnbench.comparison.inference import Prior, fit_prior, holm, quantile, upper_tail, variance
-from attnbench.comparison.paired import ALPHA, NEGLIGIBLE
+from attnbench.comparison.pairs_rule import ALPHA, NEGLIGIBLE
 from attnbench.comparison.verdict import Judgment, Verdict
 from attnbench.core.stats import Estimate
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnbench.comparison.history import judge_history, judge_single
+from attnbench.comparison.history_rule import judge_history, judge_single
 from attnbench.comparison.verdict import Verdict
 from tests.benchmarks.false_alarms import ours_beside_history, recorded
 
