@@ -82,7 +82,7 @@ def _judgments(pairs: Pairs, limits: Limits) -> dict[Place, Judgment]:
     found = {}
     for place, cell in pairs.cells.items():
         margin = limits.of(cell.key[0], cell.label, default=MARGIN)
-        if judgment := judge_cell(cell.logs, budget, rounds=rounds, margin=margin):
+        if judgment := judge_cell(cell.logs, budget, rounds=rounds, margin=margin, means=cell.mean_logs):
             found[place] = judgment
     return found
 

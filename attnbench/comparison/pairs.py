@@ -29,6 +29,8 @@ class CellSide:
     """The log latency over its own anchors, of every process in which it was ok."""
     turns: Mapping[int, tuple[float, ...]]
     """By round in which it was ok, the latency of every turn in milliseconds."""
+    means: Mapping[int, float]
+    """By round in which it was ok, the mean of its samples in milliseconds."""
     failures: tuple[Record, ...]
     """Of the other processes."""
 
@@ -92,6 +94,14 @@ class CellPair:
             number: statistics.median(math.log(now / was) for was, now in zip(base, candidate, strict=False))
             for number, (base, candidate) in self._turns.items()
         }
+
+    @property
+    def mean_logs(self) -> dict[int, float]:
+        """log(candidate / base) of the mean latencies by round: what is slow now and then shows here alone."""
+        if self.measured is None:
+            return {}
+        base, candidate = self.measured
+        return {number: math.log(candidate.means[number] / base.means[number]) for number in self._turns}
 
     @property
     def latencies_ms(self) -> tuple[float, float]:
@@ -194,11 +204,13 @@ def _cells_of(run: StoredRun) -> dict[tuple[str, str], CellSide]:
     ok = Cells()
     failures: dict[tuple[str, str], list[Record]] = {}
     turns: dict[tuple[str, str], dict[int, tuple[float, ...]]] = {}
+    means: dict[tuple[str, str], dict[int, float]] = {}
     for record in read_journal(run.path):
         key = (record.case, record.backend)
         if record.status is Status.OK:
             ok.add(record)
             turns.setdefault(key, {})[record.round] = _latencies_of_turns(record)
+            means.setdefault(key, {})[record.round] = statistics.fmean(record.samples_ms)
         else:
             failures.setdefault(key, []).append(record)
     table = ok.table(suite=str(run.suite.get("name", "")))
@@ -210,6 +222,7 @@ def _cells_of(run: StoredRun) -> dict[tuple[str, str], CellSide]:
             row=row,
             anchored=tuple(math.log(ms) - anchors[key][process] for process, ms in processes_of(row).items()),
             turns=turns.get(key, {}),
+            means=means.get(key, {}),
             failures=tuple(failures.get(key, ())),
         )
         for key, row in rows.items()

@@ -5,13 +5,17 @@ seen (Lan and DeMets 1983; Kim and DeMets 1987), and shared evenly by the cells.
 looks or cells depend on one another, so the family-wise error rate holds for every table.
 
 Slower and faster are two tests. Each ends where it is decided, and what is measured afterwards changes nothing.
+
+What is judged is a robust latency of every turn, which a slowdown of some calls may leave as it was. So the means of
+both sides are judged, too, by a third test with a small part of the error: they scatter more, and show what is slow now
+and then.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 import numpy as np
@@ -36,6 +40,8 @@ _FEWEST_PAIRS = 2
 _DECIDED = (Verdict.REGRESSED, Verdict.IMPROVED, Verdict.STABLE)
 _LOOKS_SLOWER = 0.05
 """Significance against no change at all, with at least half of the margin, makes a cell suspect."""
+MEANS_SHARE = 0.1
+"""Of the error, for the test of means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,18 @@ class Budget:
 
     cells: int
     max_rounds: int = MAX_ROUNDS
+    share: float = 1 - MEANS_SHARE
+    """Of the error."""
+
+    @property
+    def tests(self) -> float:
+        """By how many tests the error is shared, if each had the same."""
+        return self.cells / self.share
+
+    @property
+    def of_means(self) -> Budget:
+        """That of the test of means."""
+        return replace(self, share=MEANS_SHARE)
 
     def looks(self, rounds: int) -> list[int]:
         """After which of ``rounds`` rounds the table is looked at; the last may be one that an interruption chose."""
@@ -60,7 +78,7 @@ class Budget:
         spent = 0.0
         for look in looks:
             due = look / self.max_rounds
-            if signed_rank.smallest_p_value(look) * self.cells > ALPHA * (due - spent):
+            if signed_rank.smallest_p_value(look) * self.tests > ALPHA * (due - spent):
                 yield look, 0.0
             else:
                 yield look, due - spent
@@ -69,12 +87,12 @@ class Budget:
     @property
     def can_confirm(self) -> bool:
         """Whether there are rounds enough to confirm anything."""
-        return signed_rank.smallest_p_value(self.max_rounds) * self.cells <= ALPHA
+        return signed_rank.smallest_p_value(self.max_rounds) * self.tests <= ALPHA
 
     @property
     def fewest_rounds(self) -> int:
         """Rounds without which nothing is ever confirmed."""
-        return math.ceil(math.log2(self.cells / ALPHA))
+        return math.ceil(math.log2(self.tests / ALPHA))
 
 
 def next_look(rounds: int, max_rounds: int) -> int:
@@ -99,7 +117,14 @@ class _Test:
     """Adjusted for cells and looks."""
 
 
-def judge_cell(pairs: Mapping[int, float], budget: Budget, *, rounds: int, margin: float = MARGIN) -> Judgment | None:
+def judge_cell(
+    pairs: Mapping[int, float],
+    budget: Budget,
+    *,
+    rounds: int,
+    margin: float = MARGIN,
+    means: Mapping[int, float] | None = None,
+) -> Judgment | None:
     """Judge a cell by its pairs so far.
 
     Args:
@@ -107,6 +132,7 @@ def judge_cell(pairs: Mapping[int, float], budget: Budget, *, rounds: int, margi
         budget: Of the table.
         rounds: Rounds that were measured.
         margin: The slowdown that fails, such as 0.03.
+        means: log(candidate / base) of mean latencies, by the same rounds; None where they are not known.
 
     Returns:
         None where there are too few pairs to say anything.
@@ -118,9 +144,18 @@ def judge_cell(pairs: Mapping[int, float], budget: Budget, *, rounds: int, margi
     faster = _test({number: -log for number, log in pairs.items()}, budget, rounds, least)
     logs = np.array([pairs[number] for number in sorted(pairs)])
     middle, (low, high) = signed_rank.center(logs), signed_rank.interval(logs)
+    p_value = min(slower.p_value, faster.p_value)
     verdict, reason = Verdict.INCONCLUSIVE, ""
+    on_average = _OnAverage.of(means, budget, rounds, least) if means else None
     if slower.end is _End.SHOWN:
         verdict = Verdict.REGRESSED
+    elif on_average and on_average.shown:
+        verdict, reason = Verdict.REGRESSED, f"on average: its fastest calls change by {_percent(middle)}"
+        middle, (low, high), p_value = on_average.middle, on_average.interval, on_average.p_value
+    elif on_average and on_average.looks_slower:
+        verdict, reason = Verdict.SUSPECT, f"its mean looks slower, by {_percent(on_average.middle)}"
+    elif faster.end is _End.SHOWN and on_average and on_average.middle > middle / 2:
+        reason = f"only at times: its mean changes by {_percent(on_average.middle)}"
     elif faster.end is _End.SHOWN:
         verdict = Verdict.IMPROVED
     elif slower.end is faster.end is _End.EXCLUDED:
@@ -132,11 +167,40 @@ def judge_cell(pairs: Mapping[int, float], budget: Budget, *, rounds: int, margi
     return Judgment(
         verdict=verdict,
         ratio=Estimate(value=math.exp(middle), low=math.exp(low), high=math.exp(high)),
-        p_value=min(slower.p_value, faster.p_value),
+        p_value=p_value,
         min_detectable_ratio=detectable(logs, budget, margin),
         reason=reason,
         decided=verdict in _DECIDED,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OnAverage:
+    """What means say."""
+
+    shown: bool
+    """Whether they are slower for certain."""
+    looks_slower: bool
+    """Whether the whole interval says so."""
+    middle: float
+    interval: tuple[float, float]
+    p_value: float
+
+    @classmethod
+    def of(cls, means: Mapping[int, float], budget: Budget, rounds: int, least: float) -> _OnAverage:
+        test = _test(means, budget.of_means, rounds, least)
+        logs = np.array([means[number] for number in sorted(means)])
+        return cls(
+            shown=test.end is _End.SHOWN,
+            looks_slower=signed_rank.p_above(logs, least) <= _LOOKS_SLOWER,
+            middle=signed_rank.center(logs),
+            interval=signed_rank.interval(logs),
+            p_value=test.p_value,
+        )
+
+
+def _percent(log: float) -> str:
+    return f"{100 * math.expm1(log):+.1f} %"
 
 
 def _test(pairs: Mapping[int, float], budget: Budget, rounds: int, least: float) -> _Test:
@@ -147,7 +211,7 @@ def _test(pairs: Mapping[int, float], budget: Budget, rounds: int, least: float)
         if len(logs) < _FEWEST_PAIRS:
             continue
         if share:
-            p_value = min(p_value, signed_rank.p_above(logs, NEGLIGIBLE) * budget.cells / share)
+            p_value = min(p_value, signed_rank.p_above(logs, NEGLIGIBLE) * budget.tests / share)
             if p_value <= ALPHA and signed_rank.center(logs) >= least:
                 return _Test(_End.SHOWN, p_value)
         if signed_rank.lies_below(logs, least):
@@ -170,5 +234,5 @@ def detectable(pairs: Sequence[float] | signed_rank.Values, budget: Budget, marg
     deviations = np.asarray(pairs) - signed_rank.center(pairs)
     both = np.concatenate([deviations, -deviations])
     drawn = np.quantile(both, (np.arange(budget.max_rounds) + 0.5) / budget.max_rounds)
-    needed = NEGLIGIBLE - signed_rank.lower_bound(drawn, ALPHA * share / budget.cells)
+    needed = NEGLIGIBLE - signed_rank.lower_bound(drawn, ALPHA * share / budget.tests)
     return math.exp(max(needed, math.log1p(margin))) if math.isfinite(needed) else None

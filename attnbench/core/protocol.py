@@ -8,6 +8,8 @@ from attnbench.core.conditions import Conditions, GpuSettings
 from attnbench.core.problem import Dtype, Pattern, Problem
 from attnbench.core.record import Cache, Environment, Launch, Measure, Rate, Status
 
+SAMPLE_MS = 10.0
+"""Least length of a timed loop on the CPU, where nobody asks for a shorter one."""
 LONGEST_REASON = 2000
 """Characters of a reason; the rest is cut."""
 
@@ -227,6 +229,8 @@ class WarmUp:
     cache_bytes: int
     settle: bool
     """Whether to go on until a GPU's clock is steady."""
+    sample_ms: float = SAMPLE_MS
+    """Least length of a timed loop on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,7 +143,10 @@ class CellRun:
         work.known = known
         with work.timed("warm_up_s"):
             environment = self._setting.environment
-            asked_warm = WarmUp(cache=environment.cache, cache_bytes=environment.cache_bytes, settle=settle)
+            asked_warm = WarmUp(
+                cache=environment.cache, cache_bytes=environment.cache_bytes, settle=settle,
+                sample_ms=self._setting.sample_ms,
+            )  # fmt: skip
             warm = self._line.ask(asked_warm, WarmedUp, Stage.MEASURE)
         work.calls_per_sample, work.expected_s = max(1, warm.calls_per_sample), warm.expected_s
         # One that remembers does so in every round: the first looks, and the others now and then.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from attnbench.core.conditions import Conditions
 from attnbench.core.problem import Problem
-from attnbench.core.protocol import Expected, Introduced, Profiled, Turned, Variation
+from attnbench.core.protocol import SAMPLE_MS, Expected, Introduced, Profiled, Turned, Variation
 from attnbench.core.record import Environment, Measure, Record, Status
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
@@ -139,6 +139,8 @@ class Setting:
     """The label that stands in every company where not all fit into memory at once."""
     turn_s: float
     """How long one samples before the next one does."""
+    sample_ms: float = SAMPLE_MS
+    """Least length of a timed loop on the CPU."""
     abandon: Callable[[], bool]
     """Asked a few times a second whether to give up."""
     hangs: Hangs = field(default_factory=Hangs)

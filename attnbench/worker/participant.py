@@ -278,7 +278,7 @@ class _Case:
             flush = flush_buffer(self._device, cache=asked.cache, cache_bytes=asked.cache_bytes)
         except Exception as error:
             raise _Refusal(Status.OOM, f"no room to overwrite the cache: {describe_error(error)}") from None
-        self._sampler = sampler(self._timed, self._device, flush)
+        self._sampler = sampler(self._timed, self._device, flush, sample_ms=asked.sample_ms)
         self._sampler.warm_up(self._input, settle=asked.settle)
         return WarmedUp(calls_per_sample=self._sampler.calls, expected_s=self._sampler.longest_s)
 

@@ -14,6 +14,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from attnbench.core.protocol import SAMPLE_MS
 from attnbench.core.record import Cache
 
 # Bound before any foreign module is imported: whatever replaces them later changes nothing here.
@@ -26,8 +27,8 @@ _Event: type[torch.cuda.Event] = torch.cuda.Event
 
 _GPU_BATCH = 20
 """Samples in flight on a GPU before the host looks at them."""
-_SAMPLE_MS = 10.0
-"""Least length of a timed loop on the CPU."""
+_DIGITS = 6
+"""Of milliseconds: the clock counts nanoseconds."""
 _SETTLING_S = 0.5
 _SETTLED = 0.01
 _SETTLING_MS = 30.0
@@ -141,7 +142,17 @@ class Sampler(ABC):
 
 @final
 class CpuSampler(Sampler):
-    """A sample is a loop of at least 10 ms; where the caches shall be cold, one call alone."""
+    """A sample is a timed loop; where the caches shall be cold, one call alone.
+
+    Args:
+        call: What to time.
+        flush: As for every sampler.
+        sample_ms: Least length of a loop, in milliseconds.
+    """
+
+    def __init__(self, call: Callable[[Tensor], Any], flush: Tensor | None, *, sample_ms: float = SAMPLE_MS) -> None:
+        super().__init__(call, flush)
+        self._sample_ms = sample_ms
 
     def _warm_up(self, x: Tensor) -> None:
         once_ms = self._loop_ms(x, 1)
@@ -150,9 +161,10 @@ class CpuSampler(Sampler):
         # The first calls are slow ones: fill loops by the fastest call so far, until that changes nothing.
         for _ in _range(_WARM_UP_LOOPS):
             once_ms = min(once_ms, self._loop_ms(x, self.calls) / self.calls)
-            known, self.calls = self.calls, max(self.calls, math.ceil(_SAMPLE_MS / max(once_ms, 1e-5)))
+            known, self.calls = self.calls, max(self.calls, math.ceil(SAMPLE_MS / max(once_ms, 1e-5)))
             if self.calls == known:
                 break
+        self.calls = max(1, math.ceil(self._sample_ms / max(once_ms, 1e-5)))
 
     def _settle(self, x: Tensor) -> None:
         """The loops of the warm-up have done it."""
@@ -169,7 +181,7 @@ class CpuSampler(Sampler):
         if self._flush is not None:
             self._flush.zero_()
         latency_ms = self._loop_ms(x, self.calls) / self.calls
-        return [latency_ms], _s_since(began)
+        return [round(latency_ms, _DIGITS)], _s_since(began)
 
     def _loop_ms(self, x: Tensor, calls: int) -> float:
         call, loop = self._call, _range(calls - 1)
@@ -260,9 +272,13 @@ class CudaSampler(Sampler):
         return _s_since(began)
 
 
-def sampler(call: Callable[[Tensor], Any], device: torch.device, flush: Tensor | None) -> Sampler:
-    """The sampler of a device."""
-    return (CudaSampler if device.type == "cuda" else CpuSampler)(call, flush)
+def sampler(
+    call: Callable[[Tensor], Any], device: torch.device, flush: Tensor | None, *, sample_ms: float = SAMPLE_MS
+) -> Sampler:
+    """The sampler of a device; on a GPU a sample is one call, however short."""
+    if device.type == "cuda":
+        return CudaSampler(call, flush)
+    return CpuSampler(call, flush, sample_ms=sample_ms)
 
 
 class NotCapturable(Exception):

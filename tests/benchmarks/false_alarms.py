@@ -152,26 +152,29 @@ def peers(samples: Numbers, tables: int, generator: np.random.Generator) -> dict
     return found
 
 
-def ours_in_pairs(found: Numbers, tables: int, generator: np.random.Generator) -> Tally:
-    """Neighbouring pairs ``[rounds, cells]``, turned round at random: the two sides are the same."""
+def ours_in_pairs(found: Numbers, means: Numbers, tables: int, generator: np.random.Generator) -> Tally:
+    """Neighbouring pairs, and those of means, ``[rounds, cells]``, turned round at random: both sides are the same."""
     tally = Tally()
     rounds, cells = found.shape
     budget = Budget(cells=cells, max_rounds=min(MAX_ROUNDS, rounds))
     for _ in range(tables):
         first = int(generator.integers(0, rounds - budget.max_rounds + 1))
-        table = found[first : first + budget.max_rounds] * generator.choice([-1.0, 1.0])
+        sign = generator.choice([-1.0, 1.0])
+        table, of_means = (sign * all_of[first : first + budget.max_rounds] for all_of in (found, means))
         cell = int(generator.integers(0, cells))
         tally.tables += 1
-        called = [_called_in_pairs(table[:, one], budget) for one in range(cells)]
+        called = [_called_in_pairs(table[:, one], of_means[:, one], budget) for one in range(cells)]
         tally.false += any(called)
         for slowdown in SLOWDOWNS:
-            tally.seen[slowdown] += _called_in_pairs(table[:, cell] + math.log(slowdown), budget) == 1
+            slowed, log = (table[:, cell], of_means[:, cell]), math.log(slowdown)
+            tally.seen[slowdown] += _called_in_pairs(slowed[0] + log, slowed[1] + log, budget) == 1
     return tally
 
 
-def _called_in_pairs(logs: Numbers, budget: Budget) -> int:
+def _called_in_pairs(logs: Numbers, means: Numbers, budget: Budget) -> int:
     """1 where it is slower for certain, -1 where it is faster for certain."""
-    judged = judge_cell(dict(enumerate(logs.tolist())), budget, rounds=budget.max_rounds)
+    pairs, of_means = (dict(enumerate(found.tolist())) for found in (logs, means))
+    judged = judge_cell(pairs, budget, rounds=budget.max_rounds, means=of_means)
     assert judged is not None
     assert judged.p_value is not None
     certain = judged.p_value <= ALPHA
@@ -285,7 +288,10 @@ def main() -> None:
         print(HEAD)
         for name, tally in peers(recordings.processes(condition), tables, np.random.default_rng(0)).items():
             print(tally.line(name))
-        print(ours_in_pairs(recordings.pairs(condition), tables, np.random.default_rng(0)).line("attnbench ab") + "\n")
+        tally = ours_in_pairs(
+            recordings.pairs(condition), recordings.means(condition), tables, np.random.default_rng(0)
+        )
+        print(tally.line("attnbench ab") + "\n")
     print(f"80 processes of 24 cells, one after the other\n{HEAD}")
     for name, tally in ours(tables).items():
         print(tally.line(name))

@@ -4,8 +4,8 @@
     python -m tests.benchmarks.recordings aa --condition shared
 
 ``tests/data/aa_pairs.parquet`` has two conditions, both of a machine with two cores: ``shared``, where other people's
-programs ran, and ``loaded``, where besides them a neighbour kept both cores busy in bursts of up to eight seconds with
-pauses of up to four. Latencies keep four digits.
+programs ran, and ``loaded``, where besides them neighbours kept both cores busy. Of every turn it has the fastest
+sample and the mean, with five digits.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from attnbench.results.journal import read_journal
 RECORDED = Path(__file__).parents[1] / "data" / "aa_pairs.parquet"
 CONDITIONS = ("shared", "loaded")
 SAMPLES = 8
-"""Of a process, for rules that pool samples: as many as every process has."""
+"""Of a process, for rules that pool samples, each the mean of a turn: as many as every process has."""
 Numbers = NDArray[np.float64]
 
 
 def rows_of(directory: Path, condition: str) -> Iterator[dict[str, Any]]:
-    """A row per sample of what ``attnbench noise`` wrote."""
+    """A row per turn of what ``attnbench noise`` wrote."""
     for side in ("base", "candidate"):
         for record in read_journal(directory / side):
             if record.status is not Status.OK:
                 continue
             ends = [0, *accumulate(record.turns)]
             for turn, (start, end) in enumerate(pairwise(ends)):
-                for sample in record.samples_ms[start:end]:
-                    cell = f"{record.case} {record.backend}"
-                    latency_ms = float(f"{sample:.4g}")
-                    yield {"condition": condition, "round": record.round, "cell": cell, "side": side, "turn": turn,
-                           "latency_ms": latency_ms}  # fmt: skip
+                samples = record.samples_ms[start:end]
+                cell = f"{record.case} {record.backend}"
+                fastest_ms, mean_ms = (float(f"{ms:.5g}") for ms in (min(samples), statistics.fmean(samples)))
+                yield {"condition": condition, "round": record.round, "cell": cell, "side": side, "turn": turn,
+                       "fastest_ms": fastest_ms, "mean_ms": mean_ms, "samples": len(samples)}  # fmt: skip
 
 
 def add(directory: Path, condition: str) -> None:
@@ -53,7 +53,7 @@ def add(directory: Path, condition: str) -> None:
     if RECORDED.exists():
         before = pd.read_parquet(RECORDED)
         found = pd.concat([before[before["condition"] != condition], found])
-    small = {"round": "int16", "turn": "int8", "latency_ms": "float32"}
+    small = {"round": "int16", "turn": "int8", "fastest_ms": "float32", "mean_ms": "float32", "samples": "int16"}
     texts = dict.fromkeys(("condition", "cell", "side"), "category")
     found.astype({**small, **texts}).to_parquet(RECORDED, compression="zstd", index=False)
 
@@ -61,9 +61,20 @@ def add(directory: Path, condition: str) -> None:
 @functools.cache
 def pairs(condition: str) -> Numbers:
     """log(candidate / base) ``[rounds, cells]`` as ``ab`` takes it: the median over turns of their fastest samples."""
-    turns = _recorded(condition).pivot_table("latency_ms", ["round", "cell", "turn"], "side", "min", observed=True)
+    turns = _recorded(condition).pivot_table("fastest_ms", ["round", "cell", "turn"], "side", observed=True)
     turns["ratio"] = np.log(turns["candidate"] / turns["base"])
     return turns.reset_index().pivot_table("ratio", "round", "cell", "median", observed=True).dropna().to_numpy()
+
+
+@functools.cache
+def means(condition: str) -> Numbers:
+    """log(candidate / base) of the means of all samples ``[rounds, cells]``, in the order of ``pairs``."""
+    found = _recorded(condition)
+    found = found.assign(sum_ms=found["mean_ms"] * found["samples"])
+    sums = found.pivot_table(["sum_ms", "samples"], ["round", "cell"], "side", "sum", observed=True)
+    mean = sums["sum_ms"] / sums["samples"]
+    mean["ratio"] = np.log(mean["candidate"] / mean["base"])
+    return mean.reset_index().pivot_table("ratio", "round", "cell", observed=True).dropna().to_numpy()
 
 
 @functools.cache
@@ -72,7 +83,7 @@ def processes(condition: str) -> Numbers:
     base = _recorded(condition).query("side == 'base'")
     numbers, cells = sorted(base["round"].unique()), sorted(base["cell"].unique())
     found = np.full((len(numbers), len(cells), SAMPLES), np.nan)
-    for (number, cell), samples in base.groupby(["round", "cell"], observed=True)["latency_ms"]:
+    for (number, cell), samples in base.groupby(["round", "cell"], observed=True)["mean_ms"]:
         spread = np.linspace(0, len(samples) - 1, SAMPLES).round().astype(int)
         found[numbers.index(number), cells.index(cell)] = samples.to_numpy()[spread]
     return found[~np.isnan(found).any(axis=(1, 2))]

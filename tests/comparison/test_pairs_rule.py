@@ -134,6 +134,56 @@ def test_swapping_base_and_candidate_swaps_the_verdicts(seed: int, slower: float
     assert after.ratio.value == pytest.approx(1 / before.ratio.value)
 
 
+def judged_with_means(logs: Sequence[float], means: Sequence[float], rounds: int = MAX_ROUNDS) -> Judgment:
+    found = judge_cell(
+        dict(enumerate(logs[:rounds])), Budget(cells=4), rounds=rounds, means=dict(enumerate(means[:rounds]))
+    )
+    assert found is not None
+    return found
+
+
+def test_what_is_slow_now_and_then_is_seen_by_its_mean_although_its_fastest_calls_did_not_change() -> None:
+    logs, noise = pairs(0, cells=2, spread=0.01)
+    means = 4 * noise + math.log(1.1)
+    early = judged_with_means(logs.tolist(), means.tolist(), rounds=LOOK_EVERY)
+    assert (early.verdict, early.decided) == (Verdict.SUSPECT, False), "five pairs confirm nothing, and exclude nothing"
+    late = judged_with_means(logs.tolist(), means.tolist())
+    assert late.verdict is Verdict.REGRESSED
+    assert late.reason.startswith("on average: its fastest calls change by ")
+    assert late.ratio.value == pytest.approx(1.1, abs=0.02)
+
+
+def test_what_is_fast_only_now_and_then_has_not_improved() -> None:
+    logs, noise = pairs(0, cells=2, spread=0.01)
+    found = judged_with_means((logs - 1.0).tolist(), (4 * noise - 0.02).tolist())
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.reason.startswith("only at times: its mean changes by ")
+    assert judged_with_means((logs - 1.0).tolist(), (4 * noise - 1.0).tolist()).verdict is Verdict.IMPROVED
+
+
+def test_means_that_scatter_much_more_raise_no_false_alarm_and_keep_no_cell_from_a_decision() -> None:
+    tables, false, decided = 200, 0, 0
+    for seed in range(tables):
+        table, noise = pairs(seed, cells=4, spread=0.01), pairs(seed + tables, cells=4, spread=0.05, wild=0.05)
+        found = [judged_with_means(logs, means) for logs, means in zip(table.tolist(), noise.tolist(), strict=True)]
+        false += any(one.verdict is Verdict.REGRESSED for one in found)
+        decided += sum(one.decided for one in found)
+    assert binomtest(false, tables).proportion_ci(0.95).low <= ALPHA
+    assert decided >= 0.97 * 4 * tables
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.sampled_from([1.0, 1.05]), st.integers(0, MAX_ROUNDS - 1))
+def test_raising_the_mean_of_a_pair_never_makes_a_slowdown_less_certain(seed: int, slower: float, index: int) -> None:
+    logs, noise = pairs(seed, spread=0.02, cells=2)
+    means = 2 * noise + math.log(slower)
+    raised = means.copy()
+    raised[index] += 0.3
+    before, after = (judged_with_means(logs.tolist(), one.tolist()) for one in (means, raised))
+    if before.verdict is Verdict.REGRESSED:
+        assert after.verdict is Verdict.REGRESSED
+
+
 def test_what_is_measured_after_a_decision_changes_nothing() -> None:
     budget = Budget(cells=4)
     logs = pairs(0, slower=1.1, cells=1)[0]
@@ -164,7 +214,7 @@ def test_the_shares_of_the_error_add_up_and_looks_too_early_have_none() -> None:
         shares = dict(budget.shares(budget.looks(most)))
         assert sum(shares.values()) == pytest.approx(1.0)
         assert shares[5] == 0
-        assert all(share == 0 or 2.0**-look * cells <= ALPHA * share for look, share in shares.items())
+        assert all(share == 0 or 2.0**-look * budget.tests <= ALPHA * share for look, share in shares.items())
     assert not Budget(cells=24, max_rounds=11).can_confirm
     assert Budget(cells=24, max_rounds=Budget(cells=24).fewest_rounds).can_confirm
 

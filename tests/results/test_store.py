@@ -173,9 +173,7 @@ def test_a_value_that_cannot_be_is_named_with_its_line(stored: Path, field: str,
 def test_a_run_that_started_at_no_time_is_damaged(stored: Path) -> None:
     file = stored / "environment.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"started_at": "yesterday"}))
-    with pytest.raises(
-        StoredRunError, match=r"environment.json:1: .*'yesterday' is not a time \(allowed: ISO"
-    ):
+    with pytest.raises(StoredRunError, match=r"environment.json:1: .*'yesterday' is not a time \(allowed: ISO"):
         read_run(stored)
 
 
