@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import os
 import signal
 import stat
@@ -88,6 +89,78 @@ class ComputesNothingWhenTimed(Honest):
                 if frame.f_code.co_name == "take_turn":
                     return qkv[:, :, 0]
                 frame = frame.f_back
+            return right(qkv)
+
+        return attend
+
+
+class SkipsNowAndThen(Honest):
+    """Computes nothing for a tenth of its calls: the fastest of many loops would be one of those."""
+
+    def make(self) -> Attend:
+        calls = itertools.count()
+
+        def attend(qkv: Tensor) -> Tensor:
+            return qkv[:, :, 0] if next(calls) % 200 > 180 else right(qkv)
+
+        return attend
+
+
+class ComputesOnlyTheLastOfALoop(Honest):
+    """Where it was called from tells whether what it gives is kept."""
+
+    def make(self) -> Attend:
+        seen: set[int] = set()
+
+        def attend(qkv: Tensor) -> Tensor:
+            frame = sys._getframe(2)
+            if frame.f_code.co_name != "_loop":
+                return right(qkv)
+            seen.add(frame.f_lineno)
+            return right(qkv) if frame.f_lineno == max(seen) and len(seen) > 1 else qkv[:, :, 0]
+
+        return attend
+
+
+class GivesGarbageOnNewValues(Honest):
+    """Computes what it has seen twice: a call on new values is fast, and nobody looks at what it gives."""
+
+    def make(self) -> Attend:
+        known: dict[str, Any] = {"seen": None, "found": None, "calls": 0}
+
+        def attend(qkv: Tensor) -> Tensor:
+            known["calls"] += 1
+            if known["calls"] <= 8:
+                known["found"] = right(qkv)
+                return known["found"]
+            seen = qkv[0, 0, 2].reshape(-1).tolist()
+            if seen != known["seen"]:
+                known.update(seen=seen, fresh=True)
+            elif known.pop("fresh", False):
+                known["found"] = right(qkv)
+            return known["found"]
+
+        return attend
+
+
+class SlowsOurClockForAMoment(Honest):
+    """In every loop the clock is another one, and its own again before anybody looks."""
+
+    def make(self) -> Attend:
+        from attnbench.worker import timing
+
+        real = timing._now_ns
+
+        def attend(qkv: Tensor) -> Tensor:
+            frame = sys._getframe(2)
+            if frame.f_code.co_name == "_loop" and timing._now_ns is real:
+                began = frame.f_locals["began"]
+
+                def slow() -> int:
+                    timing._now_ns = real
+                    return began + (real() - began) // 4
+
+                timing._now_ns = slow
             return right(qkv)
 
         return attend

@@ -55,7 +55,9 @@ def record(backend: str = "naive", case: str = "stage 1", latency_ms: float = 2.
         "problem": problem(),
         "status": Status.OK,
         "samples_ms": tuple(latency_ms * (1 + step / 1000) for step in range(20)),
-        "calls_per_sample": 5,
+        "calls_per_loop": 5,
+        "calls": 100,
+        "mean_ms": 1.1 * latency_ms,
         "host_ms": None,
         "peak_bytes": 3 * 2**20,
         "max_error": 1.25e-6,
@@ -70,8 +72,8 @@ def record(backend: str = "naive", case: str = "stage 1", latency_ms: float = 2.
 
 def failed(backend: str, status: Status, reason: str, case: str = "stage 1", **fields: Any) -> Record:
     return record(
-        backend, case, status=status, reason=reason, samples_ms=(), host_ms=None, peak_bytes=None, max_error=None,
-        kernel="", ceilings=None, conditions=None, **fields,
+        backend, case, status=status, reason=reason, samples_ms=(), calls=0, mean_ms=None, host_ms=None,
+        peak_bytes=None, max_error=None, kernel="", ceilings=None, conditions=None, **fields,
     )  # fmt: skip
 
 

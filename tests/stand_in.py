@@ -68,7 +68,7 @@ from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
 from attnbench.run.interruption import Interruption
 from attnbench.run.processes import Abandoned
-from attnbench.suite import Suite
+from attnbench.suite.expansion import Suite
 from tests.samples import conditions, environment
 
 START_WITH = (
@@ -197,7 +197,7 @@ class _Participant(_Answering):
                 peak_bytes = self._of("peak_bytes", 2**24)
                 return Profiled(peak_bytes=peak_bytes, held_bytes=0, kernel=self._of("kernel", kernel))
             case WarmUp():
-                return WarmedUp(calls_per_sample=10, expected_s=0.01)
+                return WarmedUp(calls_per_loop=10, expected_s=0.01)
             case TakeTurn(budget_s=budget_s):
                 return self._turn(budget_s)
             case Release():
@@ -216,8 +216,8 @@ class _Participant(_Answering):
         self._crew.pass_time(timed_s)
         self._cpu_s += timed_s
         return Turned(
-            samples_ms=(latency_ms,) * samples, timed_s=timed_s, fresh_ms=latency_ms, whole_s=timed_s, page_faults=0,
-            involuntary_switches=0,
+            samples_ms=(latency_ms,) * samples, calls=10 * samples, called_s=timed_s, timed_s=timed_s,
+            fresh_ms=latency_ms, whole_s=timed_s, page_faults=0, involuntary_switches=0,
         )  # fmt: skip
 
     def _of(self, name: str, otherwise: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 import attnbench
 from attnbench.backends import registry
 from attnbench.results.table import COLUMNS, PROBLEM
-from attnbench.suite import built_in_suites, load_suite
+from attnbench.suite.expansion import built_in_suites, load_suite
 from tests.conftest import TESTS, Cli
 
 ROOT = TESTS.parent

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from attnbench.report.layout import Grid, Sheet
     from attnbench.run.crew import Crew
-    from attnbench.suite import Suite
+    from attnbench.suite.expansion import Suite
 
 
 def backends(
@@ -29,7 +29,7 @@ def backends(
     from attnbench.cli.output import print_sheet
     from attnbench.core.record import Measure
     from attnbench.run.crew import Crew
-    from attnbench.suite import load_suite
+    from attnbench.suite.expansion import load_suite
 
     loaded = load_suite(suite, known_backends=registry.names()) if suite else None
     with closing(Crew(loaded.measure if loaded else Measure())) as crew:

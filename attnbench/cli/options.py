@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def complete_suite(incomplete: str) -> list[tuple[str, str]]:
     """Names of suites for the shell."""
-    from attnbench.suite import built_in_suites
+    from attnbench.suite.expansion import built_in_suites
 
     return [(name, "") for name in built_in_suites() if name.startswith(incomplete)]
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnbench.cli.streams import is_plain, say
@@ -66,6 +67,7 @@ class Shown:
         self._bar = bar
         self._task = None if bar is None else bar.add_task("starting processes", total=None, left="")
         self._began, self._total, self._done = time.monotonic(), 0, 0
+        self._directory: Path | None = None
         self._missing: Counter[tuple[int, str]] = Counter()
         self._records: defaultdict[tuple[int, str], list[Record]] = defaultdict(list)
 
@@ -78,7 +80,9 @@ class Shown:
                 given_up = f"; {plural(failed, 'failed cell')} not tried again" if failed else ""
                 self._print(f"resuming {directory}: {plural(done, 'record')} kept{given_up}")
             case Planned(cells=cells, directory=directory):
-                self._print(f"writing to {directory}")
+                if directory != self._directory:  # ab plans anew after every look
+                    self._directory = directory
+                    self._print(f"writing to {directory}")
                 self._began, self._total, self._done = time.monotonic(), len(cells), 0
                 self._missing = Counter((cell.round, _name(cell)) for cell in cells)
                 self._update(total=len(cells), completed=0)

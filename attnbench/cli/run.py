@@ -21,7 +21,7 @@ _SMALLEST_IMAGE, _PATCHES = 224, (4, 16)
 
 if TYPE_CHECKING:
     from attnbench.core.errors import LostOutputError
-    from attnbench.suite import Suite
+    from attnbench.suite.expansion import Suite
 
 
 def run(
@@ -59,7 +59,7 @@ def run(
     broken, unless --strict is given.
     """
     from attnbench.backends import registry
-    from attnbench.suite import load_suite
+    from attnbench.suite.expansion import load_suite
 
     _check_together(quick=quick, rigorous=rigorous, assume=assume, dry_run=dry_run)
     resume = options.check_resume(resume, output)

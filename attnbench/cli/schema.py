@@ -27,7 +27,7 @@ def schema(
     import json
 
     from attnbench.exports import schema as results
-    from attnbench.suite import json_schema
+    from attnbench.suite.schema import json_schema
 
     found = json_schema() if of is Described.SUITE else results.json_schema()
     write(json.dumps(found, indent=2) + "\n")

@@ -52,7 +52,7 @@ def read_sides(
     from attnbench.core.errors import UsageError
     from attnbench.run.interpreter import check_path, find_interpreter, this_interpreter
     from attnbench.run.session import Side
-    from attnbench.suite import load_suite
+    from attnbench.suite.expansion import load_suite
 
     if any(override.partition("=")[0].strip() == "measure.processes" for override in overrides):
         raise UsageError("--set measure.processes: the rule fixes the number of processes; leave it out")

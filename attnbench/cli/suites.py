@@ -22,7 +22,7 @@ def list_suites(context: typer.Context, *, output_format: Rendering = Format.RIC
         return
     from attnbench.backends import registry
     from attnbench.report.lists import suites_table
-    from attnbench.suite import built_in_suites, load_suite
+    from attnbench.suite.expansion import built_in_suites, load_suite
 
     loaded = [load_suite(name, known_backends=registry.names()) for name in built_in_suites()]
     rows = [{"suite": one.name, "question": one.description} for one in loaded]
@@ -32,7 +32,7 @@ def list_suites(context: typer.Context, *, output_format: Rendering = Format.RIC
 def show_suite(suite: options.SuiteName) -> None:
     """Print a suite's YAML, to read it or to change a copy of it."""
     from attnbench.backends import registry
-    from attnbench.suite import find_suite, load_suite
+    from attnbench.suite.expansion import find_suite, load_suite
 
     load_suite(suite, known_backends=registry.names())
     write(find_suite(suite).read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnbench.comparison.verdict import CellVerdict, Judgment, Verdict
+from attnbench.comparison.verdict import MEMORY_LIMIT, CellVerdict, Judgment, Verdict
 from attnbench.core.record import Status
 from attnbench.core.text import MEBIBYTE
 from attnbench.results.table import PROBLEM
@@ -20,7 +20,6 @@ CellKey = tuple[Any, ...]
 Row = Mapping[Any, Any]
 _MEMORY_MARGIN = 1.01
 """Peak memory repeats to the byte, so it needs no test; 1 % and 1 MiB leave room for torch's rounding of blocks."""
-_MEMORY_LIMIT = "fails where peak memory grows by more than 1 % and 1 MiB"
 _FUSED = "_scaled_dot_product_"
 _ATTENTION = re.compile("attention|attn|fmha", re.IGNORECASE)
 _ORDER = list(Verdict)
@@ -83,7 +82,7 @@ def verdict_of(
         else:
             limits.clear()
         reasons.insert(0, grown)
-        limits.append(_MEMORY_LIMIT)
+        limits.append(MEMORY_LIMIT)
         verdict = Verdict.REGRESSED
     return CellVerdict(
         case=key[0],

@@ -210,7 +210,7 @@ def _cells_of(run: StoredRun) -> dict[tuple[str, str], CellSide]:
         if record.status is Status.OK:
             ok.add(record)
             turns.setdefault(key, {})[record.round] = _latencies_of_turns(record)
-            means.setdefault(key, {})[record.round] = statistics.fmean(record.samples_ms)
+            means.setdefault(key, {})[record.round] = record.mean_ms or math.nan
         else:
             failures.setdefault(key, []).append(record)
     table = ok.table(suite=str(run.suite.get("name", "")))

@@ -158,7 +158,7 @@ def judge_cell(
         reason = f"only at times: its mean changes by {_percent(on_average.middle)}"
     elif faster.end is _End.SHOWN:
         verdict = Verdict.IMPROVED
-    elif slower.end is faster.end is _End.EXCLUDED:
+    elif slower.end is faster.end is _End.EXCLUDED and not (on_average and on_average.middle >= least):
         verdict = Verdict.STABLE
     elif slower.p_value <= ALPHA:
         verdict, reason = Verdict.SUSPECT, f"slower, but not certainly by {100 * margin:.3g} %"

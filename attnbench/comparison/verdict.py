@@ -9,6 +9,8 @@ from enum import StrEnum
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate
 
+MEMORY_LIMIT = "fails where peak memory grows by more than 1 % and 1 MiB"
+
 
 class Verdict(StrEnum):
     """How a cell changed from base to candidate, the worst first."""
@@ -115,6 +117,11 @@ class CellVerdict:
     def not_measured(self) -> bool:
         """Whether neither of the two could measure it."""
         return self.verdict is Verdict.STABLE and self.ratio is None
+
+    @property
+    def by_memory_alone(self) -> bool:
+        """Whether it is its memory that regressed, and not its latency."""
+        return self.verdict is Verdict.REGRESSED and self.limit == MEMORY_LIMIT
 
     @property
     def compared(self) -> bool:

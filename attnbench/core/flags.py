@@ -26,8 +26,7 @@ _LARGEST_FAULT_SHARE = 0.02
 def process_flags(record: Record) -> set[Flag]:
     """The flags of an ok cell in one process."""
     flags = set()
-    timed_ms = sum(record.samples_ms) * record.calls_per_sample
-    if len(record.samples_ms) < FEWEST_SAMPLES or timed_ms < LEAST_TIMED_MS:
+    if len(record.samples_ms) < FEWEST_SAMPLES or record.calls * (record.mean_ms or 0.0) < LEAST_TIMED_MS:
         flags.add(Flag.FEW_SAMPLES)
     if record.host_ms is not None and record.host_ms > process_statistic(record.samples_ms, record.device_type):
         flags.add(Flag.LAUNCH_BOUND)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from attnbench.core.conditions import Conditions, GpuSettings
 from attnbench.core.problem import Dtype, Pattern, Problem
 from attnbench.core.record import Cache, Environment, Launch, Measure, Rate, Status
 
-SAMPLE_MS = 10.0
-"""Least length of a timed loop on the CPU, where nobody asks for a shorter one."""
 LONGEST_REASON = 2000
 """Characters of a reason; the rest is cut."""
 
@@ -229,15 +228,13 @@ class WarmUp:
     cache_bytes: int
     settle: bool
     """Whether to go on until a GPU's clock is steady."""
-    sample_ms: float = SAMPLE_MS
-    """Least length of a timed loop on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmedUp:
     """A participant can be sampled."""
 
-    calls_per_sample: int
+    calls_per_loop: int
     expected_s: float
     """What a turn should take."""
 
@@ -257,8 +254,12 @@ class Turned:
     """What a participant says of its turn."""
 
     samples_ms: tuple[float, ...]
+    calls: int
+    """Timed calls, of which the samples are the fastest on a CPU."""
+    called_s: float
+    """In all of them."""
     timed_s: float
-    """Time in timed calls and in what overwrites the cache between them."""
+    """In them, and in what overwrites the cache between them."""
     fresh_ms: float | None
     """The call on new values, where it was asked for."""
     whole_s: float
@@ -271,9 +272,22 @@ class Turned:
     """On a GPU, time that it went on working after the last timed call had ended."""
 
 
+class Shown(StrEnum):
+    """Which output."""
+
+    TIMED = "timed"
+    """Of a timed call of the last turn: on a CPU the last one of its fastest loop."""
+    FASTEST = "fastest"
+    """On a CPU, the same of the turn with the fastest sample of all, the first of several."""
+    FRESH = "fresh"
+    """Of the call on new values after the last turn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Show:
-    """Asks for what the last timed call of the last turn gave."""
+    """Asks for an output."""
+
+    what: Shown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from attnbench.core.cost import Cost
 from attnbench.core.problem import Problem
 from attnbench.core.text import check_time, clean
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of journals and environments; readers refuse every other."""
 _LONGEST_TEXT = 500
 """Characters of what a machine says of itself."""
@@ -238,10 +238,15 @@ class Record:
     reason: str = ""
     """One sentence, exactly when ``status`` is not ok."""
     samples_ms: tuple[float, ...] = ()
-    """One latency a sample: its time divided by its calls."""
+    """One latency a sample; on a CPU that of the fastest of several timed loops, its time divided by its calls."""
     turns: tuple[int, ...] = ()
     """Samples of every turn."""
-    calls_per_sample: int = 1
+    calls_per_loop: int = 1
+    """On a CPU; on a GPU a sample is one call."""
+    calls: int = 0
+    """Timed in all."""
+    mean_ms: float | None = None
+    """Of all timed calls: where it lies far above the samples, something was slow now and then."""
     host_ms: float | None = None
     """On a GPU, time until the call returned to Python; the kernels may still run."""
     peak_bytes: int | None = None
@@ -270,12 +275,14 @@ class Record:
             raise ValueError(f"a reason exists exactly when not ok: {self.status} with reason {self.reason!r}")
         if self.turns and sum(self.turns) != len(self.samples_ms):
             raise ValueError(f"turns of {sum(self.turns)} samples, and there are {len(self.samples_ms)}")
-        for name in ("position", "round", "host_ms", "peak_bytes", "max_error", "joules"):
+        for name in ("position", "round", "calls", "mean_ms", "host_ms", "peak_bytes", "max_error", "joules"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value} (allowed: 0 or more)")
-        if self.calls_per_sample < 1 or (self.cells is not None and self.cells < 1):
-            raise ValueError(f"{self.calls_per_sample} calls a sample, {self.cells} cells (allowed: 1 or more)")
+        if self.calls_per_loop < 1 or (self.cells is not None and self.cells < 1):
+            raise ValueError(f"{self.calls_per_loop} calls a loop, {self.cells} cells (allowed: 1 or more)")
+        if (self.status is Status.OK) != bool(self.calls and self.mean_ms):
+            raise ValueError(f"calls and their mean exist exactly when ok: {self.calls} of {self.mean_ms} ms")
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values, with the schema's version."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import date, datetime
-from fnmatch import fnmatchcase
+from fnmatch import translate
 
 from attnbench.core.escaping import without_colors
 
@@ -20,13 +22,15 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun if count == 1 else noun + ('es' if noun.endswith('s') else 's')}"
 
 
-def fits(name: str, asked: str) -> bool:
-    """Whether a name is the one that was asked for, or fits a pattern of the shell.
+def chosen(names: Iterable[str], asked: str) -> list[str]:
+    """The one of some names that was asked for, or those that fit a pattern of the shell.
 
-    >>> fits("stage 1", "stage *"), fits("b[1]", "b[1]"), fits("stage 1", "stage")
-    (True, True, False)
+    >>> chosen(["stage 1", "stage 2"], "stage *"), chosen(["b1", "b[1]"], "b[1]"), chosen(["b1"], "b")
+    (['stage 1', 'stage 2'], ['b[1]'], [])
     """
-    return name == asked or fnmatchcase(name, asked)
+    known = list(names)
+    fits = re.compile(translate(asked)).match
+    return [asked] if asked in known else [name for name in known if fits(name)]
 
 
 def clean(text: str, *, longest: int) -> str:

@@ -86,7 +86,7 @@ def _stands_aside(contest: Contest, contested: Collection[str]) -> bool:
 def _of_best(best: Overall, found: Sequence[Contest]) -> list[str]:
     share = share_within(found, best.backend, NEAR) or 0.0
     told = (
-        f"If it is to be one backend for all {plural(best.contests, 'case')}, take {best.backend}: on average "
+        f"{_all_of(best.contests)} {best.backend}: on average "
         f"{optional(best.times_best)}x the time of the fastest, within {100 * (NEAR - 1):.0f} % of it in "
         f"{100 * share:.0f} % of the cases, and the fastest or tied with it in {best.best}."
     )
@@ -99,6 +99,10 @@ def _of_best(best: Overall, found: Sequence[Contest]) -> list[str]:
     if best.measured < best.contests:
         sentences.append(f"It could not be measured in {plural(best.contests - best.measured, 'case')}.")
     return sentences
+
+
+def _all_of(cases: int) -> str:
+    return "In the one case, take" if cases == 1 else f"If it is to be one backend for all {cases} cases, take"
 
 
 def _of_equals(order: Sequence[Overall]) -> list[str]:

@@ -36,7 +36,9 @@ def comparison_table(comparison: Comparison, *, everything: bool = False) -> She
 
 def summary(comparison: Comparison) -> str:
     """One sentence: cells by verdict, and the smallest slowdown that could have been detected."""
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
+    by_memory = sum(cell.by_memory_alone and not cell.flaky for cell in comparison.cells)
+    remarks = {Verdict.REGRESSED: f" ({by_memory} by memory alone)" if by_memory else ""}
+    counts = ", ".join(f"{count} {verdict}{remarks.get(verdict, '')}" for verdict, count in comparison.counts.items())
     counted = len(comparison.cells) - comparison.not_measured - comparison.flaky
     parts = [f"{plural(counted, 'cell')}: {counts or 'none'}"]
     if comparison.flaky:

@@ -20,7 +20,7 @@ _COLUMNS = [
     "window_width",
 ]  # fmt: skip
 _MEANING = {
-    Flag.UNSTABLE: "the 95 % interval is wider than +-10 % (with one process: its quartiles)",
+    Flag.UNSTABLE: "the 95 % interval is wider than +-10 % (with one process: its quartiles); try --rigorous",
     Flag.LAUNCH_BOUND: "launching takes longer than running; use larger batches or CUDA graphs (measure.launch: graph)",
     Flag.THROTTLED: "the device lowered its clocks, or a CPU quota stopped the process (attnbench doctor)",
     Flag.CONTENDED: "other programs or virtual machines used the device (attnbench doctor)",

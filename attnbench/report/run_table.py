@@ -131,16 +131,16 @@ class _Case:
         if len({row["pattern"] for row in self.rows}) > 1:
             yield self._described("pattern")
         if shown.intervals:
-            yield self._column("95 % interval", 2, lambda row: interval_of(latency_of(row)))
+            yield self._column("95 % interval", 3, lambda row: interval_of(latency_of(row)))
         if shown.intervals and baseline and shown.paired:
-            yield self._column(f"95 % of vs {baseline}", 5, lambda row: interval_of(speed_ups[row["backend"]]))
+            yield self._column(f"95 % of vs {baseline}", 2, lambda row: interval_of(speed_ups[row["backend"]]))
         if shown.flags:
-            yield replace(self._column("flags", 3, lambda row: row["flags"], numeric=False), wraps=True, least=12)
+            yield replace(self._column("flags", 4, lambda row: row["flags"], numeric=False), wraps=True, least=12)
         yield from self._metrics()
 
     def _metrics(self) -> Iterator[Column]:
         yield self._column("peak MiB", 1, lambda row: mebibytes(row["peak_bytes"]))
-        yield self._from_latency("% of roofline", 4, "roofline_fraction")
+        yield self._from_latency("% of roofline", 5, "roofline_fraction")
         yield self._from_latency("images/s", 6, "images_per_s")
         if self.shown.joules:
             yield self._number("J/image", 7, "joules_per_image")

@@ -17,7 +17,6 @@ from attnbench.core.record import Record, Status
 from attnbench.core.shipped import SHIPPED
 from attnbench.core.stats import geometric_mean
 from attnbench.core.text import echoed
-from attnbench.suite import load_suite
 
 _TEXTS = ("case", "backend", "device", "reason", "kernel")
 _AGREE = 1e-6
@@ -88,6 +87,10 @@ class Belonging:
 
 def _cells_of(file: Path, content: Mapping[str, Any], *, device: str) -> dict[int, tuple[str, str, Problem]]:
     """By position, the cells that a suite asks for."""
+    from attnbench.suite.expansion import (
+        load_suite,  # its schema takes a seventh of a second, and most runs have their table
+    )
+
     given = content.get("backends") or []
     entries = given if isinstance(given, list) else [given]
     named = [str(entry.get("name") if isinstance(entry, dict) else entry) for entry in entries]

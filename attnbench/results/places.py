@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.core.errors import StoredRunError
+from attnbench.core.text import echoed
 from attnbench.results.journal import SUITE
 from attnbench.suite import limits
 
@@ -40,7 +41,18 @@ def read_suite(path: Path) -> dict[str, Any]:
         raise StoredRunError(f"{file}:{error.line}: {error}; the file is damaged") from None
     except (YAMLError, ValueError, TypeError, OverflowError):
         raise StoredRunError(f"{file}:1: not YAML; the file is damaged") from None
-    return deepcopy(dict(data)) if isinstance(data, dict) else {}
+    found = deepcopy(dict(data)) if isinstance(data, dict) else {}
+    _check_processes(file, found.get("measure"))
+    return found
+
+
+def _check_processes(file: Path, measure: Any) -> None:
+    """See that the number of processes is one: the rest of a suite is text, or read by its schema."""
+    if measure is None:
+        return
+    processes = measure.get("processes", 1) if isinstance(measure, dict) else measure
+    if type(processes) is not int or processes < 1:
+        raise StoredRunError(f"{file}: measure.processes: {echoed(processes)} is no number; the file is damaged")
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from attnbench.core.errors import UsageError
 from attnbench.core.record import Status
-from attnbench.core.text import fits
+from attnbench.core.text import chosen
 from attnbench.results.store import StoredRun
 
 
@@ -40,7 +40,7 @@ def select(
     if backends:
         table = table[table["backend"].isin([*backends, baseline or run.baseline or ""])]
     if cases:
-        table = table[table["case"].isin([name for name in names if any(fits(name, asked) for asked in cases)])]
+        table = table[table["case"].isin({name for asked in cases for name in chosen(names, asked)})]
     if statuses:
         table = table[table["status"].isin(statuses)]
     if table.empty:
@@ -50,5 +50,5 @@ def select(
 
 def _check(option: str, asked: Sequence[str], known: Sequence[str]) -> None:
     for one in asked:
-        if not any(fits(name, one) if option == "--case" else name == one for name in known):
+        if not (chosen(known, one) if option == "--case" else one in known):
             raise UsageError(f"{option} {one}: not in this run (allowed: {', '.join(known)})")

@@ -175,13 +175,15 @@ def find_runs(directory: str | Path, *, but: str | Path | None = None) -> FoundR
             if place.exists():  # else another job removed it meanwhile
                 errors.append(error)
     if not runs:
-        raise (
-            errors[0]
-            if errors
-            else StoredRunError(f"{path} holds no run; give run directories, or a directory of them")
-        )
+        raise (errors[0] if errors else StoredRunError(f"{path} holds no run; {_instead(path)}"))
     runs.sort(key=lambda run: run.started_at)
     return FoundRuns(runs=tuple(runs), errors=tuple(errors))
+
+
+def _instead(path: Path) -> str:
+    if (path / Pairing.FILE).exists():
+        return f"attnbench ab or noise wrote it (attnbench compare {path} judges an ab again)"
+    return "give run directories, or a directory of them"
 
 
 def run_places(directory: Path) -> list[Path]:

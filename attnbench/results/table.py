@@ -44,6 +44,7 @@ _COLUMNS = (
     ("latency_high_ms", _NUMBER, "Upper end of its 95 % interval; null with one process."),
     ("latency_median_ms", _NUMBER, "Median over processes of their median samples."),
     ("latency_min_ms", _NUMBER, "The fastest sample of all."),
+    ("latency_mean_ms", _NUMBER, "Of all timed calls: the median over processes of their means."),
     ("host_ms", _NUMBER, "On a GPU, until the call returned to Python."),
     ("images_per_s", _NUMBER, "Batch divided by latency."),
     ("tokens_per_s", _NUMBER, "Tokens of all maps divided by latency."),
@@ -203,6 +204,7 @@ class _Cell:
             "latency_high_ms": latency.high,
             "latency_median_ms": percentile([process.median_ms for process in processes], 50),
             "latency_min_ms": min(process.min_ms for process in processes),
+            "latency_mean_ms": percentile([process.mean_ms for process in processes], 50),
             "host_ms": percentile(hosts, 50) if hosts else None,
             "images_per_s": problem.batch / seconds,
             "tokens_per_s": problem.batch * problem.height * problem.width / seconds,
@@ -231,6 +233,7 @@ class _Process:
     statistic_ms: float
     median_ms: float
     min_ms: float
+    mean_ms: float
     host_ms: float | None
     peak_bytes: int | None
     max_error: float | None
@@ -249,6 +252,7 @@ class _Process:
             statistic_ms=process_statistic(record.samples_ms, record.device_type),
             median_ms=percentile(record.samples_ms, 50),
             min_ms=min(record.samples_ms),
+            mean_ms=record.mean_ms or math.nan,
             host_ms=record.host_ms,
             peak_bytes=record.peak_bytes,
             max_error=record.max_error,

@@ -34,6 +34,7 @@ from attnbench.core.protocol import (
     Release,
     Released,
     Show,
+    Shown,
     TakeTurn,
     Turned,
     Variation,
@@ -42,7 +43,7 @@ from attnbench.core.protocol import (
     WarmedUp,
     WarmUp,
 )
-from attnbench.core.record import Case, Ceilings, Launch, Record, Spent, Status
+from attnbench.core.record import Cache, Case, Ceilings, Launch, Record, Spent, Status
 from attnbench.run.checks import FEWEST_FRESH, check_claims, check_idle, check_leak, check_turn, excess_ms
 from attnbench.run.crew import Participant
 from attnbench.run.events import Cell, Stage
@@ -143,12 +144,9 @@ class CellRun:
         work.known = known
         with work.timed("warm_up_s"):
             environment = self._setting.environment
-            asked_warm = WarmUp(
-                cache=environment.cache, cache_bytes=environment.cache_bytes, settle=settle,
-                sample_ms=self._setting.sample_ms,
-            )  # fmt: skip
+            asked_warm = WarmUp(cache=environment.cache, cache_bytes=environment.cache_bytes, settle=settle)
             warm = self._line.ask(asked_warm, WarmedUp, Stage.MEASURE)
-        work.calls_per_sample, work.expected_s = max(1, warm.calls_per_sample), warm.expected_s
+        work.calls_per_loop, work.expected_s = max(1, warm.calls_per_loop), warm.expected_s
         # One that remembers does so in every round: the first looks, and the others now and then.
         work.tries_fresh = is_new or self._random.random() < _FRESH_SHARE
         turn_s = max(self._setting.turn_s, warm.expected_s)
@@ -202,13 +200,15 @@ class CellRun:
             timed = work.variation  # a graph writes to the same memory every time
         turned = self._line.ask(asked, Turned, Stage.SAMPLE, limit=(limit_s, key))
         wall_s = self._crew.now_s() - began
+        if (fastest_ms := min(turned.samples_ms, default=math.inf)) < work.fastest_ms:
+            work.fastest_ms, work.fastest_variation = fastest_ms, timed
         if process.stopped_s:
             work.retaken += 1
             if work.retaken > _MOST_RETAKEN:
                 raise CellEnds(Status.TIMEOUT, f"it was stopped in {_MOST_RETAKEN} turns (SIGSTOP)")
             return
         self._wait_until_quiet()
-        check_turn(turned, wall_s, work.calls_per_sample)
+        check_turn(turned, wall_s)
         work.turns.append(turned)
         work.timed_variation = timed
         work.spent_s += turned.timed_s
@@ -218,7 +218,9 @@ class CellRun:
         work.expected_s = max(work.expected_s, wall_s)
         if number == work.drawn or self._random.random() < turn_s / _CHECKED_EVERY_S:
             self._check_last_turn()
-            self._wait_until_quiet()  # handing an output on may have woken threads, which spin for a while
+        if afterwards is not None:
+            self._check_output(Shown.FRESH, afterwards, "right when it was checked, but on new values ")
+        self._wait_until_quiet()  # handing an output on may have woken threads, which spin for a while
         work.left = process.cpu_s(), self._crew.now_s()
 
     def check(self) -> None:
@@ -229,7 +231,10 @@ class CellRun:
         """
         work = self.work
         if self._case.device_type == "cpu":
-            check_claims(work, self._measure.threads)
+            check_claims(work, self._measure.threads, hot=self._setting.environment.cache is Cache.HOT)
+            self._check_output(
+                Shown.FASTEST, work.fastest_variation, "right when it was checked, but where it was fastest "
+            )
             if self._measure.threads == 1:  # several spin for a while when their loop has ended
                 check_idle(work)
         check_leak(work)
@@ -280,16 +285,18 @@ class CellRun:
             before, since = now, moment
 
     def _check_last_turn(self) -> None:
-        """Have the judge look at what the last timed call gave.
+        """Have the judge look at what a timed call of the last turn gave.
 
         Raises:
             CellEnds: It is wrong.
         """
-        with self.work.timed("check_s"):
-            shown = self._line.ask(Show(), Outcome, Stage.MEASURE)
-            prefix = "right when it was checked, but when it was timed "
-            self._verify(shown, self.work.timed_variation, prefix=prefix, timed=True)
+        self._check_output(Shown.TIMED, self.work.timed_variation, "right when it was checked, but when it was timed ")
         self.work.checked = True
+
+    def _check_output(self, what: Shown, variation: Variation, prefix: str) -> None:
+        with self.work.timed("check_s"):
+            shown = self._line.ask(Show(what=what), Outcome, Stage.MEASURE)
+            self._verify(shown, variation, prefix=prefix, timed=True)
 
     def _verify(self, outcome: Outcome, variation: Variation, *, prefix: str = "", timed: bool = False) -> Verdict:
         if outcome.modified:
@@ -372,7 +379,9 @@ class CellRun:
             reason="",
             samples_ms=tuple(sample for turn in work.turns for sample in turn.samples_ms),
             turns=tuple(len(turn.samples_ms) for turn in work.turns),
-            calls_per_sample=work.calls_per_sample,
+            calls_per_loop=work.calls_per_loop,
+            calls=work.calls,
+            mean_ms=1e3 * sum(turn.called_s for turn in work.turns) / work.calls,
             host_ms=min(hosts, default=None),
             peak_bytes=profiled.peak_bytes,
             max_error=work.known.max_error,

@@ -18,12 +18,14 @@ _IDLE_SHARE, _IDLE_TURN_S = 0.03, 1e-3
 """CPU time that a participant may take between its turns: sleeping takes none."""
 _FRESH_SHARE, _FRESH_MS, FEWEST_FRESH = 2.0, 0.1, 20
 """How much longer than a repeated call one on new values may take: the shortest of one in each of so many turns."""
+_CALLED_SHARE = 0.8
+"""The least that timed calls take of the time in which nothing else is done: between loops it may be descheduled."""
 _LATE_SHARE, _LATE_S = 0.05, 1e-3
 _LEAST_LEAK_BYTES, _LEAK_SHARE = 2**25, 0.5
 """Memory that a participant may come to hold while it is sampled; of its output with every call."""
 
 
-def check_turn(turned: Turned, wall_s: float, calls: int) -> None:
+def check_turn(turned: Turned, wall_s: float) -> None:
     """What a turn says of itself, beside the clock of this process.
 
     Raises:
@@ -32,8 +34,13 @@ def check_turn(turned: Turned, wall_s: float, calls: int) -> None:
     samples = turned.samples_ms
     if not samples or not all(0 < sample < math.inf for sample in samples):
         raise CellEnds(Status.WRONG_RESULT, "it gave samples that are no times: its clock stands still or runs back")
-    sampled_s = sum(samples) * calls / 1e3
-    claimed_s = max(sampled_s, turned.timed_s, turned.whole_s)
+    mean_ms = 1e3 * turned.called_s / turned.calls if turned.calls > 0 else 0.0
+    if not min(samples) <= (1 + _CLOCK_SHARE) * mean_ms < math.inf:
+        raise CellEnds(
+            Status.WRONG_RESULT,
+            f"it says that {turned.calls} calls took {turned.called_s:.3g} s, and the fastest {min(samples):.3g} ms",
+        )
+    claimed_s = max(turned.called_s, turned.timed_s, turned.whole_s)
     if claimed_s > (1 + _CLOCK_SHARE) * wall_s + _CLOCK_S:
         raise CellEnds(
             Status.WRONG_RESULT,
@@ -46,13 +53,24 @@ def check_turn(turned: Turned, wall_s: float, calls: int) -> None:
         )
 
 
-def check_claims(work: Work, threads: int) -> None:
+def check_claims(work: Work, threads: int, *, hot: bool) -> None:
     """On a CPU, what a cell claims beside the CPU time that the system counted: being descheduled is no crime.
+
+    Args:
+        work: The cell.
+        threads: That it may use.
+        hot: Whether nothing but calls is timed: where caches are overwritten in between, that takes time, too.
 
     Raises:
         CellEnds: It took more than it claims.
     """
     claimed_s = sum(turn.whole_s for turn in work.turns)
+    called_s, timed_s = (sum(getattr(turn, name) for turn in work.turns) for name in ("called_s", "timed_s"))
+    if hot and called_s < _CALLED_SHARE * timed_s:
+        raise CellEnds(
+            Status.WRONG_RESULT,
+            f"it says that its calls took {called_s:.3g} s of the {timed_s:.3g} s in which it did nothing else",
+        )
     if work.cpu_s > (1 + _CPU_SHARE) * threads * claimed_s + _CPU_TURN_S * len(work.turns):
         what = f"it took {work.cpu_s:.3g} s of CPU time in turns of which it claims {claimed_s:.3g} s"
         raise CellEnds(
@@ -78,7 +96,7 @@ def check_leak(work: Work) -> None:
     Raises:
         CellEnds: It does not.
     """
-    calls = work.calls_per_sample * sum(len(turn.samples_ms) for turn in work.turns[1:])
+    calls = sum(turn.calls for turn in work.turns[1:])
     kept_bytes = work.resident_bytes[-1] - work.resident_bytes[0]
     # A heap that is touched for the first time grows by a few inputs.
     allowed_bytes = _LEAST_LEAK_BYTES + 2 * work.bytes

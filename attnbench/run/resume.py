@@ -10,7 +10,7 @@ from pathlib import Path
 from attnbench.core.errors import NotComparableError, OutputError, StoredRunError, UsageError
 from attnbench.core.record import Case, Ceilings, Environment, Record, Status
 from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_environment, read_journal
-from attnbench.suite import Suite, load_suite
+from attnbench.suite.expansion import Suite, load_suite
 
 _SAME = ("torch", "cuda", "driver", "python", "packages", "flags", "participants")
 """Besides the fingerprint, what must not change in the middle of a run."""

@@ -26,7 +26,7 @@ from attnbench.run.lock import device_lock
 from attnbench.run.processes import Abandoned
 from attnbench.run.resume import Progress
 from attnbench.run.session import Outcome, Session, Side, Track, describe_suite, described_sides, introduce
-from attnbench.suite import Suite, load_suite
+from attnbench.suite.expansion import Suite, load_suite
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from attnbench.core.errors import LostOutputError, RefusedError, SuiteError, UsageError, WorkerError
 from attnbench.core.git import commit_of
-from attnbench.core.protocol import LONGEST_REASON, SAMPLE_MS, Described, Introduced
+from attnbench.core.protocol import LONGEST_REASON, Described, Introduced
 from attnbench.core.record import Case, Environment, Record, Spent, Status
 from attnbench.core.text import clean
 from attnbench.results.journal import Journal
@@ -33,7 +33,7 @@ from attnbench.run.interruption import Interruption
 from attnbench.run.processes import Abandoned
 from attnbench.run.resume import Progress
 from attnbench.run.work import Setting
-from attnbench.suite import Suite
+from attnbench.suite.expansion import Suite
 
 if TYPE_CHECKING:
     from attnbench.results.store import StoredRun
@@ -44,9 +44,6 @@ _PAIRED_TURN_S = 0.02
 """A core that shares its parts with another changes its speed within a tenth of a second, and the two sides of a pair
 shall meet the same: with turns of 20 ms on one core their ratio scatters half as much as with 50 ms on any
 (docs/figures.md)."""
-_PAIRED_SAMPLE_MS = 0.5
-"""The fastest of many short loops was not interrupted: turns told by it scatter half as much as by one of 10 ms
-(docs/figures.md). What is slow now and then shows in the mean, which is judged, too."""
 
 
 @dataclass(kw_only=True)
@@ -266,7 +263,6 @@ class Session:
             introduced=introduced,
             baseline=first.side.suite.baseline,
             turn_s=_TURN_S if len(self._tracks) == 1 else _PAIRED_TURN_S,
-            sample_ms=SAMPLE_MS if len(self._tracks) == 1 else _PAIRED_SAMPLE_MS,
             abandon=lambda: interruption.at_once,
         )
         for track in self._tracks.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from attnbench.core.conditions import Conditions
 from attnbench.core.problem import Problem
-from attnbench.core.protocol import SAMPLE_MS, Expected, Introduced, Profiled, Turned, Variation
+from attnbench.core.protocol import Expected, Introduced, Profiled, Turned, Variation
 from attnbench.core.record import Environment, Measure, Record, Status
 from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
@@ -52,7 +53,7 @@ class Work:
     """The file that its outputs come in."""
     expected: Expected | None = None
     known: Known | None = None
-    calls_per_sample: int = 1
+    calls_per_loop: int = 1
     expected_s: float = 0.0
     variation: Variation = field(default_factory=Variation)
     """Of the inputs as they are now."""
@@ -71,6 +72,10 @@ class Work:
     """CPU time that it took meanwhile."""
     resident_bytes: list[int] = field(default_factory=list)
     """After every turn."""
+    fastest_ms: float = math.inf
+    """Of all samples, also of turns that do not count."""
+    fastest_variation: Variation = field(default_factory=Variation)
+    """Of the inputs of its turn, the first of several."""
     checked: bool = False
     tries_fresh: bool = True
     """Whether a call on new values is tried."""
@@ -84,6 +89,11 @@ class Work:
     def samples(self) -> int:
         """Taken so far."""
         return sum(len(turn.samples_ms) for turn in self.turns)
+
+    @property
+    def calls(self) -> int:
+        """Timed so far."""
+        return sum(turn.calls for turn in self.turns)
 
     @property
     def bytes(self) -> int:
@@ -139,8 +149,6 @@ class Setting:
     """The label that stands in every company where not all fit into memory at once."""
     turn_s: float
     """How long one samples before the next one does."""
-    sample_ms: float = SAMPLE_MS
-    """Least length of a timed loop on the CPU."""
     abandon: Callable[[], bool]
     """Asked a few times a second whether to give up."""
     hangs: Hangs = field(default_factory=Hangs)
@@ -155,7 +163,6 @@ def share_of(conditions: Conditions | None, work: Work, company: Sequence[Work],
     # The rest of the time this run was handing over; what others took of it is taken to be the same.
     share = work.wall_s / max(conditions.wall_s, 1e-9)
     others_s = max(0.0, conditions.others_s - own_s - sum(one.cpu_s for one in company))
-    calls = work.samples * work.calls_per_sample
     return replace(
         conditions,
         wall_s=work.wall_s,
@@ -163,6 +170,6 @@ def share_of(conditions: Conditions | None, work: Work, company: Sequence[Work],
         steal_s=conditions.steal_s * share,
         others_s=others_s * share,
         involuntary_switches=sum(turn.involuntary_switches for turn in work.turns),
-        page_faults=sum(turn.page_faults for turn in work.turns) / max(calls, 1),
+        page_faults=sum(turn.page_faults for turn in work.turns) / max(work.calls, 1),
         retaken_turns=work.retaken,
     )

@@ -16,7 +16,7 @@ from attnbench.core.errors import ProblemError, SuiteError
 from attnbench.core.problem import Mode, Problem
 from attnbench.core.record import BackendChoice, Case, Measure
 from attnbench.core.shipped import GROUPS
-from attnbench.core.text import echoed, fits
+from attnbench.core.text import chosen, echoed
 from attnbench.suite.mistakes import did_you_mean, sentence
 from attnbench.suite.schema import BackendEntry, BatchByDevice, Exclusion, Fields, SuiteFile
 from attnbench.suite.source import Location, Source
@@ -118,14 +118,17 @@ class Suite:
         return self._chosen(cases) if self._file.only else list(cases.values())
 
     def _chosen(self, cases: Mapping[str, Case]) -> list[Case]:
-        for index, asked in enumerate(self._file.only):
-            if not any(fits(name, asked) for name in cases):
+        kept: set[str] = set()
+        for asked in dict.fromkeys(self._file.only):
+            found = chosen(cases, asked)
+            kept.update(found)
+            if not found:
                 known = [*islice(cases, _MOST_NAMED), *(["..."] if len(cases) > _MOST_NAMED else [])]
                 raise SuiteError(
-                    f"{self._source.where(('only', index))}: no case is named {echoed(asked)}"
+                    f"{self._source.where(('only', self._file.only.index(asked)))}: no case is named {echoed(asked)}"
                     f"{did_you_mean(asked, cases)} (allowed: {', '.join(known)})"
                 )
-        return [case for name, case in cases.items() if any(fits(name, asked) for asked in self._file.only)]
+        return [case for name, case in cases.items() if name in kept]
 
     def _problems(self, device_type: str) -> Iterator[tuple[Location, str, Problem]]:
         unmatched = dict(enumerate(self._file.exclude))

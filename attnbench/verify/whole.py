@@ -15,7 +15,7 @@ from attnbench.core.errors import InterruptedRunError
 from attnbench.core.record import Launch, Status
 from attnbench.core.verification import Figure
 from attnbench.results.pairs import BASE, CANDIDATE
-from attnbench.suite import Suite, load_suite
+from attnbench.suite.expansion import Suite, load_suite
 
 if TYPE_CHECKING:
     from attnbench.comparison.verdict import CellVerdict

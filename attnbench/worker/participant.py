@@ -238,7 +238,7 @@ class _Case:
                 case TakeTurn():
                     return self._take_turn(message)
                 case Show():
-                    return self._show()
+                    return self._show(message)
                 case KeepCalling():
                     return self._keep_calling(message.seconds)
         raise ValueError(f"a participant has no answer to {type(message).__name__}")
@@ -278,9 +278,9 @@ class _Case:
             flush = flush_buffer(self._device, cache=asked.cache, cache_bytes=asked.cache_bytes)
         except Exception as error:
             raise _Refusal(Status.OOM, f"no room to overwrite the cache: {describe_error(error)}") from None
-        self._sampler = sampler(self._timed, self._device, flush, sample_ms=asked.sample_ms)
+        self._sampler = sampler(self._timed, self._device, flush)
         self._sampler.warm_up(self._input, settle=asked.settle)
-        return WarmedUp(calls_per_sample=self._sampler.calls, expected_s=self._sampler.longest_s)
+        return WarmedUp(calls_per_loop=self._sampler.calls, expected_s=self._sampler.longest_s)
 
     def _take_turn(self, asked: TakeTurn) -> Turned:
         assert self._sampler is not None, "nothing was warmed up"
@@ -296,6 +296,8 @@ class _Case:
             fresh_ms = self._sampler.once(self._input)
         return Turned(
             samples_ms=turn.samples_ms,
+            calls=turn.calls,
+            called_s=turn.called_s,
             timed_s=turn.timed_s,
             fresh_ms=fresh_ms,
             whole_s=_now() - began,
@@ -305,9 +307,9 @@ class _Case:
             late_s=turn.late_s,
         )
 
-    def _show(self) -> Outcome:
+    def _show(self, asked: Show) -> Outcome:
         assert self._sampler is not None, "nothing was timed"
-        return self._told(self._call.named(self._sampler.result))
+        return self._told(self._call.named(self._sampler.results[asked.what]))
 
     def _keep_calling(self, seconds: float) -> Called:
         times_s, calls, done = [_now()], [0], 0

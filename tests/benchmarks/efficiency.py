@@ -36,7 +36,7 @@ from attnbench.core.stats import estimate
 from attnbench.results.table import processes_of
 from attnbench.run.runner import open_run
 from attnbench.run.session import Outcome
-from attnbench.suite import Suite, load_suite
+from attnbench.suite.expansion import Suite, load_suite
 
 CELLS = """\
 name: efficiency

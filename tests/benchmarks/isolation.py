@@ -81,7 +81,7 @@ class Company:
         for _ in range(count):
             run.take_turn()
         samples = [sample for turn in work.turns[before:] for sample in turn.samples_ms]
-        cpu_ms = 1e3 * (work.cpu_s - cpu_s) / (len(samples) * work.calls_per_sample)
+        cpu_ms = 1e3 * (work.cpu_s - cpu_s) / sum(turn.calls for turn in work.turns[before:])
         return process_statistic(samples, "cpu"), cpu_ms
 
     def cpu_s(self, runs: Sequence[CellRun]) -> float:

@@ -107,7 +107,7 @@ def ratios(problem: Problem, device: torch.device, turns: int, flush: Tensor | N
         for name in list(samplers)[:: -1 if turn % 2 else 1]:
             with torch.inference_mode(name in FORWARD):
                 found[name].append(statistics.median(samplers[name].take_turn(x, 0.0).samples_ms))
-            samplers[name].result = None
+            samplers[name].results.clear()
     base = found["clone"]
     over = {
         name: statistics.median(one / clone for one, clone in zip(times, base, strict=True))

@@ -22,7 +22,7 @@ from attnbench.run import session as sessions
 from attnbench.run.processes import ParticipantProcess
 from attnbench.run.runner import open_pairs
 from attnbench.run.session import Side
-from attnbench.suite import load_suite
+from attnbench.suite.expansion import load_suite
 
 CELLS = """\
 name: pairing

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from attnbench.suite import load_suite
+from attnbench.suite.expansion import load_suite
 
 SUITE = """\
 name: large

@@ -10,6 +10,7 @@ Variants differ from ``steady`` in one thing each:
 * ``touched``: their heap was written to before anything is prepared.
 * ``huge``: the C library asks for pages of 2 MiB (glibc.malloc.hugetlb=1).
 * ``unshuffled``: the system puts the parts of every process at the same addresses.
+* ``long``: a sample is one loop of 10 ms, instead of the fastest of the short ones that fill as much.
 
 ``/ half the turns`` is the same without the second half of every record: how much longer sampling would narrow it.
 ``sampling`` is what remains of a variant's spread if processes differed in nothing: the spread of the two halves of a
@@ -47,8 +48,8 @@ from attnbench.run.work import Setting
 BACKENDS = {"naive": "Naive", "sdpa": "Sdpa", "swin": "Swin"}
 STAGES = {56: 2, 28: 4, 14: 8, 7: 16}
 """Heads by map."""
-VARIANTS = ("system", "steady", "pinned", "touched", "huge", "unshuffled")
-QUICK = ("system", "steady")
+VARIANTS = ("system", "steady", "pinned", "touched", "huge", "unshuffled", "long")
+QUICK = ("system", "steady", "long")
 MODULE = """\
 import os
 import torch
@@ -65,6 +66,7 @@ timing._now_ns = time.thread_time_ns
 """
 MORE = {
     "pinned": "os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})",
+    "long": "from attnbench.worker import timing; timing._LOOP_MS = timing._SAMPLE_MS",
     "touched": "torch.ones(2**24)",  # as large as what the heap is extended by
 }
 _UNSHUFFLED = 0x0040000
@@ -82,7 +84,7 @@ class Variant:
     @property
     def starter(self) -> str:
         """Variants that differ in nothing before the fork share a starter."""
-        return self.name if self.name in ("system", "huge", "unshuffled") else "steady"
+        return self.name if self.name in ("system", "huge", "unshuffled", "long") else "steady"
 
     def module(self, directory: Path, name: str, more: str) -> str:
         """Write a backend's module for it; its name."""
@@ -196,7 +198,7 @@ def halves(record: Record) -> float:
 def cpu_time(record: Record) -> float:
     assert record.conditions is not None
     assert record.conditions.own_s is not None
-    return math.log(record.conditions.own_s / record.calls_per_sample / len(record.samples_ms))
+    return math.log(record.conditions.own_s / record.calls)
 
 
 def spreads(logs: Logs) -> dict[str, float]:

@@ -20,7 +20,7 @@ from attnbench.cli import app
 from attnbench.cli.examples import EXAMPLES
 from attnbench.cli.suites import _MODEL_NAMES
 from attnbench.core.problem import Pattern
-from attnbench.suite import built_in_suites, load_suite
+from attnbench.suite.expansion import built_in_suites, load_suite
 from attnbench.suite.published_models import MODELS
 from tests.conftest import PYTHONPATH, Cli
 

@@ -406,7 +406,7 @@ def test_mistakes_get_one_sentence(tmp_path: Path, cli: Cli, arguments: tuple[st
         (tmp_path / name).mkdir()
         (tmp_path / name / "table.csv").write_text(table)
     later = store(tmp_path / "later", [record()]) / "journal.jsonl"
-    later.write_text(later.read_text().replace('"schema_version":2', '"schema_version":99'))
+    later.write_text(later.read_text().replace('"schema_version":3', '"schema_version":99'))
     stderr = cli("compare", *arguments, check=code).stderr
     assert said in stderr
     assert len(stderr.splitlines()) == 1

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import is_dataclass
+from datetime import datetime
 from types import NoneType, UnionType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
@@ -46,8 +47,10 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         rates = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
         found = st.builds(Ceilings, bytes_per_s=rates, flops_per_s=rates)
     elif is_dataclass(origin):
+        hints = get_type_hints(cast("type", origin)).items()
+        times = st.datetimes().map(datetime.isoformat)
         found = st.builds(
-            cast("type", origin), **{name: values(one) for name, one in get_type_hints(cast("type", origin)).items()}
+            cast("type", origin), **{name: times if name == "started_at" else values(one) for name, one in hints}
         )
     elif origin is float:
         found = st.floats(allow_nan=False, allow_infinity=False) | st.just(math.inf)
@@ -80,7 +83,8 @@ def test_a_whole_number_may_stand_for_a_time() -> None:
 
 
 TURNED = Turned(
-    samples_ms=(1.5, 2.0), timed_s=0.1, fresh_ms=None, whole_s=0.2, page_faults=3, involuntary_switches=0
+    samples_ms=(1.5, 2.0), calls=40, called_s=0.09, timed_s=0.1, fresh_ms=None, whole_s=0.2, page_faults=3,
+    involuntary_switches=0,
 )  # fmt: skip
 GOOD: dict[str, Any] = json.loads(encode(TURNED))
 HUGE = 10**400

@@ -26,8 +26,8 @@ SHARED = (Glance(), Glance(foreign_processes=1))
 @pytest.mark.parametrize(
     ("fields", "flag"),
     [
-        ({"samples_ms": (2.0,) * 19, "calls_per_sample": 5}, Flag.FEW_SAMPLES),
-        ({"samples_ms": (2.0,) * 20, "calls_per_sample": 2}, Flag.FEW_SAMPLES),
+        ({"samples_ms": (2.0,) * 19}, Flag.FEW_SAMPLES),
+        ({"calls": 40}, Flag.FEW_SAMPLES),
         ({"device": "cuda:0", "host_ms": 3.0}, Flag.LAUNCH_BOUND),
         ({"conditions": conditions(quota_s=0.01)}, Flag.THROTTLED),
         ({"device": "cuda:0", "conditions": conditions(glances=CAPPED)}, Flag.THROTTLED),

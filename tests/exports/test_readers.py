@@ -16,8 +16,8 @@ from attnbench.exports import documents, junit, openmetrics
 from attnbench.exports.results import RunResults
 from attnbench.exports.schema import json_schema as results_schema
 from attnbench.results.store import read_run, write_tables
-from attnbench.suite import json_schema as suite_schema
 from attnbench.suite.expansion import built_in_suites
+from attnbench.suite.schema import json_schema as suite_schema
 from tests.exports.samples import EVERY_RESULTS, NASTY, run_of
 from tests.exports.test_nasty_text import TABLED
 from tests.samples import record

@@ -27,7 +27,7 @@ from attnbench.report.page.rerun import rerun
 from attnbench.report.plots import figure
 from attnbench.results.accepted import Accepted
 from attnbench.results.store import StoredRun
-from attnbench.suite import load_suite
+from attnbench.suite.expansion import load_suite
 from tests.analysis.tables import cell, stored
 from tests.report.samples import HOSTILE, days, hostile_run, swept
 from tests.samples import failed

@@ -188,7 +188,7 @@ def test_a_side_of_pairs_that_was_resumed_may_hold_a_cell_again_and_the_last_cou
 
 def test_a_resumed_run_may_have_a_torn_line_and_stays_readable(stored: Path) -> None:
     with (stored / JOURNAL).open("a") as journal:
-        journal.write('{"schema_version": 2, "case": "on')
+        journal.write('{"schema_version": 3, "case": "on')
     assert len(read_run(stored).table) == 4
     with Journal(stored) as again:
         again.append(record("naive", "one", round=1))

@@ -170,6 +170,13 @@ def test_a_value_that_cannot_be_is_named_with_its_line(stored: Path, field: str,
     assert str(caught.value).endswith("; remove the line, and the rest can be read (--resume measures its cell again)")
 
 
+@pytest.mark.parametrize("measure", ["[1]", "{processes: grouped}", "{processes: 0}", "{processes: true}"])
+def test_a_suite_whose_number_of_processes_is_none_is_damaged(stored: Path, measure: str) -> None:
+    (stored / "suite.yaml").write_text(f"name: sample\nmeasure: {measure}\n")
+    with pytest.raises(StoredRunError, match=r"suite.yaml: measure.processes: .* is no number; the file is damaged"):
+        read_run(stored)
+
+
 def test_a_run_that_started_at_no_time_is_damaged(stored: Path) -> None:
     file = stored / "environment.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"started_at": "yesterday"}))
@@ -205,10 +212,10 @@ def test_a_torn_middle_line_is_named(stored: Path) -> None:
 
 def test_a_journal_of_another_version_is_refused(stored: Path) -> None:
     journal = stored / JOURNAL
-    journal.write_text(journal.read_text().replace('"schema_version":2', '"schema_version":3'))
-    with pytest.raises(StoredRunError, match=r"journal.jsonl:1: written by a newer attnbench \(schema 3, this one"):
+    journal.write_text(journal.read_text().replace('"schema_version":3', '"schema_version":4'))
+    with pytest.raises(StoredRunError, match=r"journal.jsonl:1: written by a newer attnbench \(schema 4, this one"):
         attnbench.load(stored)
-    journal.write_text(journal.read_text().replace('"schema_version":3', '"schema_version":1'))
+    journal.write_text(journal.read_text().replace('"schema_version":4', '"schema_version":1'))
     with pytest.raises(StoredRunError, match=r"journal.jsonl:1: written by an older attnbench \(schema 1, this one"):
         attnbench.load(stored)
 
@@ -227,7 +234,7 @@ def test_a_newer_environment_is_refused(stored: Path) -> None:
         attnbench.load(stored)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": null}', '{"schema_version": 2}', '{"a":\n[}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": null}', '{"schema_version": 3}', '{"a":\n[}'])
 def test_a_damaged_environment_is_named(stored: Path, content: str) -> None:
     (stored / "environment.json").write_text(content)
     with pytest.raises(StoredRunError, match=r"environment.json:[12]: not an environment"):

@@ -19,7 +19,15 @@ from tests.samples import failed, problem
 
 
 def turned(**fields: Any) -> Turned:
-    known = {"samples_ms": (1.0,) * 5, "timed_s": 0.05, "fresh_ms": None, "whole_s": 0.051, "page_faults": 0}
+    known = {
+        "samples_ms": (1.0,) * 5,
+        "calls": 50,
+        "called_s": 0.05,
+        "timed_s": 0.05,
+        "fresh_ms": None,
+        "whole_s": 0.051,
+        "page_faults": 0,
+    }
     return Turned(**{"involuntary_switches": 0, **known, **fields})
 
 
@@ -27,18 +35,20 @@ def work(**fields: Any) -> Work:
     case = Case(name="one", problem=problem(), device="cpu", threads=1)
     participant = Participant(choice=BackendChoice(label="a", name="a"), interpreter=this_interpreter())
     cell = Cell(case=case, backend="a", position=0, round=0)
-    return Work(cell=cell, participant=participant, problem=problem(), calls_per_sample=10, **fields)
+    return Work(cell=cell, participant=participant, problem=problem(), calls_per_loop=10, **fields)
 
 
 def test_a_turn_that_took_what_it_claims_is_believed() -> None:
-    check_turn(turned(), 0.0515, 10)
+    check_turn(turned(), 0.0515)
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"whole_s": 0.2}, "it claims 0.2 s for a turn of 0.052 s"),
-        ({"samples_ms": (20.0,) * 5}, "it claims 1 s for a turn"),
+        ({"samples_ms": (20.0,) * 5, "called_s": 1.0}, "it claims 1 s for a turn"),
+        ({"samples_ms": (20.0,) * 5}, "it says that 50 calls took 0.05 s, and the fastest 20 ms"),
+        ({"calls": 0}, "it says that 0 calls took 0.05 s"),
         ({"samples_ms": ()}, "samples that are no times"),
         ({"samples_ms": (1.0, -1.0)}, "samples that are no times"),
         ({"samples_ms": (1.0, 0.0)}, "samples that are no times"),
@@ -48,7 +58,7 @@ def test_a_turn_that_took_what_it_claims_is_believed() -> None:
 )
 def test_a_turn_that_cannot_be_is_not(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(CellEnds, match=said) as ended:
-        check_turn(turned(**fields), 0.052, 10)
+        check_turn(turned(**fields), 0.052)
     assert ended.value.status is Status.WRONG_RESULT
 
 
@@ -62,9 +72,16 @@ def test_who_works_while_others_have_their_turns_is_found_and_who_wakes_for_a_mo
 def test_a_slow_clock_shows_in_the_cpu_time_and_being_descheduled_does_not() -> None:
     slow = work(turns=[turned(whole_s=0.005)] * 10, cpu_s=0.5)
     with pytest.raises(CellEnds, match=r"it took 0.5 s of CPU time in turns of which it claims 0.05 s"):
-        check_claims(slow, 1)
-    check_claims(work(turns=[turned(whole_s=0.5)] * 10, cpu_s=0.5), 1)
-    check_claims(work(turns=[turned(whole_s=0.05)] * 10, cpu_s=0.99), 2)
+        check_claims(slow, 1, hot=True)
+    check_claims(work(turns=[turned(whole_s=0.5)] * 10, cpu_s=0.5), 1, hot=True)
+    check_claims(work(turns=[turned(whole_s=0.05)] * 10, cpu_s=0.99), 2, hot=True)
+
+
+def test_calls_that_took_less_than_the_time_in_which_nothing_else_was_done_were_not_timed_by_this_clock() -> None:
+    turns = [turned(called_s=0.0125, samples_ms=(0.25,) * 5)] * 10
+    with pytest.raises(CellEnds, match=r"its calls took 0.125 s of the 0.5 s in which it did nothing else"):
+        check_claims(work(turns=turns, cpu_s=0.5), 1, hot=True)
+    check_claims(work(turns=turns, cpu_s=0.5), 1, hot=False)
 
 
 def test_ten_thousand_honest_turns_with_neighbours_on_every_core_raise_nothing() -> None:
@@ -76,9 +93,11 @@ def test_ten_thousand_honest_turns_with_neighbours_on_every_core_raise_nothing()
             handing_over_s = drawn.uniform(1e-4, 8e-4)
             whole_s = computing_s + waiting_s
             cpu_s += computing_s + handing_over_s
-            honest.append(turned(whole_s=whole_s, timed_s=0.9 * whole_s, samples_ms=(whole_s * 18,) * 5))
-            check_turn(honest[-1], whole_s + handing_over_s, 10)
-        check_claims(work(turns=honest, cpu_s=cpu_s), 1)
+            honest.append(
+                turned(whole_s=whole_s, timed_s=0.9 * whole_s, called_s=0.9 * whole_s, samples_ms=(whole_s * 17,) * 5)
+            )
+            check_turn(honest[-1], whole_s + handing_over_s)
+        check_claims(work(turns=honest, cpu_s=cpu_s), 1, hot=True)
 
 
 def test_memory_kept_with_every_call_is_a_leak_and_a_heap_that_settles_is_none() -> None:

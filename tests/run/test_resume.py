@@ -30,7 +30,7 @@ from attnbench.run.directory import never_started
 from attnbench.run.events import Entered, Stage
 from attnbench.run.processes import WorkerDied
 from attnbench.run.runner import open_run
-from attnbench.suite import load_suite
+from attnbench.suite.expansion import load_suite
 from tests import stand_in
 from tests.conftest import TESTS, Cli
 from tests.stand_in import START_WITH
@@ -287,7 +287,15 @@ def test_a_cell_that_failed_is_not_tried_again(run_here: Cli, tmp_path: Path) ->
     out = tmp_path / "out"
     run_here("--output", "out")
     first, *_ = (out / JOURNAL).read_text().splitlines()
-    gone = {**json.loads(first), "status": "crashed", "reason": "gone", "samples_ms": [], "turns": []}
+    gone = {
+        **json.loads(first),
+        "status": "crashed",
+        "reason": "gone",
+        "samples_ms": [],
+        "turns": [],
+        "calls": 0,
+        "mean_ms": None,
+    }
     (out / JOURNAL).write_text(json.dumps(gone) + "\n")
     stderr = run_here("--resume", "out", check=1).stderr
     assert "1 failed cell not tried again" in stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attnbench.core.errors import SuiteError
-from attnbench.suite import load_suite
+from attnbench.suite.expansion import load_suite
 
 HEAD = "name: x\nbackends: naive\n"
 SWEEP = "sweep: {resolution: 14, window: 7, heads: 1}\n"

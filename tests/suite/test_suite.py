@@ -15,7 +15,8 @@ from attnbench.core.cost import cost
 from attnbench.core.errors import SuiteError
 from attnbench.core.record import Allocator, BackendChoice, Cache
 from attnbench.core.shipped import GROUPS
-from attnbench.suite import Suite, built_in_suites, json_schema, load_suite
+from attnbench.suite.expansion import Suite, built_in_suites, load_suite
+from attnbench.suite.schema import json_schema
 
 KNOWN = ["naive", "sdpa", "swin"]
 GOOD = """\

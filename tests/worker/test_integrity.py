@@ -37,7 +37,7 @@ def other(*_: Any, **__: Any) -> Any:
         (timing, "_synchronize", "attnbench.worker.timing._synchronize"),
         (timing, "sampler", "attnbench.worker.timing.sampler"),
         (timing, "CpuSampler", "attnbench.worker.timing.CpuSampler"),
-        (timing.CpuSampler, "_loop_ms", "CpuSampler._loop_ms"),
+        (timing.CpuSampler, "_loop", "CpuSampler._loop"),
         (timing.Sampler, "take_turn", "Sampler.take_turn"),
         (participant, "_now", "attnbench.worker.participant._now"),
         (participant, "vary_input", "attnbench.worker.participant.vary_input"),

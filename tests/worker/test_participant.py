@@ -35,6 +35,7 @@ from attnbench.core.protocol import (
     Release,
     Released,
     Show,
+    Shown,
     TakeTurn,
     Turned,
     Variation,
@@ -132,15 +133,16 @@ def test_a_case_from_its_first_call_to_its_release(stage: Stage, mode: str, scop
     assert profiled.kernel
     warm = stage.ask(WARM_UP)
     assert isinstance(warm, WarmedUp)
-    assert warm.calls_per_sample >= 1
+    assert warm.calls_per_loop >= 1
     assert warm.expected_s > 0
     for _ in range(2):
         turned = stage.turned(timed, afterwards=fresh)
         assert all(sample > 0 for sample in turned.samples_ms)
         assert turned.fresh_ms is not None
         assert 0 < turned.timed_s <= turned.whole_s
-        assert sum(turned.samples_ms) * warm.calls_per_sample / 1e3 <= turned.timed_s
-        outcome = stage.ask(Show())
+        assert turned.calls >= warm.calls_per_loop * len(turned.samples_ms)
+        assert min(turned.samples_ms) / 1e3 * turned.calls <= turned.called_s <= turned.timed_s
+        outcome = stage.ask(Show(what=Shown.TIMED))
         assert isinstance(outcome, Outcome)
         assert not outcome.modified
         assert stage.reason(asked, outcome, timed, timed=True) == "", "not what a call on new values gave"
@@ -165,7 +167,7 @@ def test_where_caches_shall_be_cold_a_sample_is_one_call(stage: Stage) -> None:
     stage.prepared("naive", problem())
     warm = stage.ask(WarmUp(cache=Cache.COLD, cache_bytes=2**16, settle=False))
     assert isinstance(warm, WarmedUp)
-    assert warm.calls_per_sample == 1
+    assert warm.calls_per_loop == 1
 
 
 def test_a_cache_too_large_to_be_overwritten_is_a_lack_of_memory(stage: Stage) -> None:
@@ -352,7 +354,7 @@ def test_an_input_that_is_modified_while_it_is_timed_is_told_when_that_is_shown(
     assert not outcome.modified
     stage.ask(WARM_UP)
     stage.turned(Variation(signs=5, roll=1))
-    outcome = stage.ask(Show())
+    outcome = stage.ask(Show(what=Shown.TIMED))
     assert isinstance(outcome, Outcome)
     assert outcome.modified
 
@@ -381,7 +383,7 @@ def test_whoever_replaces_the_clock_later_is_named_when_it_is_shown(
     stage.ask(WARM_UP)
     stage.turned()
     monkeypatch.setattr(time, "perf_counter_ns", lambda: 0)
-    assert stage.ask(Show()) == Failed(
+    assert stage.ask(Show(what=Shown.TIMED)) == Failed(
         status=Status.WRONG_RESULT, reason="it replaced time.perf_counter_ns, by which it is measured"
     )
 
@@ -458,7 +460,7 @@ def test_what_a_graph_computes_is_shown_as_it_was_timed(
     assert stage.reason(asked, stage.ask(CallAgain(variation=second)), second) == ""
     stage.ask(WARM_UP)
     stage.turned(timed)
-    reason = stage.reason(asked, stage.ask(Show()), timed, timed=True)
+    reason = stage.reason(asked, stage.ask(Show(what=Shown.TIMED)), timed, timed=True)
     assert (reason == "") is right
     assert right or "is off by" in reason
     stage.close()

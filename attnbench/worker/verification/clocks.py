@@ -30,7 +30,7 @@ _AGREE = 0.06
 """What two instruments may differ by; a clock that is off by a tenth is found."""
 _COLDER = 1.1
 _STANDARD_ERRORS = 1.96
-_TURN_S = 0.15
+_TURN_S, _BRIEFLY_S = 0.15, 0.05
 
 
 def agreement(device: torch.device) -> Iterator[Figure]:
@@ -80,13 +80,15 @@ def _ratios(call: Call, x: Tensor, measured: _Instrument) -> list[float]:
 
 
 def _fastest_ms(ours: Sampler, x: Tensor) -> float:
-    samples = ours.take_turn(x, 0.05).samples_ms
+    samples = ours.take_turn(x, _BRIEFLY_S).samples_ms
     return statistics.median(samples) if x.device.type == "cuda" else min(samples)
 
 
 def _by_timer(call: Call, x: Tensor, calls: int) -> float:
     timer = Timer("call(x)", globals={"call": call, "x": x}, num_threads=1)
-    return min(1e3 * timer.timeit(calls).median for _ in range(5))
+    once_s = timer.timeit(calls).median * calls
+    # As many loops as ours has in its turn, so that the fastest is the fastest of as many.
+    return min(1e3 * timer.timeit(calls).median for _ in range(max(1, round(_BRIEFLY_S / once_s))))
 
 
 def _by_events(call: Call, x: Tensor, _: int) -> float:
