@@ -11,7 +11,7 @@ from attnbench.core.errors import UsageError
 from attnbench.core.problem import Dtype
 from attnbench.core.record import Case, Ceilings
 from attnbench.core.roofline import ceilings_for
-from attnbench.results.listing import LATEST, named
+from attnbench.results.listing import LATEST
 from attnbench.results.store import read_run
 
 _TERA = 1e12
@@ -58,7 +58,7 @@ def read_assumed(given: str) -> Assumed:
         raise UsageError(
             f"--assume {given}: not a GPU (allowed: {', '.join(_DATASHEETS)}, a run's directory, or {LATEST})"
         )
-    environment: dict[str, Any] = read_run(named(given)).environment
+    environment: dict[str, Any] = read_run(given).environment
     known = environment.get("ceilings") or {}
     if not known:
         raise UsageError(f"--assume {given}: no ceilings were measured there; give another run, or a GPU's name")

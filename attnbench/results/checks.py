@@ -87,9 +87,8 @@ class Belonging:
 
 def _cells_of(file: Path, content: Mapping[str, Any], *, device: str) -> dict[int, tuple[str, str, Problem]]:
     """By position, the cells that a suite asks for."""
-    from attnbench.suite.expansion import (
-        load_suite,  # its schema takes a seventh of a second, and most runs have their table
-    )
+    # The schema takes a seventh of a second to import, and most runs have their table.
+    from attnbench.suite.expansion import load_suite
 
     given = content.get("backends") or []
     entries = given if isinstance(given, list) else [given]
