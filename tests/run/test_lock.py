@@ -47,9 +47,13 @@ def test_a_file_in_its_place_is_one_sentence(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_terminal_that_goes_away_ends_a_run_as_a_request_to_end_does(number: signal.Signals) -> None:
-    with Interruption() as interruption:
-        os.kill(os.getpid(), number)
-        assert interruption.at_once
+    before = signal.signal(number, signal.SIG_DFL)  # these tests may run under nohup themselves
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), number)
+            assert interruption.at_once
+    finally:
+        signal.signal(number, before)
 
 
 def test_under_nohup_it_goes_on() -> None:
