@@ -46,6 +46,11 @@ class Opened:
     def wait_until_drawn(self) -> None:
         self.page.wait_for_function("document.documentElement.dataset.drawn === 'yes'", timeout=60_000)
 
+    def wait_for_count(self, selector: str, count: int) -> None:
+        """Wait until so many elements are there: on a loaded machine a click may act after it was made."""
+        counts = "([selector, count]) => document.querySelectorAll(selector).length === count"
+        self.page.wait_for_function(counts, arg=[selector, count], timeout=60_000)
+
     def evaluate(self, script: str) -> Any:
         return self.page.evaluate(script)
 

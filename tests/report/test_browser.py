@@ -135,8 +135,7 @@ def test_filters_change_charts_rows_and_the_address_which_keeps_them(browser: Br
         assert not found.page.get_by_role("checkbox", name="naive").is_checked()
         assert found.page.locator(".cells tbody tr").count() == rows - 6
         found.page.get_by_role("button", name="Show all", exact=True).click()
-        found.wait_until_drawn()
-        assert found.page.locator(MARKS).count() == before
+        found.wait_for_count(MARKS, before)
         assert found.complaints == []
 
 
