@@ -31,6 +31,8 @@ _AGREE = 0.06
 _COLDER = 1.1
 _STANDARD_ERRORS = 1.96
 _TURN_S, _BRIEFLY_S = 0.15, 0.05
+_PARTS = 5
+"""In which a CPU's turns are cut, each as long as a sample."""
 
 
 def agreement(device: torch.device) -> Iterator[Figure]:
@@ -70,25 +72,30 @@ def _ratios(call: Call, x: Tensor, measured: _Instrument) -> list[float]:
     cache = Cache.COLD if x.device.type == "cuda" else Cache.HOT
     ours = sampler(call, x.device, flush_buffer(x.device, cache=cache, cache_bytes=cache_bytes_of(x.device)))
     ours.warm_up(x, settle=True)
+    parts = 1 if x.device.type == "cuda" else _PARTS
     ratios = []
     for turn in range(_ROUNDS):
-        found = {}
-        for which in (turn % 2, 1 - turn % 2):
-            found[which] = measured(call, x, ours.calls) if which else _fastest_ms(ours, x)
+        found = [math.inf, math.inf]
+        for part in range(parts):  # both look for as long, and at the same moments
+            for which in ((turn + part) % 2, (turn + part + 1) % 2):
+                took_ms = measured(call, x, ours.calls) if which else _briefly_ms(ours, x, _BRIEFLY_S / parts)
+                found[which] = min(found[which], took_ms)
         ratios.append(found[0] / found[1])
     return ratios
 
 
-def _fastest_ms(ours: Sampler, x: Tensor) -> float:
-    samples = ours.take_turn(x, _BRIEFLY_S).samples_ms
+def _briefly_ms(ours: Sampler, x: Tensor, seconds: float) -> float:
+    samples = ours.take_turn(x, seconds).samples_ms
     return statistics.median(samples) if x.device.type == "cuda" else min(samples)
 
 
 def _by_timer(call: Call, x: Tensor, calls: int) -> float:
     timer = Timer("call(x)", globals={"call": call, "x": x}, num_threads=1)
-    once_s = timer.timeit(calls).median * calls
-    # As many loops as ours has in its turn, so that the fastest is the fastest of as many.
-    return min(1e3 * timer.timeit(calls).median for _ in range(max(1, round(_BRIEFLY_S / once_s))))
+    fastest_ms = 1e3 * timer.timeit(calls).median
+    # As many loops as ours has in that time.
+    for _ in range(round(_BRIEFLY_S / _PARTS / (fastest_ms * calls / 1e3)) - 1):
+        fastest_ms = min(fastest_ms, 1e3 * timer.timeit(calls).median)
+    return fastest_ms
 
 
 def _by_events(call: Call, x: Tensor, _: int) -> float:
