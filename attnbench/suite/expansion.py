@@ -355,5 +355,6 @@ def _check_backend(name: str, known: Sequence[str], where: str, *, groups: Seque
     hint = did_you_mean(name, [*known, *groups]) or _looks_like_a_class(name)
     also = f"; groups: {', '.join(groups)}" if groups else ""
     raise SuiteError(
-        f"{where}: there is no backend {name!r}{hint} (known: {', '.join(known)}{also}; or give package.module:Class)"
+        f"{where}: there is no backend {echoed(name)}{hint} "
+        f"(known: {', '.join(known)}{also}; or give package.module:Class)"
     )

@@ -95,6 +95,15 @@ def test_a_number_means_the_same_in_a_file_and_in_an_option(tmp_path: Path, spel
     assert here.problem.heads == there.problem.heads == means
 
 
+@pytest.mark.parametrize("key", ["baseline", "backends", "only"])
+def test_a_name_of_a_hundred_thousand_characters_is_not_echoed_whole(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(f"name: x\nsweep: {{resolution: 14, window: 7, heads: 1}}\n{key}: {'x' * 100_000}\n")
+    with pytest.raises(SuiteError, match=r"s.yaml:\d+: .*'xxx+…") as refused:
+        load_suite(file, known_backends=["naive"]).cases("cpu")
+    assert len(str(refused.value)) < 500
+
+
 def test_an_option_that_changes_the_sweep_may_leave_nothing_to_exclude(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text(HEAD + "sweep: {resolution: 14, window: 7, heads: [1, 3]}\nexclude: [{heads: 3}]\n")
