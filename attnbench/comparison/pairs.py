@@ -30,7 +30,7 @@ class CellSide:
     turns: Mapping[int, tuple[float, ...]]
     """By round in which it was ok, the latency of every turn in milliseconds."""
     means: Mapping[int, float]
-    """By round in which it was ok, the mean of its samples in milliseconds."""
+    """By round in which it was ok, the mean of all timed calls in milliseconds."""
     failures: tuple[Record, ...]
     """Of the other processes."""
 

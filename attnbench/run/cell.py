@@ -216,11 +216,13 @@ class CellRun:
         work.cpu_s += process.cpu_s() - cpu_s
         work.resident_bytes.append(process.resident_bytes())
         work.expected_s = max(work.expected_s, wall_s)
-        if number == work.drawn or self._random.random() < turn_s / _CHECKED_EVERY_S:
+        is_checked = number == work.drawn or self._random.random() < turn_s / _CHECKED_EVERY_S
+        if is_checked:
             self._check_last_turn()
-        if afterwards is not None:
+        if afterwards is not None:  # also where it is tried again: the first time tells nothing of the second
             self._check_output(Shown.FRESH, afterwards, "right when it was checked, but on new values ")
-        self._wait_until_quiet()  # handing an output on may have woken threads, which spin for a while
+        if is_checked or afterwards is not None:
+            self._wait_until_quiet()  # handing an output on may have woken threads, which spin for a while
         work.left = process.cpu_s(), self._crew.now_s()
 
     def check(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 from attnbench.core.errors import UsageError
@@ -70,35 +71,17 @@ class Model:
         return tuple(found)
 
 
-def _swin(size: str, heads: tuple[int, ...]) -> Model:
-    return Model(
-        title=f"Swin-{size}",
-        source="Liu et al. 2021, arXiv 2103.14030",
-        heads=heads,
-        bias=Bias.RELATIVE,
-        shifts=True,
-        windows=((0, 7), (384, 12)),
-    )
-
-
-def _twins(size: str, heads: tuple[int, ...]) -> Model:
-    return Model(
-        title=f"Twins-SVT-{size}",
-        source="Chu et al. 2021, arXiv 2104.13840",
-        heads=heads,
-        bias=Bias.NONE,
-        shifts=False,
-        windows=((0, 7),),
-    )
-
-
+_swin = partial(
+    Model, source="Liu et al. 2021, arXiv 2103.14030", bias=Bias.RELATIVE, shifts=True, windows=((0, 7), (384, 12))
+)
+_twins = partial(Model, source="Chu et al. 2021, arXiv 2104.13840", bias=Bias.NONE, shifts=False, windows=((0, 7),))
 MODELS = {
-    "swin_t": _swin("T", (3, 6, 12, 24)),
-    "swin_s": _swin("S", (3, 6, 12, 24)),
-    "swin_b": _swin("B", (4, 8, 16, 32)),
-    "swin_l": _swin("L", (6, 12, 24, 48)),
-    "twins_svt_s": _twins("S", (2, 4, 8, 16)),
-    "twins_svt_b": _twins("B", (3, 6, 12, 24)),
-    "twins_svt_l": _twins("L", (4, 8, 16, 32)),
+    "swin_t": _swin(title="Swin-T", heads=(3, 6, 12, 24)),
+    "swin_s": _swin(title="Swin-S", heads=(3, 6, 12, 24)),
+    "swin_b": _swin(title="Swin-B", heads=(4, 8, 16, 32)),
+    "swin_l": _swin(title="Swin-L", heads=(6, 12, 24, 48)),
+    "twins_svt_s": _twins(title="Twins-SVT-S", heads=(2, 4, 8, 16)),
+    "twins_svt_b": _twins(title="Twins-SVT-B", heads=(3, 6, 12, 24)),
+    "twins_svt_l": _twins(title="Twins-SVT-L", heads=(4, 8, 16, 32)),
 }
 """By name."""
