@@ -250,8 +250,6 @@ class StandInCrew(Crew):
     def begin_round(self, participants: Sequence[Participant] = (), *, rounds: int = 1) -> None:
         self._participants.clear()
 
-    def begin_later(self, participants: Sequence[Participant], *, rounds: int) -> None: ...
-
     def _fork(self, participant: Participant) -> Any:
         self._participants[participant] = process = _Participant(self, participant)  # type: ignore[assignment]
         return process

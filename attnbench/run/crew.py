@@ -1,9 +1,10 @@
-"""The processes of a run: one judge, and for every round a starter for each interpreter with its participants."""
+"""The processes of a run: one judge, and in every round fresh participants, forked from their interpreter's starter."""
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -37,8 +38,12 @@ from attnbench.run.processes import (
 
 _STARTS = 3
 """Attempts to start a process before it is given up: the system may have killed the first one by chance."""
-_AT_ONCE = 3
-"""Rounds whose starters import torch at the same time, on as many cores as there are, while nothing is measured."""
+_LAYOUTS = 2
+"""Starters of an interpreter that take rounds in turn. Forks share the address layout of their starter, and a run shall
+not hang on one."""
+_ROUNDS_EACH = 5
+"""Rounds that a starter serves: importing torch takes as long as measuring two cases. Forks of one starter have nothing
+in common that tests/benchmarks/starters.py could find."""
 _ASKED_AT_ONCE = 200
 """Problems."""
 _AUTOGRAD = ("torch.fx.experimental.symbolic_shapes",)
@@ -89,9 +94,9 @@ class Crew:
         self._modules = _AUTOGRAD if trains else ()
         self._abandon = abandon
         self._judge: Worker | None = None
-        self._starters: dict[Interpreter, Starter] = {}
-        self._later: list[dict[Interpreter, Starter]] = []
-        """Those of the next rounds."""
+        self._layouts: deque[dict[Interpreter, Starter]] = deque([{}])
+        """Starters of the round, and those of the next ones."""
+        self._rounds_left = 0
         self._participants: dict[Participant, ParticipantProcess] = {}
         self._broken: dict[Interpreter, str] = {}
         """Why an interpreter starts nothing."""
@@ -182,21 +187,20 @@ class Crew:
             process.close()
 
     def begin_round(self, participants: Sequence[Participant] = (), *, rounds: int = 1) -> None:
-        """End all participants and their starters, and see that there are those of a new round.
+        """End all participants; the next ones are forks of starters that have not served too often.
 
         Args:
             participants: Who will be at work.
             rounds: How many there are to come: starters of some of them are started together.
         """
-        self._end_starters()
-        if not self._later:
-            self.begin_later(participants, rounds=rounds)
-        self._starters = self._later.pop(0)
-
-    def begin_later(self, participants: Sequence[Participant], *, rounds: int) -> None:
-        """Start the starters of some of the rounds to come, besides those that are started."""
-        while len(self._later) < min(rounds, _AT_ONCE):
-            self._later.append(self._started(participants))
+        for participant in list(self._participants):
+            self.end(participant)
+        if not self._rounds_left:
+            self._end_starters()
+            self._layouts = deque(self._started(participants) for _ in range(min(rounds, _LAYOUTS)))
+            self._rounds_left = _ROUNDS_EACH * len(self._layouts)
+        self._rounds_left -= 1
+        self._layouts.rotate()
 
     def _started(self, participants: Sequence[Participant]) -> dict[Interpreter, Starter]:
         starters: dict[Interpreter, Starter] = {}
@@ -213,7 +217,7 @@ class Crew:
             Abandoned: ``abandon`` said so.
         """
         began = time.monotonic()
-        for starters in (self._starters, *self._later):
+        for starters in self._layouts:
             for key, starter in list(starters.items()):
                 try:
                     starter.wait_until_ready(deadline=began + START_TIMEOUT_S, abandon=self._abandon)
@@ -226,7 +230,7 @@ class Crew:
     def _give_up(self, host: Interpreter, error: WorkerError) -> None:
         """Start nothing in an interpreter any more: whoever waited for it once shall not wait again."""
         self._broken[host] = f"no process starts: {error}"
-        for starters in (self._starters, *self._later):
+        for starters in self._layouts:
             if host in starters:
                 starters.pop(host).close()
         for participant in [one for one in self._participants if self._host(one) == host]:
@@ -317,10 +321,17 @@ class Crew:
             self.end(other)
 
     def _end_starters(self) -> None:
-        """End every participant and the starters of the round."""
+        """End every participant and every starter."""
         self._participants.clear()
-        while self._starters:
-            self._starters.popitem()[1].close()
+        for starters in self._layouts:
+            for starter in starters.values():
+                starter.close()
+        self._layouts, self._rounds_left = deque([{}]), 0
+
+    @property
+    def _starters(self) -> dict[Interpreter, Starter]:
+        """Of the round."""
+        return self._layouts[0]
 
     def end_judge(self) -> None:
         """End the judge; the next question to it starts another."""
@@ -331,9 +342,6 @@ class Crew:
     def close(self) -> None:
         """End everything."""
         self._end_starters()
-        while self._later:
-            self._starters = self._later.pop()
-            self._end_starters()
         self.end_judge()
 
     def _starter(self, participant: Participant) -> Starter:
@@ -387,8 +395,7 @@ class Crew:
     def _host(self, participant: Participant) -> Interpreter:
         """Whose forks a participant is among, whatever its own path.
 
-        Forks share an address layout, so two sides of one interpreter differ in one thing less; the next round has
-        another.
+        Forks share an address layout, so two sides of one interpreter differ in one thing less.
         """
         return replace(participant.interpreter, path=None, backends=())
 

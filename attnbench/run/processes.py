@@ -285,7 +285,7 @@ class StarterHangs(WorkerError):
 
 
 class Starter:
-    """The starter of a round and an interpreter, with its participants.
+    """A starter of an interpreter, with its participants.
 
     Args:
         interpreter: The interpreter; participants may have a path of their own.

@@ -227,7 +227,7 @@ def _opened(sides: Mapping[str, Side], *, holder: str, wait: bool) -> Iterator[_
         try:
             # They import torch at once, while the judge does.
             everybody = [one for side in sides.values() for one in side.participants if one.label not in side.missing]
-            crew.begin_round(everybody)
+            crew.begin_round(everybody, rounds=first.measure.processes)
             described = describe_suite(crew, first)
             try:
                 stack.enter_context(device_lock(described.device_id, holder=holder))
@@ -238,7 +238,7 @@ def _opened(sides: Mapping[str, Side], *, holder: str, wait: bool) -> Iterator[_
                 stack.enter_context(
                     device_lock(described.device_id, holder=holder, wait=True, abandon=lambda: interruption.requested)
                 )
-            crew.begin_later(everybody, rounds=first.measure.processes - 1)  # only now: the device is ours
+                crew.begin_round(everybody, rounds=first.measure.processes)
             environments = described_sides(crew, sides, described)
             introduced: dict[Participant, Introduced] = {}
             for side in sides.values():

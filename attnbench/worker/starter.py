@@ -1,8 +1,7 @@
-"""The starter: one process of an interpreter for a round. It imports torch, touches no device, and forks.
+"""The starter: a process that imports torch, touches no device, and forks participants for a few rounds.
 
 ``import torch`` takes a second and a half, a fork some hundredths of a second. The starter has run no operator and
-opened no device, so forking it is safe. Each round has a starter of its own, because address layouts differ from
-process to process and forks share theirs: that is what rounds are for.
+opened no device, so forking it is safe. Forks share its address layout, so that a run has more than one starter.
 """
 
 from __future__ import annotations

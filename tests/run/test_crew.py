@@ -63,17 +63,17 @@ def participant(executable: str, *, path: str | None = None, side: str = "") -> 
 def test_an_interpreter_that_hangs_is_waited_for_once_whatever_it_would_start(starters: Starters) -> None:
     crew = Crew(Measure())
     company = [participant(str(HANGS)), participant("/fine/bin/python")]
-    crew.begin_round(company)
-    crew.begin_later(company, rounds=2)
+    crew.begin_round(company, rounds=2)
     crew.wait_until_ready()
     assert len(starters.waited) == 1
     assert starters.waited[0] - crew.began == pytest.approx(START_TIMEOUT_S, abs=60)
-    assert [one.executable for one in starters.closed] == [HANGS] * 3, "those of later rounds, too"
+    assert [one.executable for one in starters.closed] == [HANGS] * 2, "that of later rounds, too"
     introduced = crew.introduce(company[0], "cpu")
     assert introduced.unavailable == "no process starts: the starter did not answer"
     assert len(starters.waited) == 1
-    crew.begin_round(company)
-    assert [one.executable for one in starters.started].count(HANGS) == 3
+    for _ in range(20):
+        crew.begin_round(company)
+    assert [one.executable for one in starters.started].count(HANGS) == 2
     crew.close()
 
 
@@ -90,17 +90,34 @@ def test_two_sides_of_one_interpreter_are_forks_of_one_starter(starters: Starter
     crew.close()
 
 
-def test_only_so_many_rounds_are_started_together(starters: Starters) -> None:
+def test_rounds_take_turns_with_two_starters_which_serve_five_rounds_each(starters: Starters) -> None:
     crew = Crew(Measure())
-    company = [participant("/fine/bin/python")]
-    crew.begin_round(company)
-    assert len(starters.started) == 1
-    crew.begin_later(company, rounds=9)
+    one = participant("/fine/bin/python")
+    served = []
+    for left in reversed(range(1, 13)):
+        crew.begin_round([one], rounds=left)
+        served.append(crew._starters[crew._host(one)])
     assert len(starters.started) == 4
-    for _ in range(3):
-        crew.begin_round(company, rounds=1)
-    assert len(starters.started) == 4
+    assert [served.index(starter) for starter in served] == [0, 1] * 5 + [10, 11]
+    assert len(starters.closed) == 2
     crew.close()
+    assert len(starters.closed) == 4
+
+
+def test_one_round_needs_one_starter(starters: Starters) -> None:
+    crew = Crew(Measure())
+    crew.begin_round([participant("/fine/bin/python")], rounds=1)
+    assert len(starters.started) == 1
+    crew.close()
+    assert len(starters.closed) == 1
+
+
+def test_what_was_started_outside_of_rounds_is_ended_too(starters: Starters) -> None:
+    crew = Crew(Measure())
+    with pytest.raises(AssertionError, match="never answered"):
+        crew.introduce(participant("/fine/bin/python"), "cpu")
+    crew.close()
+    assert len(starters.closed) == len(starters.started) == 1
 
 
 @pytest.mark.parametrize(("code", "pinned"), [(None, [(7, [0])]), (-9, [])])
