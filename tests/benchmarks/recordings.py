@@ -1,11 +1,11 @@
 """Recorded A/A pairs: 24 cells whose two sides are the same, sampled in turn. Run as a script to add some.
 
     attnbench noise tests/benchmarks/recorded.yaml --pairs 100 --output aa
-    python -m tests.benchmarks.recordings aa --condition shared
+    python -m tests.benchmarks.recordings aa --condition quiet
 
-``tests/data/aa_pairs.parquet`` has two conditions, both of a machine with two cores: ``shared``, where other people's
-programs ran, and ``loaded``, where besides them neighbours kept both cores busy. Of every turn it has the fastest
-sample and the mean, with five digits.
+``tests/data/aa_pairs.parquet`` has two conditions, both of a virtual machine with two cores: ``quiet``, where nothing else
+was measured, and ``loaded``, where neighbours kept both cores busy. Of every turn it has the fastest sample and the mean,
+with five digits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from attnbench.core.record import Status
 from attnbench.results.journal import read_journal
 
 RECORDED = Path(__file__).parents[1] / "data" / "aa_pairs.parquet"
-CONDITIONS = ("shared", "loaded")
+CONDITIONS = ("quiet", "loaded")
 SAMPLES = 8
 """Of a process, for rules that pool samples, each the mean of a turn: as many as every process has."""
 Numbers = NDArray[np.float64]
