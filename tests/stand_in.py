@@ -1,4 +1,4 @@
-"""A crew inside the test's own process: participants and a judge that answer at once and as real ones do.
+"""A pool inside the test's own process: participants and a judge that answer at once and as real ones do.
 
 ``use(monkeypatch)`` puts it in the place of real processes; ``python -c START_WITH`` is ``attnbench`` with it, for
 tests in which the parent is a process. ``stand_in.json``, in the directory on a participant's Python path or else in
@@ -64,10 +64,10 @@ from attnbench.core.protocol import (
 from attnbench.core.record import Measure, Rate, Status
 from attnbench.run import runner
 from attnbench.run.cell import CellRun
-from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
 from attnbench.run.interruption import Interruption
-from attnbench.run.processes import Abandoned
+from attnbench.run.peer import Abandoned
+from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.suite.expansion import Suite
 from tests.samples import conditions, environment
 
@@ -79,18 +79,18 @@ START_WITH = (
 
 def use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put stand-ins in the place of processes."""
-    monkeypatch.setattr(runner, "open_crew", open_crew)
+    monkeypatch.setattr(runner, "open_pool", open_pool)
     prepare = CellRun.prepare_once
 
     def prepare_known(self: Any, *, settle: bool) -> None:
-        self._crew.cell = self.work.cell  # which cell is at work, no real process is told
+        self._pool.cell = self.work.cell  # which cell is at work, no real process is told
         prepare(self, settle=settle)
 
     monkeypatch.setattr(CellRun, "prepare_once", prepare_known)
 
 
-def open_crew(suite: Suite, interruption: Interruption) -> Crew:
-    return StandInCrew(suite.measure, abandon=lambda: interruption.at_once)
+def open_pool(suite: Suite, interruption: Interruption) -> ProcessPool:
+    return StandInPool(suite.measure, abandon=lambda: interruption.at_once)
 
 
 class _Answering:
@@ -100,8 +100,8 @@ class _Answering:
     stopped_since = None
     pid = 0
 
-    def __init__(self, crew: StandInCrew) -> None:
-        self._crew = crew
+    def __init__(self, pool: StandInPool) -> None:
+        self._pool = pool
         self._reply: tuple[Message, list[int]] | None = None
 
     def tell(self, message: Message, *, descriptors: Sequence[int] = ()) -> None:
@@ -144,8 +144,8 @@ class _Judge(_Answering):
 
 
 class _Participant(_Answering):
-    def __init__(self, crew: StandInCrew, participant: Participant) -> None:
-        super().__init__(crew)
+    def __init__(self, pool: StandInPool, participant: Participant) -> None:
+        super().__init__(pool)
         self._participant = participant
         self._pretended = pretended(participant.interpreter.path)
         self._cell: Cell | None = None
@@ -183,8 +183,8 @@ class _Participant(_Answering):
             case Explain(problems=problems):
                 return Explained(reasons=("",) * len(problems))
             case Prepare():
-                assert self._crew.cell is not None
-                self._cell = self._crew.cell
+                assert self._pool.cell is not None
+                self._cell = self._pool.cell
                 self._cpu_s += 1.0  # preparing takes CPU time, too
                 _note(self._cell)
                 if self._cell.round in self._of("fails", []):
@@ -213,7 +213,7 @@ class _Participant(_Answering):
         latency_ms *= self._of("slower", 1.0)
         samples = max(20, int(budget_s * 1e3 / (10 * latency_ms)))
         timed_s = samples * 10 * latency_ms / 1e3
-        self._crew.pass_time(timed_s)
+        self._pool.pass_time(timed_s)
         self._cpu_s += timed_s
         return Turned(
             samples_ms=(latency_ms,) * samples, calls=10 * samples, called_s=timed_s, timed_s=timed_s,
@@ -226,7 +226,7 @@ class _Participant(_Answering):
         return known.get(self._cell.case.name, known.get(self._participant.choice.name, otherwise))
 
 
-class StandInCrew(Crew):
+class StandInPool(ProcessPool):
     """Makes processes of nothing; its clock goes as they say."""
 
     def __init__(self, measure: Measure, *, abandon: Callable[[], bool] = lambda: False) -> None:

@@ -11,10 +11,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attnbench.analysis.functions import Row, is_ok
 from attnbench.analysis.sweeps import Axis, Series
 from attnbench.core.problem import Scope
 from attnbench.core.stats import Estimate
+from attnbench.results.rows import Row, is_ok
 from attnbench.results.table import processes_of
 
 _LEAST_SPAN = 2.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from attnbench.analysis.functions import Row
 from attnbench.analysis.ranking import Contest
 from attnbench.analysis.sweeps import Axis, fields_of, grouped
+from attnbench.results.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from attnbench.analysis.functions import Function, Row, function_of, is_trusted
 from attnbench.core.stats import Estimate, geometric_mean, paired_ratio
+from attnbench.results.rows import Function, Row, function_of, is_trusted
 from attnbench.results.table import processes_of
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from attnbench.analysis.functions import Row, function_of, is_ok, is_trusted, latency_of, missing
 from attnbench.analysis.power_law import fit
 from attnbench.analysis.ranking import contests
 from attnbench.core.errors import NotComparableError, StoredRunError
@@ -16,6 +15,7 @@ from attnbench.core.problem import Axis, Problem
 from attnbench.core.stats import Estimate
 from attnbench.core.text import MEBIBYTE
 from attnbench.results.journal import RESULTS
+from attnbench.results.rows import Row, function_of, is_ok, is_trusted, latency_of, missing
 from attnbench.results.store import StoredRun, find_runs
 from attnbench.results.table import problem_of
 

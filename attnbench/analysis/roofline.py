@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from attnbench.analysis.functions import Function, Row
 from attnbench.core.cost import cost
 from attnbench.core.record import Ceilings
+from attnbench.results.rows import Function, Row
 from attnbench.results.table import PROBLEM, problem_of
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attnbench.analysis.functions import Row, is_trusted
 from attnbench.analysis.sweeps import fields_of, grouped
 from attnbench.core.problem import Scope
+from attnbench.results.rows import Row, is_trusted
 
 ATTENTION, LAYOUT, PROJECTIONS = "attention", "layout around it", "projections"
 

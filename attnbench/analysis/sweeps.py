@@ -10,8 +10,8 @@ from enum import StrEnum
 from functools import cached_property
 from itertools import repeat
 
-from attnbench.analysis.functions import Row, is_ok, pattern_of
 from attnbench.analysis.ranking import Certainty, Contest
+from attnbench.results.rows import Row, is_ok, pattern_of
 from attnbench.results.table import PROBLEM
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend
-from attnbench.backends.layout import token_regions
 from attnbench.backends.limits import GRID_LIMIT, half_precision, head_dim, missing, no_bias, too_old
+from attnbench.backends.masks import token_regions
 from attnbench.backends.windows import prepare_order
 from attnbench.core.problem import Problem
 

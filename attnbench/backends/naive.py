@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend
-from attnbench.backends.layout import score_bias
+from attnbench.backends.masks import score_bias
 from attnbench.core.problem import Problem
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from attnbench.core.errors import BackendError
-from attnbench.core.shipped import SHIPPED
+from attnbench.core.shipped_backends import SHIPPED
 
 if TYPE_CHECKING:
     from attnbench.backends.base import Backend

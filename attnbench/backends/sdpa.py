@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from attnbench.backends import limits
 from attnbench.backends.base import Attend, Backend, DeviceFacts
-from attnbench.backends.layout import score_bias, window_bias
+from attnbench.backends.masks import score_bias, window_bias
 from attnbench.core.problem import Problem
 
 

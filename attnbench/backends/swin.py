@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend
-from attnbench.backends.layout import relative_bias, score_mask
+from attnbench.backends.masks import relative_bias, score_mask
 from attnbench.core.problem import Pattern, Problem
 
 _HIDDEN = -100.0

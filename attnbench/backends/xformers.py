@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from attnbench.backends.base import Attend, Backend, DeviceFacts
-from attnbench.backends.layout import window_bias
 from attnbench.backends.limits import (
     GRID_LIMIT,
     alignment,
@@ -20,6 +19,7 @@ from attnbench.backends.limits import (
     no_mask,
     spelled,
 )
+from attnbench.backends.masks import window_bias
 from attnbench.core.problem import Problem
 
 _LAST_CUTLASS = (9, 0)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from attnbench.report.layout import Grid, Sheet
-    from attnbench.run.crew import Crew
+    from attnbench.run.process_pool import ProcessPool
     from attnbench.suite.expansion import Suite
 
 
@@ -28,47 +28,47 @@ def backends(
     from attnbench.backends import registry
     from attnbench.cli.output import print_sheet
     from attnbench.core.record import Measure
-    from attnbench.run.crew import Crew
+    from attnbench.run.process_pool import ProcessPool
     from attnbench.suite.expansion import load_suite
 
     loaded = load_suite(suite, known_backends=registry.names()) if suite else None
-    with closing(Crew(loaded.measure if loaded else Measure())) as crew:
-        sheet = _supported(crew, loaded) if loaded else _available(crew, device, registry.names())
+    with closing(ProcessPool(loaded.measure if loaded else Measure())) as pool:
+        sheet = _supported(pool, loaded) if loaded else _available(pool, device, registry.names())
     print_sheet(sheet)
 
 
-def _available(crew: Crew, device: str, names: Sequence[str]) -> Sheet:
+def _available(pool: ProcessPool, device: str, names: Sequence[str]) -> Sheet:
     from attnbench.core.record import BackendChoice
     from attnbench.report.layout import Sheet
-    from attnbench.run.crew import Participant
     from attnbench.run.interpreter import this_interpreter
+    from attnbench.run.process_pool import Participant
 
     here = this_interpreter()
     participants = [Participant(choice=BackendChoice(label=name, name=name), interpreter=here) for name in names]
-    crew.begin_round(participants)
-    environment = crew.describe(device).environment
+    pool.begin_round(participants)
+    environment = pool.describe(device).environment
     rows = []
     for participant in participants:
-        found = crew.introduce(participant, environment.device)
+        found = pool.introduce(participant, environment.device)
         state = "broken" if found.invalid else "unavailable" if found.unavailable else "available"
         rows.append((participant.label, state, found.invalid or found.unavailable or ""))
     heading = f"{environment.device_name}, {environment.device}, torch {environment.torch}"
     return Sheet(heading=heading, grids=(_grid("backends", "", rows),), notes=())
 
 
-def _supported(crew: Crew, suite: Suite) -> Sheet:
+def _supported(pool: ProcessPool, suite: Suite) -> Sheet:
     from attnbench.core.errors import SuiteError
     from attnbench.report.layout import Sheet
     from attnbench.run.session import Side, describe_suite, introduce
 
-    environment = describe_suite(crew, suite).environment
+    environment = describe_suite(pool, suite).environment
     cases = suite.cases(environment.device)
     problems = [case.problem for case in cases]
     rows: list[list[tuple[str, str, str]]] = [[] for _ in cases]
-    for index, (participant, found) in enumerate(introduce(crew, Side(suite=suite), environment.device).items()):
+    for index, (participant, found) in enumerate(introduce(pool, Side(suite=suite), environment.device).items()):
         if found.invalid:
             raise SuiteError(f"{suite.where('backends', index)}: {found.invalid}")
-        reasons = [found.unavailable] * len(cases) if found.unavailable else crew.explain(participant, problems)
+        reasons = [found.unavailable] * len(cases) if found.unavailable else pool.explain(participant, problems)
         for row, reason in zip(rows, reasons, strict=True):
             state = "unavailable" if found.unavailable else "unsupported" if reason else "supported"
             row.append((participant.label, state, reason))

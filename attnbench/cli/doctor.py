@@ -18,10 +18,10 @@ def doctor(
     from attnbench.core.record import Measure
     from attnbench.doctor.facts import examine
     from attnbench.report.doctor_table import doctor_table
-    from attnbench.run.crew import Crew
     from attnbench.run.lock import holder_of
+    from attnbench.run.process_pool import ProcessPool
 
-    with closing(Crew(Measure(threads=threads))) as crew:
-        described = crew.describe(device)
+    with closing(ProcessPool(Measure(threads=threads))) as pool:
+        described = pool.describe(device)
     facts = examine(described, threads=threads, holder=holder_of(described.device_id))
     print_sheet(doctor_table(facts))

@@ -13,7 +13,7 @@ from attnbench.cli.streams import say
 from attnbench.core.errors import AttnbenchError
 
 if TYPE_CHECKING:
-    from attnbench.comparison.verdict import Comparison
+    from attnbench.comparison.definitions import Comparison
     from attnbench.core.errors import LostOutputError
     from attnbench.exports.results import NoiseResults, Results
     from attnbench.exports.writing import Export
@@ -97,7 +97,7 @@ def conclude(
         NotComparableError: Nothing was compared; the exports say so, too.
     """
     from attnbench.cli.output import print_sheet
-    from attnbench.comparison.verdict import Outcome
+    from attnbench.comparison.definitions import Outcome
     from attnbench.core.errors import NotComparableError
     from attnbench.report.comparison_table import comparison_table
 

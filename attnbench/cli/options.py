@@ -24,7 +24,7 @@ def complete_suite(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_backend(incomplete: str) -> list[str]:
     """Names of backends and groups for the shell."""
-    from attnbench.core.shipped import GROUPS, SHIPPED
+    from attnbench.core.shipped_backends import GROUPS, SHIPPED
 
     return [name for name in (*GROUPS, *SHIPPED) if name.startswith(incomplete)]
 

@@ -116,11 +116,11 @@ def _print_plan(suite: Suite, assume: str | None) -> None:
     assumed = None if assume is None else read_assumed(assume)
     device = suite.device if assumed is None else assumed.device
     if assumed is None and suite.needs_device():
-        from attnbench.run.crew import Crew
+        from attnbench.run.process_pool import ProcessPool
         from attnbench.run.session import describe_suite
 
-        with closing(Crew(suite.measure)) as crew:
-            device = describe_suite(crew, suite).environment.device
+        with closing(ProcessPool(suite.measure)) as pool:
+            device = describe_suite(pool, suite).environment.device
     began = time.perf_counter()
     cases = suite.cases(device)
     seconds = time.perf_counter() - began

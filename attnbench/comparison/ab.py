@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from attnbench.comparison.cells import is_ok, median_detectable, verdict_of, worst_first
+from attnbench.comparison.cell_verdict import is_ok, median_detectable, verdict_of, worst_first
+from attnbench.comparison.definitions import CellVerdict, Comparison, Judgment, Verdict
 from attnbench.comparison.limits import Limits
 from attnbench.comparison.pairs import CellPair, Pairs
 from attnbench.comparison.pairs_rule import MARGIN, MAX_ROUNDS, Budget, judge_cell
-from attnbench.comparison.verdict import CellVerdict, Comparison, Judgment, Verdict
 from attnbench.core.errors import NotComparableError, UsageError
 from attnbench.core.record import Status
 from attnbench.core.text import plural

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from attnbench.comparison.definitions import Judgment, Verdict
 from attnbench.comparison.inference import Prior, fit_prior, holm, quantile, upper_tail, variance
 from attnbench.comparison.pairs_rule import ALPHA, NEGLIGIBLE
-from attnbench.comparison.verdict import Judgment, Verdict
 from attnbench.core.stats import Estimate
 
 Key = TypeVar("Key")

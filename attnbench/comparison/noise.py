@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.comparison import history_rule
-from attnbench.comparison.cells import CellKey
+from attnbench.comparison.cell_verdict import CellKey
 from attnbench.comparison.pairs import Pairs
 from attnbench.comparison.pairs_rule import MARGIN, Budget, detectable
 from attnbench.core.errors import NotComparableError, StoredRunError

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from attnbench.comparison.cells import CellKey, Row, differences, is_ok, key_of
+from attnbench.comparison.cell_verdict import CellKey, Row, differences, is_ok, key_of
 from attnbench.core.record import Record, Status
 from attnbench.core.stats import geometric_mean
 from attnbench.results.journal import read_journal

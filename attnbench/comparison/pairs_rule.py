@@ -21,7 +21,7 @@ from enum import Enum, auto
 import numpy as np
 
 from attnbench.comparison import signed_rank
-from attnbench.comparison.verdict import Judgment, Verdict
+from attnbench.comparison.definitions import Judgment, Verdict
 from attnbench.core.stats import Estimate
 from attnbench.core.text import plural
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from attnbench.comparison import history_rule
-from attnbench.comparison.cells import CellKey, differences, median_detectable, verdict_of, worst_first
+from attnbench.comparison.cell_verdict import CellKey, differences, median_detectable, verdict_of, worst_first
+from attnbench.comparison.definitions import CellVerdict, Comparison, Judgment, Verdict
 from attnbench.comparison.levels import current_level
 from attnbench.comparison.limits import Limits
 from attnbench.comparison.noise import Noise
 from attnbench.comparison.selection import mismatch, suite_of, suites_of
 from attnbench.comparison.series import RunCells, Series, series_of
-from attnbench.comparison.verdict import CellVerdict, Comparison, Judgment, Verdict
 from attnbench.core.errors import NotComparableError, UsageError
 from attnbench.core.stats import Estimate
 from attnbench.core.text import plural

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from attnbench.comparison.cells import CellKey, Row, is_ok, rows_of
+from attnbench.comparison.cell_verdict import CellKey, Row, is_ok, rows_of
 from attnbench.core.record import Ceilings
 from attnbench.core.roofline import ceilings_for
 from attnbench.core.stats import geometric_mean

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnbench.comparison.verdict import CellVerdict, Verdict
+from attnbench.comparison.definitions import CellVerdict, Verdict
 from attnbench.core import escaping
 from attnbench.core.errors import LostOutputError, OutputError, UsageError
 from attnbench.exports import summary

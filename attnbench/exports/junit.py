@@ -14,7 +14,7 @@ from typing import Any
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
-from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
+from attnbench.comparison.definitions import CellVerdict, Comparison, Verdict
 from attnbench.core.escaping import legal
 from attnbench.core.record import Status
 from attnbench.core.text import plural

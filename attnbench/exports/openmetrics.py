@@ -9,7 +9,7 @@ from prometheus_client.core import CollectorRegistry, GaugeMetricFamily, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from attnbench.comparison.verdict import Comparison, Verdict
+from attnbench.comparison.definitions import Comparison, Verdict
 from attnbench.core.escaping import label
 from attnbench.core.stats import Estimate
 from attnbench.exports.results import ComparisonResults, MeasuredCell, Results

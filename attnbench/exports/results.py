@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from attnbench.comparison.definitions import Comparison, Outcome, Verdict
 from attnbench.comparison.noise import Noise
-from attnbench.comparison.verdict import Comparison, Outcome, Verdict
 from attnbench.core.escaping import label, one_line
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate

@@ -12,8 +12,8 @@ from itertools import pairwise
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from attnbench.comparison.definitions import Comparison, Verdict
 from attnbench.comparison.noise import Noise
-from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.core.record import Environment, Status
 from attnbench.exports.documents import SCHEMA_VERSION
 from attnbench.exports.results import ComparisonResults

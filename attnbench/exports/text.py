@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from attnbench.comparison.verdict import CellVerdict
-from attnbench.report.numbers import interval_of, optional, rounded
+from attnbench.comparison.definitions import CellVerdict
+from attnbench.report.numbers import optional, ratio_interval, rounded
 
 
 def change(cell: CellVerdict) -> str:
     """How much a cell changed, how certain that is, and why.
 
-    >>> from attnbench.comparison.verdict import Verdict
+    >>> from attnbench.comparison.definitions import Verdict
     >>> from attnbench.core.stats import Estimate
     >>> ratio = Estimate(value=1.24, low=1.2, high=1.28)
     >>> change(CellVerdict(case="c", backend="b", verdict=Verdict.REGRESSED, ratio=ratio, base_ms=2, candidate_ms=2.48))
@@ -17,7 +17,7 @@ def change(cell: CellVerdict) -> str:
     """
     parts = []
     if (ratio := cell.ratio) is not None:
-        certainty = [] if ratio.uncertainty is None else [f"95 % interval {interval_of(ratio)}"]
+        certainty = [] if ratio.uncertainty is None else [f"95 % interval {ratio_interval(ratio)}"]
         certainty += [] if cell.p_value is None else [f"p {cell.p_value:.1e}"]
         known = f"ratio {rounded(ratio.value, ratio.uncertainty)} ({', '.join(certainty) or 'interval not known'})"
         parts.append(f"{known}, {optional(cell.base_ms)} -> {optional(cell.candidate_ms)} ms")

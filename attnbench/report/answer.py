@@ -6,26 +6,30 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from attnbench.analysis.functions import latency_of
 from attnbench.analysis.ranking import Certainty, Contest, Overall, overall, share_within
 from attnbench.analysis.sweeps import Crossover
+from attnbench.core.files import read
+from attnbench.core.problem import Problem
 from attnbench.core.record import Flag
 from attnbench.core.text import plural
 from attnbench.report.charts.answers import lead_text
 from attnbench.report.layout import enumerate_names
-from attnbench.report.numbers import interval_of, optional, rounded
+from attnbench.report.numbers import NOTHING, interval_of, optional, ratio_of_times, rounded
+from attnbench.results.rows import latency_of
 from attnbench.results.table import PROBLEM
 
 _PATTERN = PROBLEM.index("pattern")
 NEAR = 1.1
 """A backend within this factor of the fastest is as good in practice."""
-_MOST_TIED = 3
+_MOST_TIED = 2
 _MOST_CROSSINGS = 5
 
 
-BACKENDS = ("backend", "within 10 %", "times the fastest", "sure wins", "best or tied", "measured")
-CASES = ("case", "use", "how sure", "latency ms (95 %)", "next, surely slower")
-"""The headings of both tables."""
+BACKENDS = (
+    "backend", "times the fastest", "at worst", "within 10 %", "sure wins", "best or tied", "measured", "kernel",
+)  # fmt: skip
+"""The headings of the table of backends."""
+_CASES = ("case", "use", "how sure", "latency ms (95 %)", "next, surely slower", "problem", "flags")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,10 @@ class Line:
     texts: tuple[str, ...]
     keys: tuple[float | str, ...]
 
+    def only(self, places: Sequence[int]) -> Line:
+        """Some of its columns."""
+        return Line(texts=tuple(self.texts[one] for one in places), keys=tuple(self.keys[one] for one in places))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -42,10 +50,11 @@ class Answer:
 
     headline: str
     sentences: tuple[str, ...]
-    backends: tuple[Line, ...]
+    backends: tuple[Line, ...] = ()
     """With the headings ``BACKENDS``."""
-    cases: tuple[Line, ...]
-    """With the headings ``CASES``."""
+    case_headers: tuple[str, ...] = ()
+    cases: tuple[Line, ...] = ()
+    """With the headings ``case_headers``."""
 
 
 def answer(found: Sequence[Contest], crossings: Sequence[Crossover]) -> Answer:
@@ -70,12 +79,24 @@ def answer(found: Sequence[Contest], crossings: Sequence[Crossover]) -> Answer:
             *_of_crossings(crossings),
             *_of_noise(found),
         )
+    lines = [_case_line(contest, several=of_case[contest.case] > 1) for contest in shown]
+    # A case without a name of its own is called as its problem.
+    kept = [place for place, name in enumerate(_CASES) if name != "problem" or any(map(_is_named, shown))]
     return Answer(
         headline=headline,
         sentences=sentences,
         backends=tuple(_backend_line(one, found) for one in order),
-        cases=tuple(_case_line(contest, several=of_case[contest.case] > 1) for contest in shown),
+        case_headers=tuple(_CASES[place] for place in kept),
+        cases=tuple(line.only(kept) for line in lines),
     )
+
+
+def _is_named(contest: Contest) -> bool:
+    return contest.case != _problem_of(contest).label
+
+
+def _problem_of(contest: Contest) -> Problem:
+    return read(Problem, dict(zip(PROBLEM, contest.function, strict=True)))
 
 
 def _stands_aside(contest: Contest, contested: Collection[str]) -> bool:
@@ -85,10 +106,11 @@ def _stands_aside(contest: Contest, contested: Collection[str]) -> bool:
 
 def _of_best(best: Overall, found: Sequence[Contest]) -> list[str]:
     share = share_within(found, best.backend, NEAR) or 0.0
+    average = "" if best.contests == 1 else " in the geometric mean"
     told = (
-        f"{_all_of(best.contests)} {best.backend}: on average "
-        f"{optional(best.times_best)}x the time of the fastest, within {100 * (NEAR - 1):.0f} % of it in "
-        f"{100 * share:.0f} % of the cases, and the fastest or tied with it in {best.best}."
+        f"{_all_of(best.contests)} {best.backend}: it takes {optional(best.times_best)}x the time of the fastest"
+        f"{average}, is within {100 * (NEAR - 1):.0f} % of it in {100 * share:.0f} % of the cases, and the fastest or "
+        f"tied with it in {best.best}."
     )
     sentences = [told]
     if best.worst is not None and best.worst.times_best.value > NEAR and not best.worst.tied:
@@ -127,11 +149,10 @@ def _of_contests(decided: Sequence[Contest]) -> list[str]:
     sure = enumerate_names([f"{backend} in {count}" for backend, count in wins.most_common()])
     told = (
         f"A sure winner: {sure} of {plural(len(decided), 'case')}. There, the 95 % interval of every other backend's "
-        "latency over the winner's lies above 1."
+        "latency over the winner's excludes 1; ratios are paired by process."
     )
-    if ties:
-        told += f" {plural(ties, 'tie')}: there, at least one of these intervals contains 1."
-    return [told]
+    tied = f"In {plural(ties, 'more case')} the fastest ties: it cannot be told from at least one other."
+    return [told, tied] if ties else [told]
 
 
 def _of_crossings(crossings: Sequence[Crossover]) -> list[str]:
@@ -150,51 +171,75 @@ def _of_noise(found: Sequence[Contest]) -> list[str]:
     parts = [f"{flagged[flag]} {flag}" for flag in Flag if flagged[flag]]
     fewest = min((int(row["processes"]) for row in rows), default=0)
     told = f"Every cell was measured in {plural(fewest, 'fresh process')} or more."
-    return [f"{told} Of {plural(len(rows), 'measured cell')}: {', '.join(parts)}." if parts else told]
+    if not parts:
+        return [told]
+    told += f" Of {plural(len(rows), 'measured cell')}: {', '.join(parts)}. "
+    return [told + "Flags are explained below; intervals already include how processes scatter."]
 
 
 def _backend_line(one: Overall, found: Sequence[Contest]) -> Line:
     share = share_within(found, one.backend, NEAR) or 0.0
+    worst = one.worst.times_best.value if one.worst else 1e9
+    kernels = ", ".join(
+        dict.fromkeys(
+            standing.row["kernel"].partition(" ")[0]
+            for contest in found
+            for standing in contest.standings
+            if standing.backend == one.backend and standing.row["kernel"]
+        )
+    )
+    counted = (f"{100 * share:.0f} %", str(one.won), str(one.best)) if one.measured else (NOTHING,) * 3
     texts = (
         one.backend,
-        f"{100 * share:.0f} %",
-        "-" if one.times_best is None else f"{optional(one.times_best)}x",
-        str(one.won),
-        str(one.best),
+        NOTHING if one.times_best is None else f"{optional(one.times_best)}x",
+        NOTHING if one.worst is None else f"{optional(worst)}x",
+        *counted,
         f"{one.measured} of {one.contests}",
+        kernels or NOTHING,
     )
-    return Line(texts=texts, keys=(one.backend, share, one.times_best or 1e9, one.won, one.best, one.measured))
+    keys = (one.backend, one.times_best or 1e9, worst, share, one.won, one.best, one.measured, kernels)
+    return Line(texts=texts, keys=keys)
 
 
 def _case_line(contest: Contest, *, several: bool) -> Line:
     best = contest.standings[0] if contest.standings else None
-    winners = [standing.backend for standing in contest.winners]
-    use = " = ".join(winners[:_MOST_TIED]) + (f" and {len(winners) - _MOST_TIED} more" if len(winners) > 3 else "")  # noqa: PLR2004
+    flags = " ".join(dict.fromkeys(flag for standing in contest.winners for flag in standing.row["flags"].split()))
     pattern = contest.function[_PATTERN]
     latency = latency_of(best.row) if best else None
-    spelled = "-" if latency is None else rounded(latency.value, latency.uncertainty)
+    spelled = NOTHING if latency is None else rounded(latency.value, latency.uncertainty)
     interval = interval_of(latency)
     return Line(
         texts=(
             f"{contest.case} ({pattern})" if several else contest.case,
-            use or "-",
-            _SURENESS[contest.certainty],
-            spelled if interval == "-" else f"{spelled} ({interval})",
-            lead_text(contest) or "-",
+            best.backend if best else NOTHING,
+            _sureness(contest),
+            spelled if interval == NOTHING else f"{spelled} ({interval})",
+            lead_text(contest) or NOTHING,
+            _problem_of(contest).label,
+            flags or NOTHING,
         ),
         keys=(
             contest.case,
-            use,
+            best.backend if best else "",
             str(contest.certainty),
             latency.value if latency else 1e9,
             contest.next.times_best.value if contest.next else 0.0,
+            _problem_of(contest).label,
+            flags,
         ),
     )
 
 
+def _sureness(contest: Contest) -> str:
+    if contest.certainty is not Certainty.TIE:
+        return _SURENESS[contest.certainty]
+    others = [ratio_of_times(one.times_best, one.backend) for one in contest.winners[1:]]
+    more = len(others) - _MOST_TIED
+    return f"tie with {enumerate_names([*others[:_MOST_TIED], f'{more} more'] if more > 0 else others)}"
+
+
 _SURENESS = {
     Certainty.CLEAR: "sure",
-    Certainty.TIE: "tie",
     Certainty.UNKNOWN: "one process",
     Certainty.ALONE: "no other backend",
     Certainty.NONE: "not measured",

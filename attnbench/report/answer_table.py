@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attnbench.analysis.functions import Row, is_ok, latency_of
 from attnbench.analysis.ranking import Certainty, Contest, Overall, by_case, contests, overall, ratio_of
 from attnbench.core.problem import Mode
 from attnbench.core.record import Status
@@ -12,7 +11,8 @@ from attnbench.core.stats import Estimate, geometric_mean
 from attnbench.report.charts.answers import lead_text
 from attnbench.report.layout import Column, Grid, enumerate_names
 from attnbench.report.notes import unavailable_everywhere, where
-from attnbench.report.numbers import NOTHING, interval_of, relative_error, rounded, significant, spelled
+from attnbench.report.numbers import NOTHING, ratio_interval, relative_error, rounded, significant, spelled
+from attnbench.results.rows import Row, is_ok, latency_of
 from attnbench.results.store import StoredRun
 from attnbench.results.table import PROBLEM
 
@@ -54,7 +54,7 @@ def answer_grid(run: StoredRun, *, baseline: str | None) -> Grid | None:
     ]
     if any(speed_ups):
         columns.append(Column(header=f"vs {baseline}", cells=tuple(line.times for line in lines)))
-        intervals = tuple(map(interval_of, speed_ups))
+        intervals = tuple(map(ratio_interval, speed_ups))
         if set(intervals) != {NOTHING}:
             columns.append(Column(header=f"95 % of vs {baseline}", cells=intervals, rank=2))
     columns += [

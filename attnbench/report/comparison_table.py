@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
+from attnbench.comparison.definitions import CellVerdict, Comparison, Verdict
 from attnbench.core.text import plural
 from attnbench.report.layout import Column, Grid, Sheet
-from attnbench.report.numbers import NOTHING, interval_of, mebibytes, optional, rounded
+from attnbench.report.numbers import NOTHING, mebibytes, optional, ratio_interval, rounded
 
 _MOST_DIFFERENCES = 8
 _REASONS = "why"
@@ -69,7 +69,7 @@ def _columns(cells: list[CellVerdict]) -> Iterator[Column]:
     yield text("case", [cell.case for cell in cells], least=_LEAST_CASE)
     yield text("backend", [cell.backend for cell in cells])
     yield numbers("ratio", 0, [rounded(ratio.value, ratio.uncertainty) if ratio else NOTHING for ratio in ratios])
-    yield numbers("95 % CI", 1, [interval_of(ratio) for ratio in ratios])
+    yield numbers("95 % CI", 1, [ratio_interval(ratio) for ratio in ratios])
     yield numbers("base ms", 2, [optional(cell.base_ms) for cell in cells])
     yield numbers("candidate ms", 3, [optional(cell.candidate_ms) for cell in cells])
     if any(cell.p_value is not None for cell in cells):

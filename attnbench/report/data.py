@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from attnbench.comparison.verdict import CellVerdict, Comparison
+from attnbench.comparison.definitions import CellVerdict, Comparison
 from attnbench.core.escaping import spreadsheet
 from attnbench.results.spreadsheet import csv_text
 from attnbench.results.store import StoredRun

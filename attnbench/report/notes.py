@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from attnbench.analysis.functions import Row, is_ok, pattern_of
 from attnbench.core.record import Flag, Status
 from attnbench.core.text import plural
 from attnbench.report.layout import enumerate_names
+from attnbench.results.rows import Row, is_ok, pattern_of
 from attnbench.results.store import StoredRun
 
 _MATH = "_scaled_dot_product_attention_math"
@@ -161,8 +161,8 @@ def _other_patterns(rows: Sequence[Row], baseline: str | None) -> list[str]:
         backends, cases = (list(dict.fromkeys(names)) for names in zip(*who, strict=True))
         verb, pronoun = ("computes", "it has") if len(backends) == 1 else ("compute", "they have")
         found.append(
-            f"{enumerate_names(backends)} {verb} {pattern} windows, a different function, so {pronoun} no speed-up "
-            f"{where(cases, len(by_case))}."
+            f"{enumerate_names(backends)} {verb} {pattern} windows {where(cases, len(by_case))}: another function than "
+            f"the others', so {pronoun} no speed-up there."
         )
     return found
 

@@ -54,8 +54,14 @@ def rounded(value: float, uncertainty: float | None) -> str:
     return _fixed(value, _decimals(value, uncertainty))
 
 
-def interval(value: float, low: float, high: float) -> str:
+def interval(value: float, low: float, high: float, *, apart: float | None = None) -> str:
     """Both ends, to as many decimals as the value.
+
+    Args:
+        value: The value.
+        low: The lower end.
+        high: The upper end.
+        apart: No end is printed like this number unless it is equal to it: of a ratio, which side of 1 it lies on.
 
     >>> interval(3.3719, 2.751, 4.142)
     '2.8 to 4.1'
@@ -63,21 +69,44 @@ def interval(value: float, low: float, high: float) -> str:
     '0.3 to 29'
     >>> interval(6.0, 1e-7, 2.6e8)
     'wider than 10x'
+    >>> interval(1.3, 1.02, 1.6), interval(1.3, 1.02, 1.6, apart=1.0)
+    ('1.0 to 1.6', '1.02 to 1.6')
     """
     if high > _WIDEST * value or low * _WIDEST < value:
         return f"wider than {_WIDEST}x"
     decimals = _decimals(value, max(high - value, value - low))
-    lower = _fixed(low, decimals)
+    lower, upper = (_fixed(end, _decimals_apart(end, apart, decimals)) for end in (low, high))
     if float(lower) <= 0:  # latencies and ratios are positive
         lower = significant(low, 1)
-    return f"{lower} to {_fixed(high, decimals)}"
+    return f"{lower} to {upper}"
 
 
-def interval_of(estimate: Estimate | None) -> str:
-    """The interval of an estimate, if it has one."""
+def _decimals_apart(value: float, apart: float | None, decimals: int) -> int:
+    while round(value, decimals) == apart != value and decimals < _MOST_DIGITS:
+        decimals += 1
+    return decimals
+
+
+def interval_of(estimate: Estimate | None, *, apart: float | None = None) -> str:
+    """The interval of an estimate, if it has one, as ``interval`` spells it."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return NOTHING
-    return interval(estimate.value, estimate.low, estimate.high)
+    return interval(estimate.value, estimate.low, estimate.high, apart=apart)
+
+
+def ratio_interval(ratio: Estimate | None) -> str:
+    """The interval of a ratio: one that excludes 1 is seen to."""
+    return interval_of(ratio, apart=1.0)
+
+
+def ratio_of_times(ratio: Estimate, name: str = "") -> str:
+    """How many times as slow something is, with its interval.
+
+    >>> ratio_of_times(Estimate(value=1.36, low=0.95, high=1.9), "naive")
+    'naive 1.4x (0.9 to 1.9)'
+    """
+    told = f"{name} {rounded(ratio.value, ratio.uncertainty)}x".lstrip()
+    return told if ratio.low is None else f"{told} ({ratio_interval(ratio)})"
 
 
 def spelled(name: str, value: float, relative_error: float | None = None) -> str:

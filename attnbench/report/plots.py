@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnbench.analysis.functions import Row, is_ok, missing
 from attnbench.analysis.growth import predicted_exponent
 from attnbench.analysis.ranking import contests
 from attnbench.analysis.sweeps import Axis, Series, sweep
@@ -16,6 +15,7 @@ from attnbench.report.charts.chart import PAPER, POINTS, ROWS, Chart, Palette, S
 from attnbench.report.charts.rows import chart_rows
 from attnbench.report.charts.sizes import LATENCY, MEMORY, THROUGHPUT, Metric, charts
 from attnbench.report.page.embedding import visible
+from attnbench.results.rows import Row, is_ok, missing
 from attnbench.results.store import StoredRun
 
 FORMATS = (".png", ".svg", ".pdf")

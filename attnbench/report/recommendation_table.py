@@ -9,7 +9,7 @@ from attnbench.analysis.recommendation import Basis, Candidate, Recommendation
 from attnbench.core.stats import Estimate
 from attnbench.core.text import plural
 from attnbench.report.layout import Column, Grid, Sheet, enumerate_names
-from attnbench.report.numbers import NOTHING, interval_of, mebibytes, rounded
+from attnbench.report.numbers import NOTHING, interval_of, mebibytes, ratio_interval, rounded
 
 
 def recommendation_table(found: Recommendation) -> Sheet:
@@ -53,7 +53,7 @@ def _columns(candidates: tuple[Candidate, ...]) -> Iterator[Column]:
     yield column("latency ms", [rounded(one.latency_ms.value, one.latency_ms.uncertainty) for one in candidates])
     yield column("95 % interval", [interval_of(one.latency_ms) for one in candidates])
     yield column("times the fastest", [_times(one.times_best) for one in candidates])
-    yield column("95 % interval", [NOTHING, *(interval_of(one.times_best) for one in candidates[1:])])
+    yield column("95 % interval", [NOTHING, *(ratio_interval(one.times_best) for one in candidates[1:])])
     yield column("peak MiB", [mebibytes(one.peak_bytes) for one in candidates])
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from attnbench.analysis.functions import Row, function_of, is_ok, latency_of, missing
 from attnbench.analysis.ranking import by_case, contests
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate, paired_ratio
@@ -14,7 +13,8 @@ from attnbench.core.text import plural
 from attnbench.report.answer_table import UNSURE, answer_grid, speed_up_text
 from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.notes import notes, unavailable_everywhere
-from attnbench.report.numbers import NOTHING, interval_of, mebibytes, relative_error, rounded, spelled
+from attnbench.report.numbers import NOTHING, interval_of, mebibytes, ratio_interval, relative_error, rounded, spelled
+from attnbench.results.rows import Row, function_of, is_ok, latency_of, missing
 from attnbench.results.store import StoredRun
 from attnbench.results.table import processes_of
 
@@ -133,7 +133,7 @@ class _Case:
         if shown.intervals:
             yield self._column("95 % interval", 3, lambda row: interval_of(latency_of(row)))
         if shown.intervals and baseline and shown.paired:
-            yield self._column(f"95 % of vs {baseline}", 2, lambda row: interval_of(speed_ups[row["backend"]]))
+            yield self._column(f"95 % of vs {baseline}", 2, lambda row: ratio_interval(speed_ups[row["backend"]]))
         if shown.flags:
             yield replace(self._column("flags", 4, lambda row: row["flags"], numeric=False), wraps=True, least=12)
         yield from self._metrics()

@@ -14,7 +14,7 @@ from attnbench.core.errors import StoredRunError, SuiteError
 from attnbench.core.escaping import is_plain
 from attnbench.core.problem import Problem
 from attnbench.core.record import Record, Status
-from attnbench.core.shipped import SHIPPED
+from attnbench.core.shipped_backends import SHIPPED
 from attnbench.core.stats import geometric_mean
 from attnbench.core.text import echoed
 

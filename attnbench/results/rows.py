@@ -1,4 +1,4 @@
-"""One row of a run's table: whether it has a latency, and what it computed."""
+"""One row of a run's table: its latency, whether that can be trusted, and what it computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from attnbench.core.problem import Pattern
-from attnbench.core.record import Status
+from attnbench.core.record import Flag, Status
+from attnbench.core.stats import Estimate
 from attnbench.results.table import PROBLEM
 
 Row = Mapping[Any, Any]
@@ -25,6 +26,17 @@ def missing(value: Any) -> bool:
 def is_ok(row: Row) -> bool:
     """Whether there is a latency."""
     return bool(row["status"] == Status.OK)
+
+
+def is_trusted(row: Row) -> bool:
+    """Whether there is a latency that the device could have reached."""
+    return is_ok(row) and Flag.IMPLAUSIBLE not in row["flags"].split()
+
+
+def latency_of(row: Row) -> Estimate:
+    """The latency of an ok row in milliseconds, with its interval."""
+    low, high = (None if missing(row[name]) else row[name] for name in ("latency_low_ms", "latency_high_ms"))
+    return Estimate(value=row["latency_ms"], low=low, high=high)
 
 
 def pattern_of(row: Row) -> str:

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from attnbench.core.protocol import Message, Unwatch, Watch, Watched, Watching
 from attnbench.core.record import Case, Ceilings, Record, Status
 from attnbench.run.cell import CellRun
-from attnbench.run.crew import Participant
+from attnbench.run.cell_state import CellEnds, KilledFromOutside, Setting, share_of
 from attnbench.run.events import Cell, Entered, Stage
-from attnbench.run.questions import Reply, ask_judge_if_there
-from attnbench.run.work import CellEnds, KilledFromOutside, Setting, share_of
+from attnbench.run.process_pool import Participant
+from attnbench.run.requests import Reply, ask_judge_if_there
 
 _MOST_MEMORY = 0.8
 """Of what was free before the case."""
@@ -79,8 +79,8 @@ class CaseRun:
             for cell in _flat(company):
                 cell.release()
         for cell in alone:
-            self._setting.crew.end_others(cell.work.participant)
-            self._setting.crew.end(cell.work.participant)
+            self._setting.pool.end_others(cell.work.participant)
+            self._setting.pool.end(cell.work.participant)
             yield from self._one_alone(cell)
 
     def _one_alone(self, cell: CellRun) -> Iterator[Entered | tuple[Cell, Record]]:
@@ -121,7 +121,7 @@ class CaseRun:
         self, company: Sequence[Sequence[CellRun]], alone: list[CellRun] | None, keep: CellRun | None
     ) -> Iterator[tuple[Cell, Record]]:
         gone: list[CellRun] = []
-        asked = Watch(threads=self._setting.measure.threads, participants=self._setting.crew.pids())
+        asked = Watch(threads=self._setting.measure.threads, participants=self._setting.pool.pids())
         watching = self._ask_judge(asked, Watching)
         own_s = time.process_time()
         for order in _orders(company):
@@ -159,9 +159,9 @@ class CaseRun:
         if self._case.device_type != "cpu" or self._setting.measure.threads > 1:
             yield
             return
-        crew = self._setting.crew
-        there = [cell.work.participant for cell in company if crew.is_at_work(cell.work.participant)]
-        processes = [crew.process(participant) for participant in there]
+        pool = self._setting.pool
+        there = [cell.work.participant for cell in company if pool.is_at_work(cell.work.participant)]
+        processes = [pool.process(participant) for participant in there]
         core = processes[-1].core() if processes else None
         if core is None:
             yield
@@ -202,7 +202,7 @@ class CaseRun:
             yield cell.work.cell, cell.record()
             return
         if end.spoils:
-            self._setting.crew.end(cell.work.participant)
+            self._setting.pool.end(cell.work.participant)
         cell.release()
         if end.status is Status.OOM and alone is not None:
             alone.append(cell)

@@ -9,8 +9,8 @@ from attnbench.core.problem import Dtype, Problem
 from attnbench.core.protocol import MeasureCopy, MeasureProduct, Message, RateMeasured
 from attnbench.core.record import Case, Ceilings, Rate, Record
 from attnbench.core.roofline import copied_bytes, is_implausible
-from attnbench.run.processes import DeadlinePassed, WorkerDied
-from attnbench.run.work import Setting
+from attnbench.run.cell_state import Setting
+from attnbench.run.peer import DeadlinePassed, WorkerDied
 
 _EMULATED = 2.0
 """A product that takes so many times as long as in float32 is no arithmetic of the device's own."""
@@ -62,7 +62,7 @@ class RoundCeilings:
             found = None
             with suppress(WorkerDied, DeadlinePassed):
                 timeout_s = self._setting.measure.prepare_timeout_s
-                reply, _ = self._setting.crew.ask_judge(asked, device=device, timeout_s=timeout_s)
+                reply, _ = self._setting.pool.ask_judge(asked, device=device, timeout_s=timeout_s)
                 found = reply.rate if isinstance(reply, RateMeasured) else None
             self._rates[asked] = found
         return self._rates[asked]

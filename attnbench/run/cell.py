@@ -44,11 +44,11 @@ from attnbench.core.protocol import (
     WarmUp,
 )
 from attnbench.core.record import Cache, Case, Ceilings, Launch, Record, Spent, Status
+from attnbench.run.cell_state import CellEnds, KilledFromOutside, Known, Setting, Work
 from attnbench.run.checks import FEWEST_FRESH, check_claims, check_idle, check_leak, check_turn, excess_ms
-from attnbench.run.crew import Participant
 from attnbench.run.events import Cell, Stage
-from attnbench.run.questions import Line, Reply, ask_judge, ask_judge_if_there
-from attnbench.run.work import CellEnds, KilledFromOutside, Known, Setting, Work
+from attnbench.run.process_pool import Participant
+from attnbench.run.requests import Line, Reply, ask_judge, ask_judge_if_there
 
 _FEWEST_SAMPLES, _MOST_SAMPLES = 3, 1000
 _LEAST_TIMED_S = 0.1
@@ -78,7 +78,7 @@ class CellRun:
     def __init__(self, cell: Cell, participant: Participant, setting: Setting, *, ceilings: Ceilings | None) -> None:
         self._case: Case = cell.case
         self._setting, self._ceilings = setting, ceilings
-        self._crew, self._measure = setting.crew, setting.measure
+        self._pool, self._measure = setting.pool, setting.measure
         pattern = setting.introduced[participant].pattern
         problem = self._case.problem if pattern is None else replace(self._case.problem, pattern=pattern)
         self.work = Work(cell=cell, participant=participant, problem=problem)
@@ -154,9 +154,9 @@ class CellRun:
 
     def _introduce(self) -> None:
         """See that it has a process: its last one may have failed."""
-        if self._crew.is_at_work(self.work.participant):
+        if self._pool.is_at_work(self.work.participant):
             return
-        introduced = self._crew.introduce(self.work.participant, self._case.device)
+        introduced = self._pool.introduce(self.work.participant, self._case.device)
         reason = introduced.invalid or introduced.unavailable
         if reason:
             raise CellEnds(Status.ERROR, f"it could be loaded before, and not again: {reason}")
@@ -186,7 +186,7 @@ class CellRun:
         budget_s = min(turn_s, max(0.0, self._measure.max_time_s - work.spent_s))
         limit_s = min(self._measure.timeout_s, max(_LEAST_LIMIT_S, _PATIENCE * (work.expected_s + turn_s)))
         key = f"{_PATIENCE} x what it took before, {_LEAST_LIMIT_S:g} s at least, timeout_s at most"
-        cpu_s, began = process.cpu_s(), self._crew.now_s()
+        cpu_s, began = process.cpu_s(), self._pool.now_s()
         if work.left is not None:
             work.idle_cpu_s += cpu_s - work.left[0]
             work.idle_s += began - work.left[1]
@@ -199,7 +199,7 @@ class CellRun:
         if self._measure.launch is Launch.GRAPH:
             timed = work.variation  # a graph writes to the same memory every time
         turned = self._line.ask(asked, Turned, Stage.SAMPLE, limit=(limit_s, key))
-        wall_s = self._crew.now_s() - began
+        wall_s = self._pool.now_s() - began
         if (fastest_ms := min(turned.samples_ms, default=math.inf)) < work.fastest_ms:
             work.fastest_ms, work.fastest_variation = fastest_ms, timed
         if process.stopped_s:
@@ -223,7 +223,7 @@ class CellRun:
             self._check_output(Shown.FRESH, afterwards, "right when it was checked, but on new values ")
         if is_checked or afterwards is not None:
             self._wait_until_quiet()  # handing an output on may have woken threads, which spin for a while
-        work.left = process.cpu_s(), self._crew.now_s()
+        work.left = process.cpu_s(), self._pool.now_s()
 
     def check(self) -> None:
         """What can be said once a cell has spent its budget.
@@ -343,11 +343,11 @@ class CellRun:
         if work.outputs >= 0:
             os.close(work.outputs)
             work.outputs = -1
-        if self._crew.is_at_work(work.participant):
+        if self._pool.is_at_work(work.participant):
             try:
                 self._line.ask(Release(), Released, Stage.MEASURE)
             except (CellEnds, KilledFromOutside):  # the next case has another process
-                self._crew.end(work.participant)
+                self._pool.end(work.participant)
 
     def failed(self, end: CellEnds) -> Record:
         """The record of a cell that ended so."""

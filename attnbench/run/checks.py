@@ -8,7 +8,7 @@ import statistics
 from attnbench.core.problem import Problem
 from attnbench.core.protocol import Turned
 from attnbench.core.record import Status
-from attnbench.run.work import CellEnds, Work
+from attnbench.run.cell_state import CellEnds, Work
 
 _CLOCK_SHARE, _CLOCK_S = 1e-3, 1e-3
 """How much more than it took a turn may claim: nothing, but for rounding."""

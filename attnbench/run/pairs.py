@@ -12,7 +12,7 @@ from attnbench.core.protocol import Introduced
 from attnbench.core.record import Environment, fingerprint_mismatch
 from attnbench.results.pairs import ATTEMPTS, BASE, CANDIDATE, Pairing, Party, read_pairing
 from attnbench.run import resume as resumption
-from attnbench.run.crew import Participant
+from attnbench.run.process_pool import Participant
 from attnbench.run.resume import Progress
 from attnbench.run.session import Side
 

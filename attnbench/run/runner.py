@@ -18,12 +18,12 @@ from attnbench.results.journal import Journal
 from attnbench.results.pairs import ATTEMPTS, BASE, Pairing
 from attnbench.run import pairs as two
 from attnbench.run import resume as resuming
-from attnbench.run.crew import Crew, Participant
 from attnbench.run.directory import appearing, begin_again, check_output, fill, never_started, reserved, run_directory
 from attnbench.run.events import Event, Finished, Resumed
 from attnbench.run.interruption import Interruption
 from attnbench.run.lock import device_lock
-from attnbench.run.processes import Abandoned
+from attnbench.run.peer import Abandoned
+from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.run.resume import Progress
 from attnbench.run.session import Outcome, Session, Side, Track, describe_suite, described_sides, introduce
 from attnbench.suite.expansion import Suite, load_suite
@@ -117,7 +117,7 @@ def open_run(
         track = Track(side=side, cases=cases, outcome=outcome, journal=Journal(directory), progress=progress)
         with Session(
             {side.name: track},
-            crew=opened.crew,
+            pool=opened.pool,
             introduced=opened.introduced,
             interruption=opened.interruption,
             directory=directory,
@@ -184,7 +184,7 @@ def open_pairs(
             tracks[name] = Track(side=side, cases=cases, outcome=outcome, journal=journal, progress=progress[name])
         with Session(
             tracks,
-            crew=opened.crew,
+            pool=opened.pool,
             introduced=introduced,
             interruption=opened.interruption,
             directory=directory,
@@ -210,7 +210,7 @@ def _reserved(output: Path | None, resume: Path | None) -> AbstractContextManage
 
 @dataclass(frozen=True, kw_only=True)
 class _Opened:
-    crew: Crew
+    pool: ProcessPool
     interruption: Interruption
     environments: dict[str, Environment]
     introduced: dict[Participant, Introduced]
@@ -222,32 +222,32 @@ def _opened(sides: Mapping[str, Side], *, holder: str, wait: bool) -> Iterator[_
     first = next(iter(sides.values())).suite
     with ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
-        crew = open_crew(first, interruption)
-        stack.callback(crew.close)
+        pool = open_pool(first, interruption)
+        stack.callback(pool.close)
         try:
             # They import torch at once, while the judge does.
             everybody = [one for side in sides.values() for one in side.participants if one.label not in side.missing]
-            crew.begin_round(everybody, rounds=first.measure.processes)
-            described = describe_suite(crew, first)
+            pool.begin_round(everybody, rounds=first.measure.processes)
+            described = describe_suite(pool, first)
             try:
                 stack.enter_context(device_lock(described.device_id, holder=holder))
             except BusyError:
                 if not wait:
                     raise
-                crew.close()  # idle processes would still have the device open
+                pool.close()  # idle processes would still have the device open
                 stack.enter_context(
                     device_lock(described.device_id, holder=holder, wait=True, abandon=lambda: interruption.requested)
                 )
-                crew.begin_round(everybody, rounds=first.measure.processes)
-            environments = described_sides(crew, sides, described)
+                pool.begin_round(everybody, rounds=first.measure.processes)
+            environments = described_sides(pool, sides, described)
             introduced: dict[Participant, Introduced] = {}
             for side in sides.values():
-                introduced |= introduce(crew, side, described.environment.device)
+                introduced |= introduce(pool, side, described.environment.device)
         except Abandoned:
             raise WorkerError("interrupted before anything was measured") from None
-        yield _Opened(crew=crew, interruption=interruption, environments=environments, introduced=introduced)
+        yield _Opened(pool=pool, interruption=interruption, environments=environments, introduced=introduced)
 
 
-def open_crew(suite: Suite, interruption: Interruption) -> Crew:
+def open_pool(suite: Suite, interruption: Interruption) -> ProcessPool:
     """The processes of a run. Tests put others in their place here."""
-    return Crew(suite.measure, trains=suite.trains, abandon=lambda: interruption.at_once)
+    return ProcessPool(suite.measure, trains=suite.trains, abandon=lambda: interruption.at_once)

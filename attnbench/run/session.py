@@ -25,14 +25,14 @@ from attnbench.results.journal import Journal
 from attnbench.results.pairs import Place
 from attnbench.run.case import CaseRun
 from attnbench.run.ceilings import RoundCeilings
-from attnbench.run.crew import Crew, Participant
+from attnbench.run.cell_state import Setting
 from attnbench.run.directory import write_environment
 from attnbench.run.events import Cell, Event, Finished, Planned, Resumed, Skipped
 from attnbench.run.interpreter import Interpreter, find_interpreter, this_interpreter
 from attnbench.run.interruption import Interruption
-from attnbench.run.processes import Abandoned
+from attnbench.run.peer import Abandoned
+from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.run.resume import Progress
-from attnbench.run.work import Setting
 from attnbench.suite.expansion import Suite
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Track:
         self.outcome.stored = write_tables(self.outcome.directory)
 
 
-def describe_suite(crew: Crew, suite: Suite) -> Described:
+def describe_suite(pool: ProcessPool, suite: Suite) -> Described:
     """Ask what the machine is that a suite is measured on.
 
     Raises:
@@ -167,21 +167,21 @@ def describe_suite(crew: Crew, suite: Suite) -> Described:
         WorkerError: Nothing starts.
     """
     try:
-        return crew.describe(suite.device)
+        return pool.describe(suite.device)
     except RefusedError as error:
         raise SuiteError(f"{suite.where(*error.key)}: {error}") from None
 
 
-def introduce(crew: Crew, side: Side, device: str) -> dict[Participant, Introduced]:
+def introduce(pool: ProcessPool, side: Side, device: str) -> dict[Participant, Introduced]:
     """Let every backend of a side say what it is, each in a process of its own."""
     found = {}
     for participant in side.participants:
         missing = side.missing.get(participant.label)
-        found[participant] = Introduced(unavailable=missing) if missing else crew.introduce(participant, device)
+        found[participant] = Introduced(unavailable=missing) if missing else pool.introduce(participant, device)
     return found
 
 
-def described_sides(crew: Crew, sides: Mapping[str, Side], judge: Described) -> dict[str, Environment]:
+def described_sides(pool: ProcessPool, sides: Mapping[str, Side], judge: Described) -> dict[str, Environment]:
     """The environment of every side, with those of participants that have one of their own.
 
     Of participants whose environment cannot be used, their side is told why.
@@ -196,7 +196,7 @@ def described_sides(crew: Crew, sides: Mapping[str, Side], judge: Described) -> 
         if side.interpreter != this_interpreter():
             mine = Participant(choice=side.participants[0].choice, interpreter=side.interpreter, side=name)
             try:
-                theirs = crew.describe_environment(mine, judge.environment.device).environment
+                theirs = pool.describe_environment(mine, judge.environment.device).environment
             except RefusedError as error:
                 where = side.suite.where(*error.key)
                 raise SuiteError(f"{where}: in the {name} environment ({side.named}), {error}") from None
@@ -206,17 +206,17 @@ def described_sides(crew: Crew, sides: Mapping[str, Side], judge: Described) -> 
             environment = replace(theirs, driver=judge.environment.driver, clocks=judge.environment.clocks)
         if side.interpreter.path is not None:
             environment = replace(environment, commit=commit_of(side.interpreter.path))
-        own = {one.label: _versions(crew, side, one, judge) for one in side.participants if one.choice.python}
+        own = {one.label: _versions(pool, side, one, judge) for one in side.participants if one.choice.python}
         environments[name] = replace(environment, participants=own)
     return environments
 
 
-def _versions(crew: Crew, side: Side, participant: Participant, judge: Described) -> str:
+def _versions(pool: ProcessPool, side: Side, participant: Participant, judge: Described) -> str:
     """Backend and versions of a participant's own environment; where it cannot be used, its side is told."""
     name = participant.choice.name
     if participant.label not in side.missing:
         try:
-            found = crew.describe_environment(participant, judge.environment.device).environment
+            found = pool.describe_environment(participant, judge.environment.device).environment
         except (RefusedError, WorkerError) as error:
             side.missing[participant.label] = f"python {participant.choice.python}: {error}"
         else:
@@ -229,7 +229,7 @@ class Session:
 
     Args:
         tracks: By side.
-        crew: The processes.
+        pool: The processes.
         introduced: What the backends said of themselves.
         interruption: Whether to stop.
         directory: Where it is all kept, for people.
@@ -241,7 +241,7 @@ class Session:
         self,
         tracks: Mapping[str, Track],
         *,
-        crew: Crew,
+        pool: ProcessPool,
         introduced: dict[Participant, Introduced],
         interruption: Interruption,
         directory: Path,
@@ -251,13 +251,13 @@ class Session:
         self.directory = directory
         self._resumed = resumed
         self._tracks = dict(tracks)
-        self._crew = crew
+        self._pool = pool
         self._introduced = introduced
         self._interruption = interruption
         self._wants_ceilings = ceilings
         first = next(iter(self._tracks.values()))
         self._setting = Setting(
-            crew=crew,
+            pool=pool,
             environment=first.outcome.environment,
             measure=first.side.suite.measure,
             introduced=introduced,
@@ -305,7 +305,7 @@ class Session:
     @property
     def elapsed_s(self) -> float:
         """Since the first process was started."""
-        return time.monotonic() - self._crew.began
+        return time.monotonic() - self._pool.began
 
     def finish(self) -> None:
         """Write the tables as they are now.
@@ -316,7 +316,7 @@ class Session:
         for track in self._tracks.values():
             track.finish()
             track.outcome.elapsed_s = self.elapsed_s
-            track.outcome.starting_s = self._crew.starting_s
+            track.outcome.starting_s = self._pool.starting_s
 
     def measure(self, rounds: Sequence[int], *, only: Collection[Place] | None = None) -> Iterator[Event]:
         """Measure rounds, and tell what happens. Only the first one tries what failed before.
@@ -386,8 +386,8 @@ class Session:
         if number == self._round:
             return
         if self._round >= 0:
-            self._crew.begin_round(list(self._usable()), rounds=left)
-        self._crew.wait_until_ready()
+            self._pool.begin_round(list(self._usable()), rounds=left)
+        self._pool.wait_until_ready()
         self._round = number
         self._ceilings = RoundCeilings(self._setting)
 

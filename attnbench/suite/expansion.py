@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from attnbench.core.errors import ProblemError, SuiteError
 from attnbench.core.problem import Mode, Problem
 from attnbench.core.record import BackendChoice, Case, Measure
-from attnbench.core.shipped import GROUPS
+from attnbench.core.shipped_backends import GROUPS
 from attnbench.core.text import chosen, echoed
 from attnbench.suite.mistakes import did_you_mean, sentence
 from attnbench.suite.schema import BackendEntry, BatchByDevice, Exclusion, Fields, SuiteFile

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from attnbench.core.problem import DEFAULT_HEAD_DIM, Bias, Dtype, Mode, Padding, Pattern, Scope
 from attnbench.core.record import Allocator, BackendChoice, Cache, Launch, Measure
-from attnbench.core.shipped import GROUPS
+from attnbench.core.shipped_backends import GROUPS
 from attnbench.core.text import echoed
 
 Size = tuple[int, int]

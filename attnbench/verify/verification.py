@@ -11,10 +11,10 @@ from pathlib import Path
 from attnbench.core.errors import AttnbenchError, BusyError, InterruptedRunError
 from attnbench.core.record import Measure
 from attnbench.core.verification import Figure
-from attnbench.run.crew import Crew
-from attnbench.verify import whole
+from attnbench.run.process_pool import ProcessPool
+from attnbench.verify import end_to_end
 from attnbench.verify.checks import Verification
-from attnbench.verify.inside import checked_inside
+from attnbench.verify.torch_checks import checked_inside
 
 _INSIDE = ("reference", "published", "memory", "agreement", "cold", "copy", "product")
 _PAIRS = ("slowdown", "a/a")
@@ -37,8 +37,8 @@ def verify(device: str, directory: Path, *, quick: bool, shown: Callable[[str], 
     """
     began = time.monotonic()
     load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
-    with closing(Crew(Measure(threads=1))) as crew:
-        environment = crew.describe(device).environment
+    with closing(ProcessPool(Measure(threads=1))) as pool:
+        environment = pool.describe(device).environment
     device = environment.device
     figures: list[Figure] = []
     for what, checks, step in _steps(device, directory, quick=quick):
@@ -66,14 +66,14 @@ def _steps(device: str, directory: Path, *, quick: bool) -> Iterator[_Step]:
     yield (
         "a run of backends that take a known time or fail",
         ("known time", "faults", "leftovers"),
-        lambda: whole.known_time_and_faults(device, directory),
+        lambda: end_to_end.known_time_and_faults(device, directory),
     )
     if device.startswith("cuda"):
-        yield "a CUDA graph", ("faults",), lambda: whole.graph_capture(device, directory)
+        yield "a CUDA graph", ("faults",), lambda: end_to_end.graph_capture(device, directory)
     if not quick:
         yield (
             "an A/B of a backend beside a slower one, and beside itself",
             _PAIRS,
-            lambda: whole.pairs(device, directory),
+            lambda: end_to_end.pairs(device, directory),
         )
     yield "reference, memory, clocks and ceilings", _INSIDE, lambda: checked_inside(device, _INSIDE)

@@ -17,6 +17,7 @@ _OURS = (
     "attnbench.core.protocol",
     "attnbench.backends.base",
     "attnbench.backends.layout",
+    "attnbench.backends.masks",
     "attnbench.backends.windows",
     "attnbench.layer",
 )

@@ -12,7 +12,7 @@ from attnbench.backends import registry
 from attnbench.backends.base import Backend, refusals
 from attnbench.core.cost import cost
 from attnbench.core.problem import Problem
-from attnbench.core.shipped import SHIPPED
+from attnbench.core.shipped_backends import SHIPPED
 from attnbench.worker.reference import make_inputs, reference
 from tests.backends.agreement import CPU, HOPPER
 from tests.samples import problem

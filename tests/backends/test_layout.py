@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnbench.backends.layout import partition, relative_position_index, reverse, score_mask, window_bias
+from attnbench.backends.layout import partition, reverse
+from attnbench.backends.masks import relative_position_index, score_mask, window_bias
 from attnbench.core.problem import Problem
 from tests.samples import problem
 

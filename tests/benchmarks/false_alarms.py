@@ -41,9 +41,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from attnbench.comparison.definitions import Verdict
 from attnbench.comparison.history_rule import FEWEST_RUNS, MARGIN, judge_history, judge_single, spread_of
 from attnbench.comparison.pairs_rule import ALPHA, MAX_ROUNDS, Budget, judge_cell
-from attnbench.comparison.verdict import Verdict
 from tests.benchmarks import recordings
 
 RECORDED = Path(__file__).parents[1] / "data" / "aa_two_threads.parquet"

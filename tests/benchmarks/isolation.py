@@ -31,11 +31,11 @@ from attnbench.core.protocol import Expect, Expected, Outcome, Prepare
 from attnbench.core.record import BackendChoice, Case, Measure
 from attnbench.core.stats import percentile, process_statistic
 from attnbench.run.cell import CellRun
-from attnbench.run.crew import Crew, Participant
+from attnbench.run.cell_state import Setting
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
+from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.run.processes import ParticipantProcess
-from attnbench.run.work import Setting
 
 BACKENDS = ("naive", "sdpa", "swin")
 SLEEPING = 10
@@ -47,19 +47,19 @@ PROBLEM = Problem(batch=2, height=14, width=14, window_height=7, window_width=7,
 class Company:
     """Participants of one case that can be prepared, given turns and ended one by one."""
 
-    def __init__(self, crew: Crew, measure: Measure) -> None:
-        self.crew = crew
+    def __init__(self, pool: ProcessPool, measure: Measure) -> None:
+        self.pool = pool
         self.case = Case(name="case", problem=PROBLEM, device="cpu", threads=measure.threads)
         names = (BACKENDS * SLEEPING)[: SLEEPING + 1]
         choices = [BackendChoice(label=f"{name} {index}", name=name) for index, name in enumerate(names)]
         self.participants = [Participant(choice=choice, interpreter=this_interpreter()) for choice in choices]
         self.setting = Setting(
-            crew=crew, environment=crew.describe("cpu").environment, measure=measure, baseline="",
-            introduced={one: crew.introduce(one, "cpu") for one in self.participants},
+            pool=pool, environment=pool.describe("cpu").environment, measure=measure, baseline="",
+            introduced={one: pool.introduce(one, "cpu") for one in self.participants},
             turn_s=0.05, abandon=lambda: False,
         )  # fmt: skip
         for one in self.participants:
-            crew.end(one)
+            pool.end(one)
 
     def cell(self, index: int) -> tuple[Cell, Participant]:
         """A participant's cell."""
@@ -86,12 +86,12 @@ class Company:
 
     def cpu_s(self, runs: Sequence[CellRun]) -> float:
         """CPU time that some have taken so far."""
-        return sum(self.crew.process(run.work.participant).cpu_s() for run in runs)
+        return sum(self.pool.process(run.work.participant).cpu_s() for run in runs)
 
     def end(self, run: CellRun) -> None:
         """Let one give back its memory, and end it."""
         run.release()
-        self.crew.end(run.work.participant)
+        self.pool.end(run.work.participant)
 
 
 def line(title: str, values: Sequence[float], unit: str, target: str = "") -> None:
@@ -104,8 +104,8 @@ def line(title: str, values: Sequence[float], unit: str, target: str = "") -> No
 def sleeping(threads: int, repeats: int) -> None:
     """Part a."""
     measure = Measure(threads=threads)
-    with closing(Crew(measure)) as crew:
-        company = Company(crew, measure)
+    with closing(ProcessPool(measure)) as pool:
+        company = Company(pool, measure)
         active = company.prepared(1)
         company.turns(active)
         alone, beside, taken = [company.turns(active)], list[tuple[float, float]](), list[float]()
@@ -131,9 +131,9 @@ def sleeping(threads: int, repeats: int) -> None:
 def starting(repeats: int) -> None:
     """Parts b and c."""
     found: dict[str, list[float]] = defaultdict(list)
-    with closing(Crew(Measure())) as crew:
-        company = Company(crew, Measure())
-        expected, (inputs,) = crew.judge.ask(Expect(problem=PROBLEM), timeout_s=60)
+    with closing(ProcessPool(Measure())) as pool:
+        company = Company(pool, Measure())
+        expected, (inputs,) = pool.judge.ask(Expect(problem=PROBLEM), timeout_s=60)
         assert isinstance(expected, Expected)
 
         def first_call(process: ParticipantProcess) -> None:
@@ -144,7 +144,7 @@ def starting(repeats: int) -> None:
             os.close(outputs)
             assert isinstance(reply, Outcome), reply
 
-        def start(of: Crew, one: Participant, prefix: str) -> None:
+        def start(of: ProcessPool, one: Participant, prefix: str) -> None:
             """A process and its first call."""
             began = time.perf_counter()
             of.introduce(one, "cpu")
@@ -161,13 +161,13 @@ def starting(repeats: int) -> None:
 
         for index in range(repeats * len(BACKENDS)):
             one = company.participants[index % len(BACKENDS)]
-            crew.end(one)
-            start(crew, one, "")
-            note_memory(crew.process(one).pid, " after")
-            os.kill(crew.process(one).pid, signal.SIGKILL)
-            start(crew, one, "again ")
+            pool.end(one)
+            start(pool, one, "")
+            note_memory(pool.process(one).pid, " after")
+            os.kill(pool.process(one).pid, signal.SIGKILL)
+            start(pool, one, "again ")
             if index < repeats:
-                with closing(Crew(Measure())) as other:
+                with closing(ProcessPool(Measure())) as other:
                     start(other, one, "fresh ")
         os.close(inputs)
     print(f"a participant, {repeats * len(BACKENDS)} times; a fresh interpreter, {repeats} times")

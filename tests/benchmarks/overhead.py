@@ -35,10 +35,10 @@ from attnbench.core.protocol import Introduce, Message, Prepare, TakeTurn, Turne
 from attnbench.core.record import BackendChoice, Cache, Case, Launch, Measure
 from attnbench.core.stats import percentile
 from attnbench.run import cell as cells
-from attnbench.run.crew import Crew, Participant
+from attnbench.run.cell_state import Setting
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
-from attnbench.run.work import Setting
+from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.worker import participant
 from attnbench.worker.reference import make_inputs
 from attnbench.worker.tensors import write_tensors
@@ -66,11 +66,11 @@ def real_turns(count: int) -> Parts:
     """What turns of a participant take, as its parent gives them."""
     parts: Parts = defaultdict(list)
     measure = Measure()
-    with closing(Crew(measure)) as crew, mock.patch.object(cells, "_CHECKED_EVERY_S", math.inf):
+    with closing(ProcessPool(measure)) as pool, mock.patch.object(cells, "_CHECKED_EVERY_S", math.inf):
         one = Participant(choice=BackendChoice(label="naive", name="naive"), interpreter=this_interpreter())
         setting = Setting(
-            crew=crew, environment=crew.describe("cpu").environment, measure=measure, baseline="",
-            introduced={one: crew.introduce(one, "cpu")}, turn_s=0.05, abandon=lambda: False,
+            pool=pool, environment=pool.describe("cpu").environment, measure=measure, baseline="",
+            introduced={one: pool.introduce(one, "cpu")}, turn_s=0.05, abandon=lambda: False,
         )  # fmt: skip
         small = Case(name="small", problem=SMALL, device="cpu", threads=1)
         cell = Cell(case=small, backend="naive", position=0, round=0)
@@ -78,7 +78,7 @@ def real_turns(count: int) -> Parts:
         work = run.work
         run.prepare(settle=True)
         work.drawn = -1  # none of the turns tries a call on new values as well
-        process = crew.process(one)
+        process = pool.process(one)
         for _ in range(count):
             wall_s, work.spent_s = work.wall_s, 0.0
             all_ms = _ms(run.take_turn)

@@ -1,11 +1,11 @@
 """Recorded A/A pairs: 24 cells whose two sides are the same, sampled in turn. Run as a script to add some.
 
     attnbench noise tests/benchmarks/recorded.yaml --pairs 100 --output aa
-    python -m tests.benchmarks.recordings aa --condition shared
+    python -m tests.benchmarks.recordings aa --condition quiet
 
-``tests/data/aa_pairs.parquet`` has two conditions, both of a machine with two cores: ``shared``, where other people's
-programs ran, and ``loaded``, where besides them neighbours kept both cores busy. Of every turn it has the fastest
-sample and the mean, with five digits.
+``tests/data/aa_pairs.parquet`` has two conditions, both of a virtual machine with two cores: ``quiet``, with hardly
+anything else at work, and ``loaded``, where neighbours kept both cores busy. Of every turn it has the fastest sample
+and the mean, with five digits. A cell that was not measured in every round is left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from attnbench.core.record import Status
 from attnbench.results.journal import read_journal
 
 RECORDED = Path(__file__).parents[1] / "data" / "aa_pairs.parquet"
-CONDITIONS = ("shared", "loaded")
+CONDITIONS = ("quiet", "loaded")
 SAMPLES = 8
 """Of a process, for rules that pool samples, each the mean of a turn: as many as every process has."""
 Numbers = NDArray[np.float64]
@@ -63,7 +63,7 @@ def pairs(condition: str) -> Numbers:
     """log(candidate / base) ``[rounds, cells]`` as ``ab`` takes it: the median over turns of their fastest samples."""
     turns = _recorded(condition).pivot_table("fastest_ms", ["round", "cell", "turn"], "side", observed=True)
     turns["ratio"] = np.log(turns["candidate"] / turns["base"])
-    return turns.reset_index().pivot_table("ratio", "round", "cell", "median", observed=True).dropna().to_numpy()
+    return turns.reset_index().pivot_table("ratio", "round", "cell", "median", observed=True).to_numpy()
 
 
 @functools.cache
@@ -74,7 +74,7 @@ def means(condition: str) -> Numbers:
     sums = found.pivot_table(["sum_ms", "samples"], ["round", "cell"], "side", "sum", observed=True)
     mean = sums["sum_ms"] / sums["samples"]
     mean["ratio"] = np.log(mean["candidate"] / mean["base"])
-    return mean.reset_index().pivot_table("ratio", "round", "cell", observed=True).dropna().to_numpy()
+    return mean.reset_index().pivot_table("ratio", "round", "cell", observed=True).to_numpy()
 
 
 @functools.cache
@@ -86,7 +86,7 @@ def processes(condition: str) -> Numbers:
     for (number, cell), samples in base.groupby(["round", "cell"], observed=True)["mean_ms"]:
         spread = np.linspace(0, len(samples) - 1, SAMPLES).round().astype(int)
         found[numbers.index(number), cells.index(cell)] = samples.to_numpy()[spread]
-    return found[~np.isnan(found).any(axis=(1, 2))]
+    return found
 
 
 def scatter(condition: str) -> float:
@@ -97,7 +97,9 @@ def scatter(condition: str) -> float:
 @functools.cache
 def _recorded(condition: str) -> pd.DataFrame:
     found = pd.read_parquet(RECORDED)
-    return found[found["condition"] == condition]
+    found = found[found["condition"] == condition]
+    rounds = found.groupby("cell", observed=True)["round"].nunique()
+    return found[found["cell"].isin(rounds[rounds == found["round"].nunique()].index)]
 
 
 def main() -> None:

@@ -39,11 +39,11 @@ from attnbench.core.problem import Problem
 from attnbench.core.record import Allocator, BackendChoice, Case, Measure, Record, Status
 from attnbench.core.stats import percentile, process_statistic
 from attnbench.run.case import CaseRun
-from attnbench.run.crew import Crew, Participant
+from attnbench.run.cell_state import Setting
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import Interpreter, this_interpreter
+from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.run.processes import Starter
-from attnbench.run.work import Setting
 
 BACKENDS = {"naive": "Naive", "sdpa": "Sdpa", "swin": "Swin"}
 STAGES = {56: 2, 28: 4, 14: 8, 7: 16}
@@ -95,8 +95,8 @@ class Variant:
         return found
 
 
-class MixedCrew(Crew):
-    """A crew whose participants name their kind of starter as their side."""
+class MixedPool(ProcessPool):
+    """A pool whose participants name their kind of starter as their side."""
 
     def _host(self, participant: Participant) -> Interpreter:
         return replace(super()._host(participant), backends=(participant.side,))
@@ -140,22 +140,22 @@ def participants(directory: Path, variants: Sequence[Variant], more: str) -> lis
 def measured(company: Sequence[Participant], rounds: int, seconds: float) -> list[Record]:
     """Every cell in every round."""
     measure = Measure(max_time_s=seconds)
-    crew = MixedCrew(measure)
+    pool = MixedPool(measure)
     cases = []
     for size, heads in STAGES.items():
         problem = Problem(batch=2, height=size, width=size, window_height=7, window_width=7, heads=heads)
         cases.append(Case(name=f"{size}x{size}", problem=problem, device="cpu", threads=1))
     found = []
     try:
-        crew.begin_round(company)
-        introduced = {one: crew.introduce(one, "cpu") for one in company}
+        pool.begin_round(company)
+        introduced = {one: pool.introduce(one, "cpu") for one in company}
         setting = Setting(
-            crew=crew, environment=crew.describe("cpu").environment, measure=measure, introduced=introduced,
+            pool=pool, environment=pool.describe("cpu").environment, measure=measure, introduced=introduced,
             baseline="", turn_s=0.05, abandon=lambda: False,
         )  # fmt: skip
         for number in range(rounds):
             if number:
-                crew.begin_round(company)
+                pool.begin_round(company)
             for case in random.sample(cases, len(cases)):
                 groups = [
                     [(Cell(case=case, backend=one.label, position=place, round=number), one)]
@@ -164,7 +164,7 @@ def measured(company: Sequence[Participant], rounds: int, seconds: float) -> lis
                 at_work = CaseRun(case, groups, setting, ceilings=None, ceilings_s=0.0)
                 found += [said[1] for said in at_work.records() if isinstance(said, tuple)]
     finally:
-        crew.close()
+        pool.close()
     return found
 
 

@@ -18,10 +18,10 @@ import jsonschema
 import pytest
 
 from attnbench.comparison.ab import judge
+from attnbench.comparison.definitions import Verdict
 from attnbench.comparison.limits import Limits
 from attnbench.comparison.noise import NOISE, find_noise, read_noise, usable_noise
 from attnbench.comparison.pairs import read_pairs
-from attnbench.comparison.verdict import Verdict
 from attnbench.core.errors import NotComparableError, StoredRunError
 from attnbench.results.journal import read_journal
 from attnbench.results.store import read_run

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attnbench.comparison.definitions import Verdict
 from attnbench.comparison.history_rule import judge_history, judge_single
-from attnbench.comparison.verdict import Verdict
 from tests.benchmarks.false_alarms import ours_beside_history, recorded
 
 CELLS = 24

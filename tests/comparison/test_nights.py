@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from attnbench.comparison.definitions import CellVerdict, Comparison, Verdict
 from attnbench.comparison.limits import Limits
 from attnbench.comparison.runs import compare
 from attnbench.comparison.selection import gather
-from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.core.errors import NotComparableError, UsageError
 from attnbench.results.accepted import Accepted, changes, read_accepted
 from attnbench.results.store import StoredRun, read_run

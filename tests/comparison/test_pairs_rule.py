@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from attnbench.comparison.definitions import Judgment, Verdict
 from attnbench.comparison.pairs_rule import ALPHA, LOOK_EVERY, MAX_ROUNDS, Budget, detectable, judge_cell, next_look
-from attnbench.comparison.verdict import Judgment, Verdict
 
 CELLS = 24
 CHANGED = (Verdict.REGRESSED, Verdict.IMPROVED)

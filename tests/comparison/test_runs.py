@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from attnbench.comparison.definitions import Comparison, Verdict
 from attnbench.comparison.limits import Limits
 from attnbench.comparison.noise import CellNoise, Noise
 from attnbench.comparison.runs import compare
 from attnbench.comparison.selection import gather
-from attnbench.comparison.verdict import Comparison, Verdict
 from attnbench.core.errors import NotComparableError, UsageError
 from attnbench.core.record import Ceilings, Record, Status
 from attnbench.report import terminal

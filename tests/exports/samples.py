@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attnbench.comparison.cells import worst_first
-from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
+from attnbench.comparison.cell_verdict import worst_first
+from attnbench.comparison.definitions import CellVerdict, Comparison, Verdict
 from attnbench.core.record import Record, Status
 from attnbench.core.stats import Estimate
 from attnbench.exports.results import ComparisonResults, RunResults

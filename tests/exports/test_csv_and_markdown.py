@@ -9,7 +9,7 @@ import io
 import pandas as pd
 import pytest
 
-from attnbench.comparison.verdict import Verdict
+from attnbench.comparison.definitions import Verdict
 from attnbench.core.record import Status
 from attnbench.exports import documents
 from attnbench.exports.results import ComparisonResults, RunResults

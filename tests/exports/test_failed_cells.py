@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from attnbench.comparison.verdict import CellVerdict, Verdict
+from attnbench.comparison.definitions import CellVerdict, Verdict
 from attnbench.core.record import Record, Status
 from attnbench.exports import documents, junit, openmetrics, summary, trackers
 from attnbench.exports.results import Results, RunResults

@@ -12,7 +12,7 @@ import jsonschema
 import pandas as pd
 import pytest
 
-from attnbench.comparison.verdict import Verdict
+from attnbench.comparison.definitions import Verdict
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate
 from attnbench.exports import documents

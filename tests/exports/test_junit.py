@@ -10,7 +10,7 @@ import pytest
 import xmlschema
 from junitparser import JUnitXml, TestCase
 
-from attnbench.comparison.verdict import CellVerdict, Verdict
+from attnbench.comparison.definitions import CellVerdict, Verdict
 from attnbench.core.record import Status
 from attnbench.exports import junit
 from attnbench.exports.results import ComparisonResults, Results, RunResults

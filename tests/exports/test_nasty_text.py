@@ -21,7 +21,7 @@ from junitparser import JUnitXml
 from markdown_it import MarkdownIt
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from attnbench.comparison.verdict import Verdict
+from attnbench.comparison.definitions import Verdict
 from attnbench.core.escaping import (
     encodable,
     from_spreadsheet,

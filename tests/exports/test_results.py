@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attnbench.comparison.verdict import Verdict
+from attnbench.comparison.definitions import Verdict
 from attnbench.core.record import Status
 from attnbench.exports.results import ComparisonResults, Results, RunResults
 from tests.exports.samples import cell, comparison_of, run_of

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from attnbench.comparison.verdict import Comparison, Verdict
+from attnbench.comparison.definitions import Comparison, Verdict
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate
 from attnbench.exports import summary

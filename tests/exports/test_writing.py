@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from attnbench.comparison.verdict import Verdict
+from attnbench.comparison.definitions import Verdict
 from attnbench.core.errors import LostOutputError, OutputError, UsageError
 from attnbench.exports.writing import GITHUB, KINDS, Export, check, parse_export, write
 from tests.exports.samples import EVERY_RESULTS, cell, compared, comparison_of

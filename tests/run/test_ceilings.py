@@ -13,14 +13,14 @@ from attnbench.core.problem import Dtype
 from attnbench.core.protocol import Failed, MeasureCopy, MeasureProduct, Message, RateMeasured
 from attnbench.core.record import Cache, Case, Measure, Rate, Status
 from attnbench.run.ceilings import RoundCeilings
-from attnbench.run.processes import DeadlinePassed
+from attnbench.run.peer import DeadlinePassed
 from tests.samples import environment, problem, record
 
 MOVED = cost(problem()).bytes
 
 
 class Judge:
-    """Answers in the place of a crew's judge; ``rates`` by what is asked, the last one for ever."""
+    """Answers in the place of a pool's judge; ``rates`` by what is asked, the last one for ever."""
 
     def __init__(self, *copies: float, **products: float) -> None:
         self.copies, self.products = list(copies), products
@@ -38,7 +38,7 @@ class Judge:
 
 def ceilings(judge: Any, *, cache: Cache = Cache.HOT) -> RoundCeilings:
     setting = SimpleNamespace(
-        crew=judge, environment=replace(environment(), cache=cache, cache_bytes=2**25), measure=Measure(threads=1)
+        pool=judge, environment=replace(environment(), cache=cache, cache_bytes=2**25), measure=Measure(threads=1)
     )
     return RoundCeilings(cast("Any", setting))
 

@@ -10,11 +10,11 @@ import pytest
 from attnbench.core.protocol import Profiled, Turned
 from attnbench.core.record import BackendChoice, Case, Status
 from attnbench.core.text import clean
+from attnbench.run.cell_state import CellEnds, Hangs, Known, Work
 from attnbench.run.checks import check_claims, check_idle, check_leak, check_turn, excess_ms
-from attnbench.run.crew import Participant
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
-from attnbench.run.work import CellEnds, Hangs, Known, Work
+from attnbench.run.process_pool import Participant
 from tests.samples import failed, problem
 
 

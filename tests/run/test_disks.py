@@ -97,7 +97,7 @@ def test_a_run_that_fails_before_it_begins_leaves_no_directory(cli: Cli, tmp_pat
 
 def test_a_run_that_was_killed_before_it_began_is_started_by_resume(cli_here: Cli, tmp_path: Path) -> None:
     killed = (
-        "import os, signal, attnbench.run.runner as r\nr.open_crew = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, attnbench.run.runner as r\nr.open_pool = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = run(tmp_path, "--output", "out", code=killed + "from attnbench.cli import main; main()")
     assert done.returncode == -signal.SIGKILL

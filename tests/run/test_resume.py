@@ -28,7 +28,7 @@ from attnbench.results.journal import JOURNAL, Journal, read_journal
 from attnbench.run import lock
 from attnbench.run.directory import never_started
 from attnbench.run.events import Entered, Stage
-from attnbench.run.processes import WorkerDied
+from attnbench.run.peer import WorkerDied
 from attnbench.run.runner import open_run
 from attnbench.suite.expansion import load_suite
 from tests import stand_in

@@ -14,7 +14,7 @@ from attnbench.backends import registry
 from attnbench.core.cost import cost
 from attnbench.core.errors import SuiteError
 from attnbench.core.record import Allocator, BackendChoice, Cache
-from attnbench.core.shipped import GROUPS
+from attnbench.core.shipped_backends import GROUPS
 from attnbench.suite.expansion import Suite, built_in_suites, load_suite
 from attnbench.suite.schema import json_schema
 

@@ -12,7 +12,7 @@ import pytest
 
 from attnbench.core.errors import BusyError, WorkerError
 from attnbench.core.verification import Answer, Figure
-from attnbench.verify import inside, verification, whole
+from attnbench.verify import end_to_end, torch_checks, verification
 from attnbench.verify.checks import CHECKS, Verification
 from attnbench.worker import verification as torch_side
 from attnbench.worker.verification import subjects
@@ -117,22 +117,26 @@ def test_a_device_that_another_run_has_is_no_fault_of_the_harness(cli: Cli, monk
 
 def test_every_check_has_its_words_and_every_subject_is_what_the_parent_thinks() -> None:
     assert set(torch_side.CHECKS) <= set(CHECKS)
-    assert (whole.KNOWN_MS, whole.SLOWER, whole.LEFT_BEHIND) == (
+    assert (end_to_end.KNOWN_MS, end_to_end.SLOWER, end_to_end.LEFT_BEHIND) == (
         subjects.KNOWN_MS, subjects.SLOWER, subjects.LEFT_BEHIND,
     )  # fmt: skip
 
 
 def test_figures_come_from_a_process_of_their_own() -> None:
-    (found,) = inside.checked_inside("cpu", ["reference"])
+    (found,) = torch_checks.checked_inside("cpu", ["reference"])
     assert found.answer is Answer.PASS
     assert math.isfinite(found.most)
 
 
 def test_a_process_that_dies_or_hangs_fails_what_it_did_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inside, "verification_command", lambda python, *_: [python, "-c", "import os; os.abort()"])
-    assert [one.broken for one in inside.checked_inside("cpu", ["cold", "copy"])] == ["the process ended with -6"] * 2
     monkeypatch.setattr(
-        inside, "verification_command", lambda python, *_: [python, "-c", "import time; time.sleep(60)"]
+        torch_checks, "verification_command", lambda python, *_: [python, "-c", "import os; os.abort()"]
     )
-    (late,) = inside.checked_inside("cpu", ["cold"], timeout_s=0.2)
+    assert [one.broken for one in torch_checks.checked_inside("cpu", ["cold", "copy"])] == [
+        "the process ended with -6"
+    ] * 2
+    monkeypatch.setattr(
+        torch_checks, "verification_command", lambda python, *_: [python, "-c", "import time; time.sleep(60)"]
+    )
+    (late,) = torch_checks.checked_inside("cpu", ["cold"], timeout_s=0.2)
     assert late.broken == "it took longer than 0.2 s"

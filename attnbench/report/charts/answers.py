@@ -7,13 +7,12 @@ from typing import Any
 
 from attnbench.analysis.growth import Growth
 from attnbench.analysis.maps import WinnerMap
-from attnbench.analysis.ranking import Certainty, Contest
+from attnbench.analysis.ranking import Certainty, Contest, Standing
 from attnbench.report.charts.chart import POINTS, ROWS, Chart, Palette, Spec, band_height, layered, points_mark, told
-from attnbench.report.numbers import interval_of, rounded
+from attnbench.report.layout import enumerate_names
+from attnbench.report.numbers import ratio_of_times, rounded
 
 _TIE = "tie"
-_LONGEST = 14
-"""Letters that a place of a map has room for."""
 _FURTHEST = 10
 """The right end of the profile: how much slower than that matters little."""
 _NEAREST = 1.5
@@ -139,16 +138,16 @@ def _winner_color(palette: Palette) -> Spec:
 def _place(across: str, down: str, contest: Contest) -> dict[str, Any]:
     winners = [standing.backend for standing in contest.winners]
     tie = contest.certainty is Certainty.TIE
-    following = contest.next
     place: dict[str, Any] = {"across": across, "down": down, "hue": _TIE if tie else winners[0] if winners else ""}
-    place["told"] = " = ".join(winners) or "none measured"
-    place["winner"] = f"tie of {len(winners)}" if len(place["told"]) > _LONGEST else place["told"]
-    place["lead"] = "" if following is None else f"next {_times(following.times_best.value)}"
+    place["told"] = f"{enumerate_names(winners)}{' (tie)' if tie else ''}" if winners else "none measured"
+    place["winner"] = winners[0] if winners else "none measured"
+    beside = contest.winners[1] if tie else contest.next
+    place["lead"] = "" if beside is None else f"{'tie' if tie else 'next'}: {beside.backend} {_times(beside)}"
     return place
 
 
-def _times(value: float) -> str:
-    return f"{rounded(value, None)}x"
+def _times(standing: Standing) -> str:
+    return f"{rounded(standing.times_best.value, None)}x"
 
 
 def exponents(found: Sequence[Growth], palette: Palette) -> dict[str, list[Chart]]:
@@ -218,9 +217,4 @@ def exponent_text(growth: Growth) -> str:
 def lead_text(contest: Contest) -> str:
     """By how much the fastest leads the first that is surely slower, with the interval."""
     following = contest.next
-    if following is None:
-        return ""
-    interval = interval_of(following.times_best)
-    told_of = f" ({interval})" if following.times_best.low is not None else ""
-    ratio = following.times_best
-    return f"{rounded(ratio.value, ratio.uncertainty)}x {following.backend}{told_of}"
+    return "" if following is None else ratio_of_times(following.times_best, following.backend)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from attnbench.core.shipped_backends import SHIPPED
+
 Spec = dict[str, Any]
 """Vega-Lite, without data."""
 ROWS, POINTS = "rows", "points"
@@ -96,16 +98,23 @@ class Palette:
     theme: Theme = PAGE
 
     @property
+    def places(self) -> tuple[int, ...]:
+        """The place of every backend among colors and shapes: those that come with attnbench always have the same."""
+        return tuple(
+            map([*SHIPPED, *(backend for backend in self.backends if backend not in SHIPPED)].index, self.backends)
+        )
+
+    @property
     def color(self) -> Spec:
         """The encoding of a mark's color."""
-        colors = [self.theme.series[number % len(self.theme.series)] for number in range(len(self.backends))]
+        colors = [self.theme.series[place % len(self.theme.series)] for place in self.places]
         scale = {"domain": list(self.backends), "range": colors}
         return {"field": "backend", "type": "nominal", "scale": scale, "title": None}
 
     @property
     def shape(self) -> Spec:
         """The encoding of a point's shape."""
-        shapes = [SHAPES[number % len(SHAPES)] for number in range(len(self.backends))]
+        shapes = [SHAPES[place % len(SHAPES)] for place in self.places]
         scale = {"domain": list(self.backends), "range": shapes}
         return {"field": "backend", "type": "nominal", "scale": scale, "title": None}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attnbench.analysis.functions import Row, is_ok, latency_of, missing, pattern_of
 from attnbench.analysis.ranking import Contest, Standing
 from attnbench.analysis.roofline import intensity_of
 from attnbench.analysis.sweeps import Axis
 from attnbench.core.text import MEBIBYTE
+from attnbench.results.rows import Row, is_ok, latency_of, missing, pattern_of
 from attnbench.results.table import COLUMNS
 
 CUT = 3.0

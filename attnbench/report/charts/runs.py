@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from attnbench.analysis.functions import is_ok, latency_of
 from attnbench.comparison.change_points import change_points
+from attnbench.comparison.definitions import CellVerdict, Comparison, Verdict
 from attnbench.comparison.history_rule import MARGIN
 from attnbench.comparison.levels import NEWEST
-from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
 from attnbench.report.charts.chart import (
     POINTS,
     Chart,
@@ -27,6 +26,7 @@ from attnbench.report.charts.chart import (
 )
 from attnbench.report.charts.rows import CUT
 from attnbench.results.accepted import Accepted
+from attnbench.results.rows import is_ok, latency_of
 from attnbench.results.store import StoredRun
 
 _MOST_RATIOS = 40

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from attnbench.analysis.functions import Row, is_ok
 from attnbench.analysis.growth import predicted_exponent
 from attnbench.analysis.sweeps import Axis, Series
 from attnbench.report.charts.chart import (
@@ -23,6 +22,7 @@ from attnbench.report.charts.chart import (
     points_mark,
     told,
 )
+from attnbench.results.rows import Row, is_ok
 
 _SIZE_COLUMN = {Axis.RESOLUTION: "map_tokens", Axis.WINDOW: "window_tokens"}
 TOLD = (

@@ -14,8 +14,8 @@ from attnbench.analysis.ranking import by_case, contests
 from attnbench.analysis.roofline import roofs
 from attnbench.analysis.scopes import parts_of
 from attnbench.analysis.sweeps import crossovers, sweep
+from attnbench.comparison.definitions import Comparison
 from attnbench.comparison.runs import compare
-from attnbench.comparison.verdict import Comparison
 from attnbench.core.text import plural
 from attnbench.report.answer import Answer, answer
 from attnbench.report.charts import answers, device, runs, scopes, sizes
@@ -57,7 +57,7 @@ class Chapter:
     answer: Answer
     figures: tuple[Figures, ...]
     backends: tuple[str, ...]
-    """In the order of their colors."""
+    """In the order of the suite."""
     question: str = ""
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()

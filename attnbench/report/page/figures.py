@@ -55,15 +55,20 @@ _CAPTIONS = {
         "square a change that was accepted."
     ),
     "latency": (
-        "Lower is better; scales are logarithmic. Bars are 95 % intervals over fresh processes, cut at a factor of 3. "
-        "The dashed line grows as the paper says, with k1 k2 H W d, through the fastest latency of the largest size."
+        "Lower is better; scales are logarithmic. Bars are 95 % intervals over fresh processes, drawn up to a factor "
+        "of 3. Bars that overlap need not be a tie: ratios are paired by process, and their intervals, in the tables "
+        "above, are narrower. A dashed line grows with k1 k2 H W d (Twins, Chu et al. 2021, section 3.2), through the "
+        "fastest latency of the largest size."
     ),
     "exponents": (
         "The slope of log latency over log size, with its 95 % interval over processes. The dashed line is what "
         "k1 k2 H W d predicts: 1 with fixed windows, 2 where one window is the whole map. Below it, fixed costs of a "
         "call weigh on small sizes; above it, large sizes leave a cache."
     ),
-    "winners": ("The fastest backend, and how many times as slow the first is that is surely slower. A tie is grey."),
+    "winners": (
+        "The fastest backend, and below it how many times as slow the next is that is surely slower. Grey is a tie: "
+        "below it stands the backend that it cannot be told from."
+    ),
     "profile": (
         "Higher is better: the share of cases in which a backend takes at most p times the time of the fastest. What "
         "a backend cannot compute counts as infinitely slow."
@@ -74,9 +79,10 @@ _CAPTIONS = {
     ),
     "breakdown": (
         "Of problems that were measured at several scopes: attention alone, with the layout of windows around it, and "
-        "with the projections of a layer. The parts are differences of cells; below zero counts as zero."
+        "with the projections of a layer. The parts are differences of cells, without intervals; below zero counts as "
+        "zero."
     ),
     "throughput": "Higher is better: tokens of all maps per second.",
-    "memory": "What one call allocates above what was held before.",
+    "memory": "Lower is better: what one call allocates above what was held before.",
     "machines": "The newest run of this suite on every machine.",
 }

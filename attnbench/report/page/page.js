@@ -46,7 +46,7 @@ function isShown(item) {
 }
 
 function swatch(chapter, backend) {
-  const number = chapter.backends.indexOf(backend);
+  const number = chapter.places[chapter.backends.indexOf(backend)];
   return symbol(SHAPES[number % SHAPES.length], `var(--series-${number % page.series})`);
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from attnbench.analysis.functions import Row
+from attnbench.results.rows import Row
 from attnbench.results.store import StoredRun
 
 _SAME = ("batch", "heads", "head_dim", "dtype", "mode", "padding", "bias", "scope")

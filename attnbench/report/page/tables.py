@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attnbench.analysis.growth import Growth
-from attnbench.comparison.verdict import CellVerdict, Comparison, Verdict
-from attnbench.report.answer import BACKENDS, CASES, Answer, Line
+from attnbench.comparison.definitions import CellVerdict, Comparison, Verdict
+from attnbench.report.answer import BACKENDS, Answer, Line
 from attnbench.report.charts import answers
-from attnbench.report.numbers import interval_of, optional, rounded
+from attnbench.report.numbers import optional, ratio_interval, rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +26,10 @@ def tables(answered: Answer, growths: Sequence[Growth], comparison: Comparison |
     """Every table that has a row."""
     found = [
         Table(ident="backends", title="Backends", headers=BACKENDS, lines=answered.backends),
-        Table(ident="cases", title="Case by case", headers=CASES, lines=answered.cases),
+        Table(ident="cases", title="Case by case", headers=answered.case_headers, lines=answered.cases),
     ]
     if growths:
-        of_growths = ("series", "backend", "exponent (95 %)", "predicted", "sizes", "off the line by up to")
+        of_growths = ("series", "backend", "exponent (95 %)", "predicted", "sizes", "off a straight line by up to")
         found.append(
             Table(ident="growths", title="Exponents", headers=of_growths, lines=tuple(map(_growth_line, growths)))
         )
@@ -44,7 +44,7 @@ def _growth_line(growth: Growth) -> Line:
     along = growth.series
     predicted = "-" if growth.predicted is None else f"{growth.predicted:g}"
     if growth.agrees is not None:
-        predicted += " (holds)" if growth.agrees else " (differs)"
+        predicted += ", inside" if growth.agrees else ", outside"
     sizes_told = f"{growth.smallest} to {growth.largest}, {growth.sizes}"
     title = ": ".join(filter(None, (str(along.axis), along.title)))
     off = f"{100 * (growth.bend - 1):.0f} %"
@@ -67,7 +67,7 @@ def _verdict_line(cell: CellVerdict) -> Line:
         cell.case,
         cell.backend,
         "-" if ratio is None else rounded(ratio.value, ratio.uncertainty),
-        interval_of(ratio),
+        ratio_interval(ratio),
         optional(cell.base_ms),
         optional(cell.candidate_ms),
         cell.reason,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from attnbench.report.charts.chart import PAGE, Chart, Spec, config
+from attnbench.report.charts.chart import PAGE, Chart, Palette, Spec, config
 from attnbench.report.page.content import FILTERS, Chapter
 from attnbench.report.page.embedding import columns, script_json
 from attnbench.report.page.figures import Figures
@@ -67,6 +67,7 @@ def _chapter(chapter: Chapter, specs: _Specs) -> dict[str, Any]:
     return {
         "ident": chapter.ident,
         "backends": list(chapter.backends),
+        "places": list(Palette(backends=chapter.backends).places),
         "rows": columns(chapter.rows),
         "count": len(chapter.rows),
         "figures": {figures.ident: _groups(figures, specs) for figures in chapter.figures},

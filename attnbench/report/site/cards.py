@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from attnbench.comparison.verdict import Comparison, Verdict
+from attnbench.comparison.definitions import Comparison, Verdict
 from attnbench.core.text import plural
 from attnbench.report.charts.runs import Moment
 from attnbench.report.numbers import significant

@@ -40,7 +40,7 @@ def machines_chapter(suite: str, newest: Mapping[str, Moment]) -> Chapter | None
     return Chapter(
         ident="machines",
         heading=suite,
-        answer=Answer(headline=f"{suite} on {len(newest)} machines", sentences=tuple(sentences), backends=(), cases=()),
+        answer=Answer(headline=f"{suite} on {len(newest)} machines", sentences=tuple(sentences)),
         figures=(figures_of("machines", charts),),
         backends=tuple(backends),
     )

@@ -7,10 +7,11 @@ from typing import TypeVar
 
 from attnbench.core.protocol import Failed, Message, unexpected
 from attnbench.core.record import Status
-from attnbench.run.crew import Participant
+from attnbench.run.cell_state import CellEnds, KilledFromOutside, Setting
 from attnbench.run.events import Stage
-from attnbench.run.processes import DeadlinePassed, ParticipantProcess, WorkerDied
-from attnbench.run.work import CellEnds, KilledFromOutside, Setting
+from attnbench.run.peer import DeadlinePassed, WorkerDied
+from attnbench.run.process_pool import Participant
+from attnbench.run.processes import ParticipantProcess
 
 Reply = TypeVar("Reply", bound=Message)
 
@@ -46,7 +47,7 @@ class Line:
             KilledFromOutside: It went with its starter.
         """
         try:
-            return self._setting.crew.process(self._participant)
+            return self._setting.pool.process(self._participant)
         except WorkerDied as death:
             raise self._dead(stage, death) from None
 
@@ -76,7 +77,7 @@ class Line:
         raise CellEnds(Status.CRASHED, f"in stage {stage}, it answered {type(reply).__name__}")
 
     def _dead(self, stage: Stage, death: WorkerDied) -> Exception:
-        self._setting.crew.end(self._participant)
+        self._setting.pool.end(self._participant)
         said = f"in stage {stage}, {death}"
         if death.killed and not death.out_of_memory:
             return KilledFromOutside(said)
@@ -94,7 +95,7 @@ def ask_judge(
     """
     limit_s = setting.measure.prepare_timeout_s
     try:
-        reply, found = setting.crew.ask_judge(message, device=device, timeout_s=limit_s, descriptors=descriptors)
+        reply, found = setting.pool.ask_judge(message, device=device, timeout_s=limit_s, descriptors=descriptors)
     except DeadlinePassed:
         raise CellEnds(Status.ERROR, f"the judge took longer than {limit_s:g} s", spoils=False) from None
     except WorkerDied as death:

@@ -12,8 +12,8 @@ from attnbench.core.conditions import Conditions
 from attnbench.core.problem import Problem
 from attnbench.core.protocol import Expected, Introduced, Profiled, Turned, Variation
 from attnbench.core.record import Environment, Measure, Record, Status
-from attnbench.run.crew import Crew, Participant
 from attnbench.run.events import Cell
+from attnbench.run.process_pool import Participant, ProcessPool
 
 _HUNG_CASES = 2
 
@@ -139,7 +139,7 @@ class Hangs:
 class Setting:
     """What all cases of a session have in common."""
 
-    crew: Crew
+    pool: ProcessPool
     environment: Environment
     """The device and its caches."""
     measure: Measure

@@ -26,15 +26,8 @@ from attnbench.core.protocol import (
 from attnbench.core.record import BackendChoice, Measure
 from attnbench.core.text import clean
 from attnbench.run.interpreter import Interpreter, this_interpreter
-from attnbench.run.processes import (
-    START_TIMEOUT_S,
-    DeadlinePassed,
-    ParticipantProcess,
-    Starter,
-    StarterHangs,
-    Worker,
-    WorkerDied,
-)
+from attnbench.run.peer import DeadlinePassed, WorkerDied
+from attnbench.run.processes import START_TIMEOUT_S, ParticipantProcess, Starter, StarterHangs, Worker
 
 _STARTS = 3
 """Attempts to start a process before it is given up: the system may have killed the first one by chance."""
@@ -80,7 +73,7 @@ class Asked(Protocol):
         ...
 
 
-class Crew:
+class ProcessPool:
     """Starts processes when they are needed and ends them when they are not.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnbench.comparison.verdict import MEMORY_LIMIT, CellVerdict, Judgment, Verdict
+from attnbench.comparison.definitions import MEMORY_LIMIT, CellVerdict, Judgment, Verdict
 from attnbench.core.record import Status
 from attnbench.core.text import MEBIBYTE
 from attnbench.results.table import PROBLEM

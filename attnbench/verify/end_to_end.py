@@ -18,7 +18,7 @@ from attnbench.results.pairs import BASE, CANDIDATE
 from attnbench.suite.expansion import Suite, load_suite
 
 if TYPE_CHECKING:
-    from attnbench.comparison.verdict import CellVerdict
+    from attnbench.comparison.definitions import CellVerdict
     from attnbench.run.session import Session
 
 _SUBJECTS = "attnbench.worker.verification.subjects"

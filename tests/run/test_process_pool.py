@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from attnbench.core.record import BackendChoice, Measure
-from attnbench.run import crew as crews
-from attnbench.run.crew import Crew, Participant
+from attnbench.run import process_pool
 from attnbench.run.interpreter import Interpreter
+from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.run.processes import START_TIMEOUT_S, ParticipantProcess, StarterHangs
 
 HANGS = Path("/hangs/bin/python")
@@ -51,7 +51,7 @@ class Starters:
 @pytest.fixture
 def starters(monkeypatch: pytest.MonkeyPatch) -> Starters:
     found = Starters()
-    monkeypatch.setattr(crews, "Starter", found)
+    monkeypatch.setattr(process_pool, "Starter", found)
     return found
 
 
@@ -61,62 +61,62 @@ def participant(executable: str, *, path: str | None = None, side: str = "") -> 
 
 
 def test_an_interpreter_that_hangs_is_waited_for_once_whatever_it_would_start(starters: Starters) -> None:
-    crew = Crew(Measure())
+    pool = ProcessPool(Measure())
     company = [participant(str(HANGS)), participant("/fine/bin/python")]
-    crew.begin_round(company, rounds=2)
-    crew.wait_until_ready()
+    pool.begin_round(company, rounds=2)
+    pool.wait_until_ready()
     assert len(starters.waited) == 1
-    assert starters.waited[0] - crew.began == pytest.approx(START_TIMEOUT_S, abs=60)
+    assert starters.waited[0] - pool.began == pytest.approx(START_TIMEOUT_S, abs=60)
     assert [one.executable for one in starters.closed] == [HANGS] * 2, "that of later rounds, too"
-    introduced = crew.introduce(company[0], "cpu")
+    introduced = pool.introduce(company[0], "cpu")
     assert introduced.unavailable == "no process starts: the starter did not answer"
     assert len(starters.waited) == 1
     for _ in range(20):
-        crew.begin_round(company)
+        pool.begin_round(company)
     assert [one.executable for one in starters.started].count(HANGS) == 2
-    crew.close()
+    pool.close()
 
 
 def test_two_sides_of_one_interpreter_are_forks_of_one_starter(starters: Starters) -> None:
-    crew = Crew(Measure())
+    pool = ProcessPool(Measure())
     sides = [participant("/fine/bin/python", path=side, side=side) for side in ("base", "candidate")]
-    crew.begin_round([*sides, participant("/other/bin/python")])
+    pool.begin_round([*sides, participant("/other/bin/python")])
     assert [one.executable for one in starters.started] == [Path("/fine/bin/python"), Path("/other/bin/python")]
     assert starters.started[0].path is None, "a starter finds no module of either side"
     for side in sides:
         with pytest.raises(AssertionError, match="never answered"):
-            crew.introduce(side, "cpu")
+            pool.introduce(side, "cpu")
     assert starters.forked == [Path("base"), Path("candidate")]
-    crew.close()
+    pool.close()
 
 
 def test_rounds_take_turns_with_two_starters_which_serve_five_rounds_each(starters: Starters) -> None:
-    crew = Crew(Measure())
+    pool = ProcessPool(Measure())
     one = participant("/fine/bin/python")
     served = []
     for left in reversed(range(1, 13)):
-        crew.begin_round([one], rounds=left)
-        served.append(crew._starters[crew._host(one)])
+        pool.begin_round([one], rounds=left)
+        served.append(pool._starters[pool._host(one)])
     assert len(starters.started) == 4
     assert [served.index(starter) for starter in served] == [0, 1] * 5 + [10, 11]
     assert len(starters.closed) == 2
-    crew.close()
+    pool.close()
     assert len(starters.closed) == 4
 
 
 def test_one_round_needs_one_starter(starters: Starters) -> None:
-    crew = Crew(Measure())
-    crew.begin_round([participant("/fine/bin/python")], rounds=1)
+    pool = ProcessPool(Measure())
+    pool.begin_round([participant("/fine/bin/python")], rounds=1)
     assert len(starters.started) == 1
-    crew.close()
+    pool.close()
     assert len(starters.closed) == 1
 
 
 def test_what_was_started_outside_of_rounds_is_ended_too(starters: Starters) -> None:
-    crew = Crew(Measure())
+    pool = ProcessPool(Measure())
     with pytest.raises(AssertionError, match="never answered"):
-        crew.introduce(participant("/fine/bin/python"), "cpu")
-    crew.close()
+        pool.introduce(participant("/fine/bin/python"), "cpu")
+    pool.close()
     assert len(starters.closed) == len(starters.started) == 1
 
 

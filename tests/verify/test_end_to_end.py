@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from attnbench.comparison.verdict import Verdict
+from attnbench.comparison.definitions import Verdict
 from attnbench.core.stats import Estimate
 from attnbench.core.verification import Answer, Figure
 from attnbench.run.cell import CellRun
-from attnbench.verify import whole
+from attnbench.verify import end_to_end
 
 SLOW_CLOCK = """
 import time
@@ -24,7 +24,7 @@ time.perf_counter_ns = lambda: round(0.9 * _right())
 
 
 def measured(directory: Path) -> dict[str, Figure]:
-    return {figure.check: figure for figure in whole.known_time_and_faults("cpu", directory)}
+    return {figure.check: figure for figure in end_to_end.known_time_and_faults("cpu", directory)}
 
 
 @pytest.mark.slow
@@ -54,9 +54,9 @@ def test_a_harness_that_checks_no_timed_result_is_found(tmp_path: Path, monkeypa
 
 
 def test_a_process_that_outlives_its_run_is_found_and_ended() -> None:
-    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", whole.LEFT_BEHIND])
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", end_to_end.LEFT_BEHIND])
     try:
-        found = whole._left_behind()
+        found = end_to_end._left_behind()
         assert [process.pid for process in found] == [left.pid]
     finally:
         left.kill()
@@ -77,12 +77,12 @@ def test_a_gate_that_is_blind_or_raises_false_alarms_is_found(
     check: str, verdict: Verdict, ratio: float, answer: Answer
 ) -> None:
     cell = SimpleNamespace(verdict=verdict, ratio=Estimate(value=ratio, low=ratio - 0.01, high=ratio + 0.01))
-    assert whole.ratio_figure(check, cast("Any", cell)).answer is answer
+    assert end_to_end.ratio_figure(check, cast("Any", cell)).answer is answer
 
 
 @pytest.mark.live
 def test_an_ab_sees_five_percent_and_nothing_where_nothing_is(tmp_path: Path) -> None:
-    found = list(whole.pairs("cpu", tmp_path))
+    found = list(end_to_end.pairs("cpu", tmp_path))
     assert [(figure.check, figure.answer) for figure in found] == [
         ("slowdown", Answer.PASS), ("a/a", Answer.PASS),
     ], found  # fmt: skip
