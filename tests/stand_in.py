@@ -154,6 +154,9 @@ class _Participant(_Answering):
     def cpu_s(self) -> float:
         return self._cpu_s
 
+    def queued_s(self) -> float:
+        return 0.0
+
     def threads(self) -> int:
         return 1
 

@@ -186,7 +186,7 @@ class CellRun:
         budget_s = min(turn_s, max(0.0, self._measure.max_time_s - work.spent_s))
         limit_s = min(self._measure.timeout_s, max(_LEAST_LIMIT_S, _PATIENCE * (work.expected_s + turn_s)))
         key = f"{_PATIENCE} x what it took before, {_LEAST_LIMIT_S:g} s at least, timeout_s at most"
-        cpu_s, began = process.cpu_s(), self._pool.now_s()
+        cpu_s, queued_s, began = process.cpu_s(), process.queued_s(), self._pool.now_s()
         if work.left is not None:
             work.idle_cpu_s += cpu_s - work.left[0]
             work.idle_s += began - work.left[1]
@@ -213,7 +213,10 @@ class CellRun:
         work.timed_variation = timed
         work.spent_s += turned.timed_s
         work.wall_s += wall_s
-        work.cpu_s += process.cpu_s() - cpu_s
+        took_cpu_s = process.cpu_s() - cpu_s
+        work.cpu_s += took_cpu_s
+        waited_s = process.queued_s() - queued_s
+        work.queued_s += max(0.0, wall_s - took_cpu_s) if math.isnan(waited_s) else waited_s
         work.resident_bytes.append(process.resident_bytes())
         work.expected_s = max(work.expected_s, wall_s)
         is_checked = number == work.drawn or self._random.random() < turn_s / _CHECKED_EVERY_S

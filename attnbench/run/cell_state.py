@@ -64,6 +64,8 @@ class Work:
     """Of the budget."""
     wall_s: float = 0.0
     cpu_s: float = 0.0
+    queued_s: float = 0.0
+    """In its turns it waited so long for a core."""
     left: tuple[float, float] | None = None
     """Its CPU time and the parent's clock when its last turn was over."""
     idle_s: float = 0.0

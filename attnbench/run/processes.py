@@ -257,6 +257,15 @@ class ParticipantProcess(Peer):
         except OSError:  # it is gone, as the next question to it will tell
             return math.nan
 
+    def queued_s(self) -> float:
+        """How long its main thread has waited for a core so far; NaN where the system does not tell."""
+        try:
+            # Its second number is the time on a run queue (kernel documentation, sched-stats).
+            with open(f"/proc/{self.pid}/schedstat", "rb") as file:  # noqa: PTH123 - asked around every turn
+                return int(file.read().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return math.nan
+
     def resident_bytes(self) -> int:
         """Memory that it has."""
         try:
