@@ -42,6 +42,8 @@ _SETTLING_MS = 30.0
 """Medians over so much work are compared, or over a full batch."""
 _WARM_UP_CALLS = 2
 _WARM_UP_LOOPS = 4
+_WARM_UP_MS = 3.0
+"""Of loops before the first sample, which is then as fast as the others (docs/figures.md)."""
 _BATCH_MS = 200.0
 """A batch takes no longer than about this, so that long calls keep to their budget."""
 _SHORT_MS = 1.0
@@ -173,7 +175,7 @@ class CpuSampler(Sampler):
         # The first calls are slow ones: fill loops by the fastest call so far, until that changes nothing.
         for _ in _range(_WARM_UP_LOOPS):
             once_ms = min(once_ms, self._loop(x, self.calls)[0] / self.calls)
-            known, self.calls = self.calls, max(self.calls, math.ceil(_SAMPLE_MS / max(once_ms, 1e-5)))
+            known, self.calls = self.calls, max(self.calls, math.ceil(_WARM_UP_MS / max(once_ms, 1e-5)))
             if self.calls == known:
                 break
         self.calls = max(1, math.ceil(_LOOP_MS / max(once_ms, 1e-5)))
