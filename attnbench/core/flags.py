@@ -9,9 +9,10 @@ from attnbench.core.record import Flag, Record
 from attnbench.core.roofline import is_implausible
 from attnbench.core.stats import Estimate, process_statistic
 
-FEWEST_SAMPLES = 20
-LEAST_TIMED_MS = 100.0
-"""A process with fewer samples, or less time in them, is flagged ``few_samples``."""
+_FEWEST_SAMPLES, _FEWEST_ON_CPU = 20, 10
+"""A process with fewer is flagged ``few_samples``. On a CPU one sample is the fastest of many loops already."""
+_LEAST_TIMED_MS = 100.0
+"""As is one with less time in them."""
 WIDEST = 1.1
 """A cell is unstable if the upper end of its interval is above its value times this."""
 CONTENDED_SHARE = 0.05
@@ -26,7 +27,8 @@ _LARGEST_FAULT_SHARE = 0.02
 def process_flags(record: Record) -> set[Flag]:
     """The flags of an ok cell in one process."""
     flags = set()
-    if len(record.samples_ms) < FEWEST_SAMPLES or record.calls * (record.mean_ms or 0.0) < LEAST_TIMED_MS:
+    fewest = _FEWEST_ON_CPU if record.device_type == "cpu" else _FEWEST_SAMPLES
+    if len(record.samples_ms) < fewest or record.calls * (record.mean_ms or 0.0) < _LEAST_TIMED_MS:
         flags.add(Flag.FEW_SAMPLES)
     if record.host_ms is not None and record.host_ms > process_statistic(record.samples_ms, record.device_type):
         flags.add(Flag.LAUNCH_BOUND)

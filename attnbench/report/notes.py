@@ -25,7 +25,7 @@ _MEANING = {
     Flag.THROTTLED: "the device lowered its clocks, or a CPU quota stopped the process (attnbench doctor)",
     Flag.CONTENDED: "other programs or virtual machines used the device (attnbench doctor)",
     Flag.IMPLAUSIBLE: "faster than the device's ceilings allow, also when these were measured again: not to be trusted",
-    Flag.FEW_SAMPLES: "fewer than 20 samples, or less than 100 ms of them, in a process (raise measure.max_time_s)",
+    Flag.FEW_SAMPLES: "fewer than 20 samples (on a CPU 10), or under 100 ms, in a process (raise measure.max_time_s)",
     Flag.PAGE_FAULTS: "the timed calls waited for memory from the system (where measure.allocator is system: steady)",
     Flag.INTERRUPTED: "the process was stopped while it was sampled; those turns were measured again",
 }

@@ -103,7 +103,7 @@ def main() -> None:
         some = cells[injected]
         seen = sum(cell["verdict"] == "regressed" for cell in some)
         interval = binomtest(seen, len(some)).proportion_ci(method="wilson")
-        ratio = statistics.median(cell["ratio"] for cell in some)
+        ratio = statistics.median(cell["ratio"]["value"] for cell in some)
         print(
             f"{1 + more / (128 + TWICE):.3f} injected, {ratio:.3f} found in the median: regressed in {seen} of "
             f"{len(some)} cells ({interval.low:.0%} to {interval.high:.0%})"

@@ -35,7 +35,7 @@ with tempfile.TemporaryDirectory() as name:
         for cell in range(300):
             samples = tuple(1.0 + sample * 1e-6 for sample in range(int(sys.argv[1])))
             journal.append(Record(case=str(cell), backend="naive", device="cpu", problem=problem, status=Status.OK,
-                                  samples_ms=samples, position=cell))
+                                  samples_ms=samples, calls=len(samples), mean_ms=1.0, position=cell))
     write_tables(Path(name))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
@@ -55,7 +55,7 @@ with (directory / "journal.jsonl").open("w") as journal:
         for cell in range(10_000):
             samples = tuple(scatter.gauss(2, 0.02) for _ in range(50))
             one = Record(case=str(cell), backend="naive", device="cpu", problem=problem, status=Status.OK,
-                         samples_ms=samples, position=cell, round=process, cells=10_000)
+                         samples_ms=samples, calls=50, mean_ms=2.0, position=cell, round=process, cells=10_000)
             journal.write(json.dumps(one.to_json(), separators=(",", ":")) + chr(10))
 write_tables(directory)
 """

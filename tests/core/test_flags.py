@@ -26,7 +26,8 @@ SHARED = (Glance(), Glance(foreign_processes=1))
 @pytest.mark.parametrize(
     ("fields", "flag"),
     [
-        ({"samples_ms": (2.0,) * 19}, Flag.FEW_SAMPLES),
+        ({"samples_ms": (2.0,) * 9}, Flag.FEW_SAMPLES),
+        ({"device": "cuda:0", "samples_ms": (2.0,) * 19}, Flag.FEW_SAMPLES),
         ({"calls": 40}, Flag.FEW_SAMPLES),
         ({"device": "cuda:0", "host_ms": 3.0}, Flag.LAUNCH_BOUND),
         ({"conditions": conditions(quota_s=0.01)}, Flag.THROTTLED),
@@ -48,6 +49,7 @@ def test_each_condition_sets_its_flag(fields: dict[str, Any], flag: Flag) -> Non
 @pytest.mark.parametrize(
     "fields",
     [
+        {"samples_ms": (2.0,) * 10},
         {"conditions": conditions(others_s=0.9)},  # on the core that we leave idle
         {"conditions": conditions(steal_s=0.08)},  # of two cores, one of which is ours
         {"conditions": conditions(steal_s=0.4, cores=64)},
