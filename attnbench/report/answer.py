@@ -29,6 +29,7 @@ BACKENDS = (
     "backend", "times the fastest", "at worst", "within 10 %", "sure wins", "best or tied", "measured", "kernel",
 )  # fmt: skip
 """The headings of the table of backends."""
+_CASE, _PROBLEM = 0, 5
 _CASES = ("case", "use", "how sure", "latency ms (95 %)", "next, surely slower", "problem", "flags")
 
 
@@ -81,22 +82,26 @@ def answer(found: Sequence[Contest], crossings: Sequence[Crossover]) -> Answer:
         )
     lines = [_case_line(contest, several=of_case[contest.case] > 1) for contest in shown]
     # A case without a name of its own is called as its problem.
-    kept = [place for place, name in enumerate(_CASES) if name != "problem" or any(map(_is_named, shown))]
+    named = any(line.texts[_CASE] != line.texts[_PROBLEM] for line in lines)
+    kept = [place for place in range(len(_CASES)) if named or place != _PROBLEM]
+    kernels = _kernels(found)
     return Answer(
         headline=headline,
         sentences=sentences,
-        backends=tuple(_backend_line(one, found) for one in order),
+        backends=tuple(_backend_line(one, found, ", ".join(kernels.get(one.backend, ()))) for one in order),
         case_headers=tuple(_CASES[place] for place in kept),
         cases=tuple(line.only(kept) for line in lines),
     )
 
 
-def _is_named(contest: Contest) -> bool:
-    return contest.case != _problem_of(contest).label
-
-
-def _problem_of(contest: Contest) -> Problem:
-    return read(Problem, dict(zip(PROBLEM, contest.function, strict=True)))
+def _kernels(found: Sequence[Contest]) -> dict[str, dict[str, None]]:
+    """By backend, the operators that ran, each once."""
+    kernels: dict[str, dict[str, None]] = {}
+    for contest in found:
+        for standing in contest.standings:
+            if standing.row["kernel"]:
+                kernels.setdefault(standing.backend, {})[standing.row["kernel"].partition(" ")[0]] = None
+    return kernels
 
 
 def _stands_aside(contest: Contest, contested: Collection[str]) -> bool:
@@ -177,17 +182,9 @@ def _of_noise(found: Sequence[Contest]) -> list[str]:
     return [told + "Flags are explained below; intervals already include how processes scatter."]
 
 
-def _backend_line(one: Overall, found: Sequence[Contest]) -> Line:
+def _backend_line(one: Overall, found: Sequence[Contest], kernels: str) -> Line:
     share = share_within(found, one.backend, NEAR) or 0.0
     worst = one.worst.times_best.value if one.worst else 1e9
-    kernels = ", ".join(
-        dict.fromkeys(
-            standing.row["kernel"].partition(" ")[0]
-            for contest in found
-            for standing in contest.standings
-            if standing.backend == one.backend and standing.row["kernel"]
-        )
-    )
     counted = (f"{100 * share:.0f} %", str(one.won), str(one.best)) if one.measured else (NOTHING,) * 3
     texts = (
         one.backend,
@@ -205,6 +202,7 @@ def _case_line(contest: Contest, *, several: bool) -> Line:
     best = contest.standings[0] if contest.standings else None
     flags = " ".join(dict.fromkeys(flag for standing in contest.winners for flag in standing.row["flags"].split()))
     pattern = contest.function[_PATTERN]
+    problem = read(Problem, dict(zip(PROBLEM, contest.function, strict=True))).label
     latency = latency_of(best.row) if best else None
     spelled = NOTHING if latency is None else rounded(latency.value, latency.uncertainty)
     interval = interval_of(latency)
@@ -215,7 +213,7 @@ def _case_line(contest: Contest, *, several: bool) -> Line:
             _sureness(contest),
             spelled if interval == NOTHING else f"{spelled} ({interval})",
             lead_text(contest) or NOTHING,
-            _problem_of(contest).label,
+            problem,
             flags or NOTHING,
         ),
         keys=(
@@ -224,7 +222,7 @@ def _case_line(contest: Contest, *, several: bool) -> Line:
             str(contest.certainty),
             latency.value if latency else 1e9,
             contest.next.times_best.value if contest.next else 0.0,
-            _problem_of(contest).label,
+            problem,
             flags,
         ),
     )
