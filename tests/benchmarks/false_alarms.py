@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.false_alarms
 
-Two recordings (``recordings.py``), of a shared and of a loaded machine, hold pairs of processes sampled in turn, 24
+Two recordings (``recordings.py``), of a quiet and of a loaded machine, hold pairs of processes sampled in turn, 24
 cells each. ``aa_two_threads.parquet`` holds 80 processes one after the other, for histories: 24 cells and two anchors
 (a copy and a matrix product) of 15 samples. A table is drawn from neighbouring processes; a false alarm is a table in
 which any cell is called slower or faster. For detection one cell of the candidate is multiplied, and counts as seen

@@ -19,6 +19,7 @@ import numpy as np
 
 from attnbench.backends import registry
 from attnbench.comparison.pairs import read_pairs
+from attnbench.core.record import Status
 from attnbench.core.stats import process_statistic
 from attnbench.results.journal import read_journal
 from attnbench.results.pairs import BASE, CANDIDATE
@@ -63,6 +64,8 @@ def measured(starters: int) -> Series:
         for side in BACKENDS:
             records = sorted(read_journal(session.directory / side), key=lambda record: record.round)
             for record in records:
+                if record.status is not Status.OK:
+                    raise SystemExit(f"{record.case}, {record.backend}: {record.status}: {record.reason}")
                 latency_ms = process_statistic(record.samples_ms, "cpu")
                 found.setdefault(f"{record.case}, {record.backend}", []).append(math.log(latency_ms))
         return found
