@@ -64,9 +64,9 @@ from attnbench.core.protocol import (
 from attnbench.core.record import Measure, Rate, Status
 from attnbench.run import runner
 from attnbench.run.cell import CellRun
+from attnbench.run.child_process import Abandoned
 from attnbench.run.events import Cell
 from attnbench.run.interruption import Interruption
-from attnbench.run.peer import Abandoned
 from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.suite.expansion import Suite
 from tests.samples import conditions, environment

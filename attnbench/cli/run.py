@@ -111,7 +111,7 @@ def _check_together(*, quick: bool, rigorous: bool, assume: str | None, dry_run:
 def _print_plan(suite: Suite, assume: str | None) -> None:
     import time
 
-    from attnbench.report.plan import plan_lines, read_assumed
+    from attnbench.report.dry_run_table import plan_lines, read_assumed
 
     assumed = None if assume is None else read_assumed(assume)
     device = suite.device if assumed is None else assumed.device

@@ -10,7 +10,7 @@ from attnbench.core.protocol import MeasureCopy, MeasureProduct, Message, RateMe
 from attnbench.core.record import Case, Ceilings, Rate, Record
 from attnbench.core.roofline import copied_bytes, is_implausible
 from attnbench.run.cell_state import Setting
-from attnbench.run.peer import DeadlinePassed, WorkerDied
+from attnbench.run.child_process import DeadlinePassed, WorkerDied
 
 _EMULATED = 2.0
 """A product that takes so many times as long as in float32 is no arithmetic of the device's own."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from attnbench.core.errors import BusyError, OutputError
-from attnbench.run.peer import Abandoned
+from attnbench.run.child_process import Abandoned
 
 LOCKS = "ATTNBENCH_LOCKS"
 """The environment variable that names the locks' directory: containers that share a device share it."""

@@ -25,8 +25,8 @@ from attnbench.core.protocol import (
 )
 from attnbench.core.record import BackendChoice, Measure
 from attnbench.core.text import clean
+from attnbench.run.child_process import DeadlinePassed, WorkerDied
 from attnbench.run.interpreter import Interpreter, this_interpreter
-from attnbench.run.peer import DeadlinePassed, WorkerDied
 from attnbench.run.processes import START_TIMEOUT_S, ParticipantProcess, Starter, StarterHangs, Worker
 
 _STARTS = 3

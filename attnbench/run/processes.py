@@ -17,8 +17,8 @@ from attnbench.core.channel import Channel, ClosedError
 from attnbench.core.errors import WorkerError
 from attnbench.core.protocol import Begin, Continued, End, Ended, Fork, Forked, Message, Started, Stopped
 from attnbench.core.record import Allocator
+from attnbench.run.child_process import POLL_S, Abandoned, ChildProcess, Output, WorkerDied
 from attnbench.run.interpreter import Interpreter
-from attnbench.run.peer import POLL_S, Abandoned, Output, Peer, WorkerDied
 from attnbench.worker import reaper
 from attnbench.worker.boot import command
 
@@ -38,7 +38,7 @@ of a process happens to end: the same kernel then has two speeds. With these it 
 
 
 @final
-class Worker(Peer):
+class Worker(ChildProcess):
     """A process with torch in a session of its own, so that Ctrl-C reaches the parent alone.
 
     Between it and the parent stands a reaper, which ends it and all it started when either is gone.
@@ -232,7 +232,7 @@ class Starter:
 
 
 @final
-class ParticipantProcess(Peer):
+class ParticipantProcess(ChildProcess):
     """A participant: a fork of its starter that has loaded one backend."""
 
     def __init__(self, starter: Starter, number: int, pid: int, channel: Channel, output: Output) -> None:

@@ -8,8 +8,8 @@ from typing import TypeVar
 from attnbench.core.protocol import Failed, Message, unexpected
 from attnbench.core.record import Status
 from attnbench.run.cell_state import CellEnds, KilledFromOutside, Setting
+from attnbench.run.child_process import DeadlinePassed, WorkerDied
 from attnbench.run.events import Stage
-from attnbench.run.peer import DeadlinePassed, WorkerDied
 from attnbench.run.process_pool import Participant
 from attnbench.run.processes import ParticipantProcess
 

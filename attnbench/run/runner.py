@@ -18,11 +18,11 @@ from attnbench.results.journal import Journal
 from attnbench.results.pairs import ATTEMPTS, BASE, Pairing
 from attnbench.run import pairs as two
 from attnbench.run import resume as resuming
+from attnbench.run.child_process import Abandoned
 from attnbench.run.directory import appearing, begin_again, check_output, fill, never_started, reserved, run_directory
 from attnbench.run.events import Event, Finished, Resumed
 from attnbench.run.interruption import Interruption
 from attnbench.run.lock import device_lock
-from attnbench.run.peer import Abandoned
 from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.run.resume import Progress
 from attnbench.run.session import Outcome, Session, Side, Track, describe_suite, described_sides, introduce

@@ -26,11 +26,11 @@ from attnbench.results.pairs import Place
 from attnbench.run.case import CaseRun
 from attnbench.run.ceilings import RoundCeilings
 from attnbench.run.cell_state import Setting
+from attnbench.run.child_process import Abandoned
 from attnbench.run.directory import write_environment
 from attnbench.run.events import Cell, Event, Finished, Planned, Resumed, Skipped
 from attnbench.run.interpreter import Interpreter, find_interpreter, this_interpreter
 from attnbench.run.interruption import Interruption
-from attnbench.run.peer import Abandoned
 from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.run.resume import Progress
 from attnbench.suite.expansion import Suite

@@ -13,7 +13,7 @@ from attnbench.core.problem import Dtype
 from attnbench.core.protocol import Failed, MeasureCopy, MeasureProduct, Message, RateMeasured
 from attnbench.core.record import Cache, Case, Measure, Rate, Status
 from attnbench.run.ceilings import RoundCeilings
-from attnbench.run.peer import DeadlinePassed
+from attnbench.run.child_process import DeadlinePassed
 from tests.samples import environment, problem, record
 
 MOVED = cost(problem()).bytes

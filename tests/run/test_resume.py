@@ -26,9 +26,9 @@ from attnbench.backends import registry
 from attnbench.core.protocol import Turned
 from attnbench.results.journal import JOURNAL, Journal, read_journal
 from attnbench.run import lock
+from attnbench.run.child_process import WorkerDied
 from attnbench.run.directory import never_started
 from attnbench.run.events import Entered, Stage
-from attnbench.run.peer import WorkerDied
 from attnbench.run.runner import open_run
 from attnbench.suite.expansion import load_suite
 from tests import stand_in

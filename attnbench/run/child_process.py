@@ -50,7 +50,7 @@ class Abandoned(Exception):
     """The user asked to stop at once."""
 
 
-class Peer(ABC):
+class ChildProcess(ABC):
     """Something that answers messages, one at a time.
 
     Args:
