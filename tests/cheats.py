@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import ctypes
+import hashlib
 import itertools
+import mmap
 import os
 import signal
 import stat
@@ -357,3 +360,104 @@ class ReasonCannotBeTold(Honest):
 class ReasonIsHuge(Honest):
     def make(self) -> Attend:
         raise RuntimeError("first\n\x1b[31m\ud800" + "x" * 10_000_000)
+
+
+class LetsItsChildAnswer(Honest):
+    """The process that is watched sleeps; its child answers, and its clocks are slow until somebody looks."""
+
+    def make(self) -> Attend:
+        if os.fork():
+            time.sleep(3600)
+        from attnbench.worker import participant, timing
+
+        real, real_s = time.perf_counter_ns, time.monotonic
+        known, known_s = timing._now_ns, participant._now
+
+        def attend(qkv: Tensor) -> Tensor:
+            frame = sys._getframe()
+            while frame.f_back is not None and frame.f_code.co_name != "_take_turn":
+                frame = frame.f_back
+            if participant._now is known_s and frame.f_code.co_name == "_take_turn":
+                began, began_s = real(), real_s()
+                timing._now_ns = lambda: began + (real() - began) // 10
+
+                def last() -> float:
+                    timing._now_ns, participant._now = known, known_s
+                    return began_s + (real_s() - began_s) / 10
+
+                participant._now = last
+            return right(qkv)
+
+        return attend
+
+
+class HasItFilledLater(Honest):
+    """Gives back memory that another process fills: right whenever somebody looks, and nothing takes any time here."""
+
+    slots = 16
+
+    def make(self) -> Attend:
+        shared: list[Tensor] = []
+        seen = [b""]
+
+        def attend(qkv: Tensor) -> Tensor:
+            if sys._getframe(2).f_code.co_name != "_loop":
+                return right(qkv)
+            if not shared:
+                shared.extend(self.helped(qkv))
+            inputs, outputs, asked = shared
+            if (now := ctypes.string_at(qkv.data_ptr(), 256)) != seen[0]:
+                seen[0] = now
+                inputs[(int(asked.item()) + 1) % self.slots] = qkv
+                asked += 1
+            return outputs[int(asked.item()) % self.slots]
+
+        return attend
+
+    def helped(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def shared(count: int, dtype: torch.dtype) -> Tensor:
+            return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype, count=count)
+
+        inputs = shared(self.slots * qkv.numel(), qkv.dtype).view(self.slots, *qkv.shape)
+        out = right(qkv)
+        outputs, asked = (
+            shared(self.slots * out.numel(), out.dtype).view(self.slots, *out.shape),
+            shared(1, torch.int64),
+        )
+        if not os.fork():
+            done = 0
+            while True:
+                if asked.item() == done:
+                    time.sleep(1e-4)
+                else:
+                    done += 1
+                    outputs[done % self.slots] = right(inputs[done % self.slots])
+        return inputs, outputs, asked
+
+
+class WaitsBesideItsOwnThreads(Honest):
+    """Slows the clock for a moment, as above, and keeps its main thread off the core with threads of its own."""
+
+    def make(self) -> Attend:
+        slowed = SlowsOurClockForAMoment().make()
+        active = [0.0]
+
+        def spin() -> None:
+            while True:
+                if time.monotonic() - active[0] < 0.003:
+                    hashlib.sha256(b"x" * 10_000_000).digest()  # without the interpreter's lock
+                else:
+                    time.sleep(0.001)
+
+        started: list[threading.Thread] = []
+
+        def attend(qkv: Tensor) -> Tensor:
+            if not started:
+                os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
+                started.extend(threading.Thread(target=spin, daemon=True) for _ in range(3))
+                for thread in started:
+                    thread.start()
+            active[0] = time.monotonic()
+            return slowed(qkv)
+
+        return attend

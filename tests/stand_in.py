@@ -68,6 +68,7 @@ from attnbench.run.child_process import Abandoned
 from attnbench.run.events import Cell
 from attnbench.run.interruption import Interruption
 from attnbench.run.process_pool import Participant, ProcessPool
+from attnbench.run.processes import Usage
 from attnbench.suite.expansion import Suite
 from tests.samples import conditions, environment
 
@@ -154,8 +155,8 @@ class _Participant(_Answering):
     def cpu_s(self) -> float:
         return self._cpu_s
 
-    def queued_s(self) -> float:
-        return 0.0
+    def usage(self) -> Usage:
+        return Usage(cpu_s=self._cpu_s, main_thread_s=self._cpu_s, queued_s=0.0)
 
     def threads(self) -> int:
         return 1

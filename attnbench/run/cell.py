@@ -186,9 +186,9 @@ class CellRun:
         budget_s = min(turn_s, max(0.0, self._measure.max_time_s - work.spent_s))
         limit_s = min(self._measure.timeout_s, max(_LEAST_LIMIT_S, _PATIENCE * (work.expected_s + turn_s)))
         key = f"{_PATIENCE} x what it took before, {_LEAST_LIMIT_S:g} s at least, timeout_s at most"
-        cpu_s, queued_s, began = process.cpu_s(), process.queued_s(), self._pool.now_s()
+        before, began = process.usage(), self._pool.now_s()
         if work.left is not None:
-            work.idle_cpu_s += cpu_s - work.left[0]
+            work.idle_cpu_s += before.cpu_s - work.left[0]
             work.idle_s += began - work.left[1]
             work.left = None
         number = len(work.turns)
@@ -209,14 +209,8 @@ class CellRun:
             return
         self._wait_until_quiet()
         check_turn(turned, wall_s)
-        work.turns.append(turned)
+        work.count(turned, wall_s, process.usage() - before, threads=self._measure.threads)
         work.timed_variation = timed
-        work.spent_s += turned.timed_s
-        work.wall_s += wall_s
-        took_cpu_s = process.cpu_s() - cpu_s
-        work.cpu_s += took_cpu_s
-        waited_s = process.queued_s() - queued_s
-        work.queued_s += max(0.0, wall_s - took_cpu_s) if math.isnan(waited_s) else waited_s
         work.resident_bytes.append(process.resident_bytes())
         work.expected_s = max(work.expected_s, wall_s)
         is_checked = number == work.drawn or self._random.random() < turn_s / _CHECKED_EVERY_S

@@ -14,6 +14,7 @@ from attnbench.core.protocol import Expected, Introduced, Profiled, Turned, Vari
 from attnbench.core.record import Environment, Measure, Record, Status
 from attnbench.run.events import Cell
 from attnbench.run.process_pool import Participant, ProcessPool
+from attnbench.run.processes import Usage
 
 _HUNG_CASES = 2
 
@@ -65,7 +66,9 @@ class Work:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     queued_s: float = 0.0
-    """In its turns it waited so long for a core."""
+    """In its turns it waited so long for a core that somebody else had."""
+    unexplained_s: list[float] = field(default_factory=list)
+    """Of every turn, what the parent's clock counted and the participant neither claims nor waited for a core."""
     left: tuple[float, float] | None = None
     """Its CPU time and the parent's clock when its last turn was over."""
     idle_s: float = 0.0
@@ -101,6 +104,26 @@ class Work:
     def bytes(self) -> int:
         """Memory that it holds between turns, and needs in one."""
         return self.known.profiled.held_bytes + self.known.profiled.peak_bytes if self.known else 0
+
+    def count(self, turned: Turned, wall_s: float, used: Usage, *, threads: int) -> None:
+        """Count a turn.
+
+        Args:
+            turned: What it says of itself.
+            wall_s: How long it took by the parent's clock.
+            used: What it used of the machine's cores, as the system says.
+            threads: That it may use.
+        """
+        self.turns.append(turned)
+        self.spent_s += turned.timed_s
+        self.wall_s += wall_s
+        self.cpu_s += used.cpu_s
+        queued_s, others_s = used.queued_s, used.cpu_s - used.main_thread_s
+        if math.isnan(queued_s):
+            queued_s, others_s = max(0.0, wall_s - used.cpu_s), 0.0
+        self.unexplained_s.append(wall_s - turned.whole_s - queued_s)
+        # A thread of its own may be what its main thread waits for.
+        self.queued_s += max(0.0, queued_s - max(0.0, others_s)) if threads == 1 else queued_s
 
     def begin_again(self) -> None:
         """Forget what was found; what it took stays counted, and the file stays open."""

@@ -21,6 +21,8 @@ _FRESH_SHARE, _FRESH_MS, FEWEST_FRESH = 2.0, 0.1, 20
 _CALLED_SHARE = 0.8
 """The least that timed calls take of the time in which nothing else is done, less what it waited for a core: the system
 takes that away most often between loops, where a call of its own returns."""
+_LOST_SHARE, _LOST_S = 0.1, 5e-3
+"""How much longer than it claims, waiting for a core aside, a turn may take: the shortest of all of them."""
 _LATE_SHARE, _LATE_S = 0.05, 1e-3
 _LEAST_LEAK_BYTES, _LEAK_SHARE = 2**25, 0.5
 """Memory that a participant may come to hold while it is sampled; of its output with every call."""
@@ -71,6 +73,16 @@ def check_claims(work: Work, threads: int, *, hot: bool) -> None:
         raise CellEnds(
             Status.WRONG_RESULT,
             f"it says that its calls took {called_s:.3g} s of the {timed_s:.3g} s in which it did nothing else",
+        )
+    least_s = min(
+        (lost_s - _LOST_SHARE * turn.whole_s for lost_s, turn in zip(work.unexplained_s, work.turns, strict=False)),
+        default=0.0,
+    )
+    if least_s > _LOST_S:
+        raise CellEnds(
+            Status.WRONG_RESULT,
+            f"each of its turns took {least_s:.3g} s or more beyond what it claims and what it waited for a core: its "
+            "clock is slow",
         )
     if work.cpu_s > (1 + _CPU_SHARE) * threads * claimed_s + _CPU_TURN_S * len(work.turns):
         what = f"it took {work.cpu_s:.3g} s of CPU time in turns of which it claims {claimed_s:.3g} s"

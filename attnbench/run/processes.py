@@ -10,10 +10,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from attnbench.core.channel import Channel, ClosedError
+from attnbench.core.channel import Channel, ClosedError, GarbledError
 from attnbench.core.errors import WorkerError
 from attnbench.core.protocol import Begin, Continued, End, Ended, Fork, Forked, Message, Started, Stopped
 from attnbench.core.record import Allocator
@@ -24,6 +25,8 @@ from attnbench.worker.boot import command
 
 START_TIMEOUT_S = 300.0
 """Importing torch, and then a backend's package; a cold disk is slow."""
+_ANSWER_TIMEOUT_S = 20.0
+"""For a starter that has imported torch: it has nothing to do but fork."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PROCESSOR = 36
 """Its place in ``/proc/PID/stat`` after the program's name, from 0 (proc_pid_stat(5), field 39)."""
@@ -123,6 +126,8 @@ class Starter:
         self.participants: dict[int, ParticipantProcess] = {}
         self._forked: dict[int, int] = {}
         self._ready = False
+        self._lost = ""
+        """Why it was given up."""
         self._count = 0
 
     def wait_until_ready(self, *, deadline: float | None = None, abandon: Callable[[], bool] = lambda: False) -> None:
@@ -182,7 +187,7 @@ class Starter:
             self.channel.fetch()
             while (found := self.channel.take()) is not None:
                 self._heed(found[0])
-        except ClosedError:
+        except (ClosedError, GarbledError):  # a participant may have reached its socket
             raise self._gone() from None
 
     def close(self) -> None:
@@ -195,7 +200,7 @@ class Starter:
         match message:
             case Started():
                 self._ready = True
-            case Forked(number=number, pid=pid):
+            case Forked(number=number, pid=pid) if number == self._count:
                 self._forked[number] = pid
             case Ended(number=number, code=code) if number in self.participants:
                 self.participants[number].code = code
@@ -218,17 +223,41 @@ class Starter:
             WorkerError: It is gone.
             Abandoned: ``abandon`` said so.
         """
-        deadline = deadline or time.monotonic() + START_TIMEOUT_S
+        was_ready = self._ready
+        deadline = deadline or time.monotonic() + (_ANSWER_TIMEOUT_S if was_ready else START_TIMEOUT_S)
         while not done():
             if abandon():
                 raise Abandoned
             if time.monotonic() > deadline:
+                if was_ready:  # somebody stopped it; another one may do
+                    self._lost = f"the starter did not answer within {_ANSWER_TIMEOUT_S:g} s"
+                    self.worker.close()
+                    raise self._gone()
                 raise StarterHangs(f"the starter did not answer within {START_TIMEOUT_S:g} s")
             if select.select([self.channel], [], [], POLL_S)[0]:
                 self.receive()
 
     def _gone(self) -> WorkerError:
-        return WorkerError(str(self.worker.death()))
+        return WorkerError(self._lost or str(self.worker.death()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Time that a process has had cores, or waited for one; NaN where the system does not tell."""
+
+    cpu_s: float
+    """Of all its threads together."""
+    main_thread_s: float = math.nan
+    """Of its main thread."""
+    queued_s: float = math.nan
+    """How long that one was ready and had none."""
+
+    def __sub__(self, before: Usage) -> Usage:
+        return Usage(
+            cpu_s=self.cpu_s - before.cpu_s,
+            main_thread_s=self.main_thread_s - before.main_thread_s,
+            queued_s=self.queued_s - before.queued_s,
+        )
 
 
 @final
@@ -257,14 +286,15 @@ class ParticipantProcess(ChildProcess):
         except OSError:  # it is gone, as the next question to it will tell
             return math.nan
 
-    def queued_s(self) -> float:
-        """How long its main thread has waited for a core so far; NaN where the system does not tell."""
+    def usage(self) -> Usage:
+        """What it has used of the machine's cores so far."""
         try:
-            # Its second number is the time on a run queue (kernel documentation, sched-stats).
+            # Time on a core, and on a run queue, in nanoseconds (kernel documentation, sched-stats).
             with open(f"/proc/{self.pid}/schedstat", "rb") as file:  # noqa: PTH123 - asked around every turn
-                return int(file.read().split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):
-            return math.nan
+                computed, queued, *_ = map(int, file.read().split())
+        except (OSError, ValueError):
+            return Usage(cpu_s=self.cpu_s())
+        return Usage(cpu_s=self.cpu_s(), main_thread_s=computed / 1e9, queued_s=queued / 1e9)
 
     def resident_bytes(self) -> int:
         """Memory that it has."""

@@ -15,6 +15,7 @@ from attnbench.run.checks import check_claims, check_idle, check_leak, check_tur
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
 from attnbench.run.process_pool import Participant
+from attnbench.run.processes import Usage
 from tests.samples import failed, problem
 
 
@@ -90,6 +91,28 @@ def test_who_waited_for_a_core_between_loops_is_not_accused() -> None:
     with pytest.raises(CellEnds, match="in which it did nothing else"):
         check_claims(work(turns=turns, cpu_s=0.15, queued_s=0.001), 1, hot=True)
     check_claims(work(turns=turns, cpu_s=0.15, queued_s=0.05), 1, hot=True)
+
+
+def test_who_waits_for_a_thread_of_its_own_is_not_excused() -> None:
+    alone, beside = work(), work()
+    alone.count(turned(), 0.06, Usage(cpu_s=0.03, main_thread_s=0.03, queued_s=0.03), threads=1)
+    beside.count(turned(), 0.06, Usage(cpu_s=0.06, main_thread_s=0.03, queued_s=0.03), threads=1)
+    assert alone.queued_s == pytest.approx(0.03)
+    assert beside.queued_s == 0.0
+    untold = work()
+    untold.count(turned(), 0.06, Usage(cpu_s=0.04), threads=1)
+    assert untold.queued_s == pytest.approx(0.02)
+
+
+def test_turns_that_all_take_longer_than_they_claim_were_timed_by_a_slow_clock() -> None:
+    used = Usage(cpu_s=0.0, main_thread_s=0.0, queued_s=0.0)  # of a process that sleeps while its child answers
+    slow, honest = work(), work()
+    for number in range(10):
+        slow.count(turned(whole_s=0.051), 0.5, used, threads=1)
+        honest.count(turned(whole_s=0.051), 0.5 if number else 0.0515, used, threads=1)
+    with pytest.raises(CellEnds, match=r"each of its turns took 0.444 s or more beyond what it claims"):
+        check_claims(slow, 1, hot=True)
+    check_claims(honest, 1, hot=True)
 
 
 def test_ten_thousand_honest_turns_with_neighbours_on_every_core_raise_nothing() -> None:
