@@ -48,16 +48,19 @@ def visible_pairs(problem: Problem) -> int:
     return _axis_pairs(problem.rows, masked=masked) * _axis_pairs(problem.columns, masked=masked)
 
 
-@lru_cache(maxsize=2**12)
 def _axis_pairs(axis: Axis, *, masked: bool) -> int:
-    # What a query sees is a product of what it sees along either side, so pairs can be counted side by side.
-    queries: dict[tuple[int, int], int] = {}
-    keys: dict[tuple[int, int], int] = {}
-    for position, (region, real) in enumerate(zip(axis.regions(), axis.real(), strict=True)):
-        group = (position // axis.window, region)
-        queries[group] = queries.get(group, 0) + real
-        keys[group] = keys.get(group, 0) + (real or not masked)
-    return sum(queries[group] * keys[group] for group in queries)
+    # What a query sees is a product of what it sees along either side, so pairs can be counted side by side. Rolled,
+    # padded tokens end where the second region begins; every window before them is full, and few come after.
+    first_padded, second_region = axis.size - axis.shift, axis.padded - axis.shift
+    full = first_padded // axis.window
+    pairs = full * axis.window**2
+    for begin in range(full * axis.window, axis.padded, axis.window):
+        end = begin + axis.window
+        for low, high in ((begin, min(end, second_region)), (max(begin, second_region), end)):
+            padded = max(0, min(high, second_region) - max(low, first_padded))
+            queries = max(0, high - low) - padded
+            pairs += queries * (queries if masked else max(0, high - low))
+    return pairs
 
 
 def _elements(problem: Problem) -> int:

@@ -45,6 +45,14 @@ def test_a_bias_table_is_read_once() -> None:
     assert cost(problem(bias="relative")).bytes - cost(problem()).bytes == 13 * 13 * 2 * 4
 
 
+def test_the_largest_map_costs_no_more_time_than_a_small_one() -> None:
+    side = 2**31 - 1
+    whole = side // 7
+    shifted = problem(batch=1, height=side, width=side, pattern="shifted", padding="masked")
+    assert whole**2 * 49**2 < visible_pairs(problem(batch=1, height=side, width=side)) < (whole + 1) ** 2 * 49**2
+    assert visible_pairs(shifted) < visible_pairs(problem(batch=1, height=side, width=side))
+
+
 # Multiply-adds of LSA's matmuls per layer and image (Chu et al. 2021, table 2; facts of the published models).
 @pytest.mark.parametrize(("stage", "multiply_adds"), [(0, 19_668_992), (1, 9_834_496), (2, 4_917_248), (3, 2_458_624)])
 def test_the_stages_of_svt_s_cost_what_is_published(stage: int, multiply_adds: int) -> None:
