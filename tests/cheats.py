@@ -149,13 +149,16 @@ class GivesGarbageOnNewValues(Honest):
 class SlowsOurClockForAMoment(Honest):
     """In every loop the clock is another one, and its own again before anybody looks."""
 
+    above = 2
+    """Frames between the call and the loop."""
+
     def make(self) -> Attend:
         from attnbench.worker import timing
 
         real = timing._now_ns
 
         def attend(qkv: Tensor) -> Tensor:
-            frame = sys._getframe(2)
+            frame = sys._getframe(self.above)
             if frame.f_code.co_name == "_loop" and timing._now_ns is real:
                 began = frame.f_locals["began"]
 
@@ -435,11 +438,13 @@ class HasItFilledLater(Honest):
         return inputs, outputs, asked
 
 
-class WaitsBesideItsOwnThreads(Honest):
+class WaitsBesideItsOwnThreads(SlowsOurClockForAMoment):
     """Slows the clock for a moment, as above, and keeps its main thread off the core with threads of its own."""
 
+    above = 3
+
     def make(self) -> Attend:
-        slowed = SlowsOurClockForAMoment().make()
+        slowed = super().make()
         active = [0.0]
 
         def spin() -> None:

@@ -69,7 +69,7 @@ def check_claims(work: Work, threads: int, *, hot: bool) -> None:
     """
     claimed_s = sum(turn.whole_s for turn in work.turns)
     called_s, timed_s = (sum(getattr(turn, name) for turn in work.turns) for name in ("called_s", "timed_s"))
-    if hot and called_s < _CALLED_SHARE * timed_s - work.queued_s:
+    if hot and called_s < _CALLED_SHARE * (timed_s - work.queued_s):
         raise CellEnds(
             Status.WRONG_RESULT,
             f"it says that its calls took {called_s:.3g} s of the {timed_s:.3g} s in which it did nothing else",

@@ -187,7 +187,7 @@ def test_a_row_opens_by_the_keyboard_on_its_command(browser: Browser, pages: dic
         assert opener.get_attribute("aria-expanded") == "true"
         assert "attnbench run cell.yaml" in found.page.locator("tr.details pre").inner_text()
         found.page.get_by_role("button", name="Copy").click()
-        assert found.page.get_by_role("button", name="Copied").count() == 1
+        found.page.get_by_role("button", name="Copied").wait_for()
         opener.press("Enter")
         assert found.page.locator("tr.details").count() == 0
 
