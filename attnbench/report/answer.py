@@ -29,8 +29,8 @@ BACKENDS = (
     "backend", "times the fastest", "at worst", "within 10 %", "sure wins", "best or tied", "measured", "kernel",
 )  # fmt: skip
 """The headings of the table of backends."""
-_CASE, _PROBLEM = 0, 5
 _CASES = ("case", "use", "how sure", "latency ms (95 %)", "next, surely slower", "problem", "flags")
+_CASE, _PROBLEM = map(_CASES.index, ("case", "problem"))
 
 
 @dataclass(frozen=True, kw_only=True)

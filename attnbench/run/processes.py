@@ -228,14 +228,14 @@ class Starter:
         while not done():
             if abandon():
                 raise Abandoned
-            if time.monotonic() > deadline:
+            if select.select([self.channel], [], [], POLL_S)[0]:  # what came while this process was stopped counts
+                self.receive()
+            elif time.monotonic() > deadline:
                 if was_ready:  # somebody stopped it; another one may do
                     self._lost = f"the starter did not answer within {_ANSWER_TIMEOUT_S:g} s"
                     self.worker.close()
                     raise self._gone()
                 raise StarterHangs(f"the starter did not answer within {START_TIMEOUT_S:g} s")
-            if select.select([self.channel], [], [], POLL_S)[0]:
-                self.receive()
 
     def _gone(self) -> WorkerError:
         return WorkerError(self._lost or str(self.worker.death()))
