@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from attnbench.comparison.cell_verdict import is_ok, median_detectable, verdict_of, worst_first
+from attnbench.comparison.cell_verdict import median_detectable, verdict_of, worst_first
 from attnbench.comparison.definitions import CellVerdict, Comparison, Judgment, Verdict
 from attnbench.comparison.limits import Limits
 from attnbench.comparison.pairs import CellPair, Pairs
@@ -15,6 +15,7 @@ from attnbench.core.errors import NotComparableError, UsageError
 from attnbench.core.record import Status
 from attnbench.core.text import plural
 from attnbench.results.pairs import BASE, CANDIDATE, Place
+from attnbench.results.rows import is_ok
 
 _NOTICED = 0.03
 _OTHER_FUNCTION = "the two sides compute different functions"

@@ -8,16 +8,14 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from attnbench.comparison.definitions import MEMORY_LIMIT, CellVerdict, Judgment, Verdict
 from attnbench.core.record import Status
 from attnbench.core.text import MEBIBYTE
+from attnbench.results.rows import Row, is_ok, missing
 from attnbench.results.table import PROBLEM
 
 CellKey = tuple[Any, ...]
 """Case, backend and problem: equal in two runs that measured the same."""
-Row = Mapping[Any, Any]
 _MEMORY_MARGIN = 1.01
 """Peak memory repeats to the byte, so it needs no test; 1 % and 1 MiB leave room for torch's rounding of blocks."""
 _FUSED = "_scaled_dot_product_"
@@ -31,16 +29,6 @@ _BRINGS_KERNELS = re.compile(r"torch|triton|nvidia|cuda|xformers|flash|natten", 
 def key_of(row: Row) -> CellKey:
     """The cell of a table's row."""
     return (row["case"], row["backend"], *(row[name] for name in PROBLEM))
-
-
-def rows_of(table: pd.DataFrame) -> dict[CellKey, Row]:
-    """The rows of a table by cell."""
-    return {key_of(row): row for row in table.to_dict("records")}
-
-
-def is_ok(row: Row | None) -> bool:
-    """Whether there is a latency."""
-    return row is not None and row["status"] == Status.OK
 
 
 def verdict_of(
@@ -68,7 +56,7 @@ def verdict_of(
     newest = next(iter([*reversed(before), *reversed(past)]), None)
     peaks = _peak_bytes(newest), _peak_bytes(now)
     names = "" if newest is None else newest["kernel"], "" if now is None else now["kernel"]
-    in_both = bool(before) and is_ok(now)
+    in_both = bool(before) and now is not None and is_ok(now)
     judgment = judgment if in_both else None
     verdict, reason = _by_status_and_latency(past, now, judgment)
     reasons = [reason]
@@ -157,8 +145,7 @@ def _kernel_changed(before: str, now: str) -> bool:
 
 
 def _peak_bytes(row: Row | None) -> int | None:
-    value = pd.NA if row is None else row["peak_bytes"]
-    return None if pd.isna(value) else int(value)
+    return None if row is None or missing(row["peak_bytes"]) else int(row["peak_bytes"])
 
 
 def worst_first(cells: Iterable[CellVerdict]) -> tuple[CellVerdict, ...]:

@@ -10,11 +10,12 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from attnbench.comparison.cell_verdict import CellKey, Row, differences, is_ok, key_of
+from attnbench.comparison.cell_verdict import CellKey, differences, key_of
 from attnbench.core.record import Record, Status
 from attnbench.core.stats import geometric_mean
 from attnbench.results.journal import read_journal
 from attnbench.results.pairs import ATTEMPTS, BASE, CANDIDATE, Pairing, Place, read_pairing
+from attnbench.results.rows import Row, is_ok, rows_of
 from attnbench.results.store import StoredRun, read_run
 from attnbench.results.table import PROBLEM, Cells, processes_of
 
@@ -216,7 +217,7 @@ def _cells_of(run: StoredRun) -> dict[tuple[str, str], CellSide]:
     table = ok.table(suite=str(run.suite.get("name", "")))
     anchors = ok.anchors()
     # A cell that failed in some processes is not ok in the run's table, and is in this one.
-    rows = {(row["case"], row["backend"]): row for row in (*run.table.to_dict("records"), *table.to_dict("records"))}
+    rows = {(row["case"], row["backend"]): row for row in (*run.rows, *rows_of(table))}
     return {
         key: CellSide(
             row=row,

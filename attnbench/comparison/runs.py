@@ -62,7 +62,7 @@ def compare(
     margins = {key: limits.of(key[0], key[1], default=history_rule.MARGIN) for key in keys}
     changes = {one.cell: one for one in accepted}
     usable = {key: _since(past, changes.get((key[0], key[1]))) for key in keys}
-    found = {key: series_of(key, usable[key], now, relative=relative) for key in keys}
+    found = {key: series_of(key, usable[key], now) for key in keys}
     judged = _judge({key: one for key, one in found.items() if one is not None}, margins, noise, relative=relative)
     if relative:
         judged = replace(judged, judgments=_without_divisor(judged.judgments, candidate.baseline))

@@ -7,17 +7,18 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from attnbench.comparison.cell_verdict import CellKey, Row, is_ok, rows_of
+from attnbench.comparison.cell_verdict import CellKey, key_of
 from attnbench.core.record import Ceilings
 from attnbench.core.roofline import ceilings_for
 from attnbench.core.stats import geometric_mean
+from attnbench.results.rows import Row, is_ok
 from attnbench.results.store import StoredRun
 from attnbench.results.table import anchor, problem_of, processes_of
 
 _WHOLE = -1
 """Beside processes: the cell as a whole."""
-_Divisor = Mapping[int, float]
-"""By process, the log of what its latency is divided by."""
+_Logs = Mapping[int, float]
+"""By process, the log of its latency."""
 
 
 class RunCells:
@@ -30,23 +31,32 @@ class RunCells:
 
     def __init__(self, run: StoredRun, *, relative: bool) -> None:
         self.run = run
-        self.rows = rows_of(run.table)
+        self.rows = {key_of(row): row for row in run.rows}
         self._relative = relative
         self._baseline = {key[0]: row for key, row in self.rows.items() if key[1] == run.baseline}
+        self._ceilings = {
+            dtype: [Ceilings(**one) for one in ceilings]
+            for dtype, ceilings in run.environment.get("ceilings", {}).items()
+        }
 
-    def works(self, key: CellKey) -> bool:
-        """Whether it has a latency of a cell."""
-        return is_ok(self.rows.get(key))
+    def latencies(self, key: CellKey) -> tuple[_Logs, _Logs | None] | None:
+        """A cell's latencies, and what they are divided by; the latter is None if the run does not know.
 
-    def divisor(self, key: CellKey) -> _Divisor | None:
-        """What a cell's latencies are divided by; None if the run does not know."""
-        row = self.rows[key]
+        None where it has no latency, or none that can be compared: those of other processors cannot, undivided.
+        """
+        row = self.rows.get(key)
+        if row is None or not is_ok(row):
+            return None
+        logs, divisor = _logs(row), self._divisor(row)
+        return None if self._relative and divisor is None else (logs, divisor)
+
+    def _divisor(self, row: Row) -> _Logs | None:
         if self._relative:
-            other = self._baseline.get(key[0])
+            other = self._baseline.get(row["case"])
             return _logs(other) if other is not None and is_ok(other) else None
-        known = [Ceilings(**one) for one in self.run.environment.get("ceilings", {}).get(row["dtype"], ())]
-        found = ceilings_for(problem_of(row), known)
-        return dict.fromkeys(_logs(row), anchor(found)) if found else None
+        known = self._ceilings.get(row["dtype"])
+        found = ceilings_for(problem_of(row), known) if known else None
+        return {_WHOLE: anchor(found)} if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,38 +89,30 @@ class Series:
         return geometric_mean([self.base_ms[index] for index in runs])
 
 
-def series_of(key: CellKey, base: Sequence[RunCells], candidate: RunCells, *, relative: bool) -> Series | None:
-    """A cell's latencies; None where it has none on one of the two sides.
-
-    Latencies of other processors cannot be compared undivided: where they are relative, runs that lack their divisor
-    are left out.
-    """
-    runs = [run for run in base if run.works(key)]
-    if relative:
-        runs = [run for run in runs if run.divisor(key)]
-    if not runs or not candidate.works(key) or (relative and not candidate.divisor(key)):
+def series_of(key: CellKey, base: Sequence[RunCells], candidate: RunCells) -> Series | None:
+    """A cell's latencies; None where it has none on one of the two sides."""
+    known = [(run, one) for run in base if (one := run.latencies(key))]
+    newer = candidate.latencies(key)
+    if not known or newer is None:
         return None
-    divisors = [run.divisor(key) for run in (*runs, candidate)]
-    divided = all(divisors)
-    *past, now = [
-        _divided(_logs(run.rows[key]), (divisor or {}) if divided else {})
-        for run, divisor in zip((*runs, candidate), divisors, strict=True)
-    ]
+    found = [*(one for _, one in known), newer]
+    divided = all(divisor is not None for _, divisor in found)
+    *past, now = [_divided(logs, (divisor or {}) if divided else {}) for logs, divisor in found]
     return Series(
         base=tuple(logs[_WHOLE] for logs in past),
-        started_at=tuple(one.run.started_at for one in runs),
+        started_at=tuple(run.run.started_at for run, _ in known),
         candidate=tuple(log for process, log in now.items() if process != _WHOLE) or (now[_WHOLE],),
         divided=divided,
         processes=tuple(max(1, len(logs) - 1) for logs in past),
-        base_ms=tuple(run.rows[key]["latency_ms"] for run in runs),
+        base_ms=tuple(run.rows[key]["latency_ms"] for run, _ in known),
         candidate_ms=candidate.rows[key]["latency_ms"],
     )
 
 
-def _logs(row: Row) -> dict[int, float]:
+def _logs(row: Row) -> _Logs:
     """The log latency of the cell as a whole and of its processes, which older tables do not have."""
     return {process: math.log(ms) for process, ms in {_WHOLE: row["latency_ms"], **processes_of(row)}.items()}
 
 
-def _divided(logs: Mapping[int, float], divisor: _Divisor) -> dict[int, float]:
+def _divided(logs: _Logs, divisor: _Logs) -> _Logs:
     return {process: log - divisor.get(process, divisor.get(_WHOLE, 0.0)) for process, log in logs.items()}

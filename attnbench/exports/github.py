@@ -14,6 +14,7 @@ from attnbench.exports import summary
 from attnbench.exports.places import CodePlace, place_of
 from attnbench.exports.results import ComparisonResults, Results, RunResults
 from attnbench.exports.text import change
+from attnbench.results.rows import rows_of
 
 _SUMMARY, _OUTPUTS, _ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT", "GITHUB_ACTIONS"
 _MOST_ANNOTATIONS = 10
@@ -143,7 +144,7 @@ class _Annotation:
 def _of_run(results: RunResults) -> Iterator[_Annotation]:
     table = results.run.table
     wrong = table[table["status"].isin(list(results.defects))]
-    for row in wrong.to_dict("records"):
+    for row in rows_of(wrong):
         cell = f"{row['case']}, {row['backend']}"
         yield _Annotation(
             title=f"{row['status']}: {cell}",

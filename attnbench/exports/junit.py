@@ -127,7 +127,7 @@ def _properties(results: Results) -> dict[str, str]:
 
 
 def _cases_of_run(results: RunResults) -> Iterator[_Case]:
-    for row in results.run.table.to_dict("records"):
+    for row in results.run.rows:
         status, name = Status(row["status"]), (results.suite, row["case"], row["backend"])
         if status is Status.OK:
             output = _lines({name: row[name] for name in _NUMBERS if not missing(row[name])})

@@ -15,7 +15,7 @@ from attnbench.core.stats import Estimate
 from attnbench.core.text import plural
 from attnbench.report.comparison_table import summary
 from attnbench.report.noise_table import NoiseRow, noise_rows
-from attnbench.results.rows import missing
+from attnbench.results.rows import missing, rows_of
 from attnbench.results.store import StoredRun
 
 _COPIED = ("case", "backend", "kernel", "flags", "device", "dtype", "mode", "pattern", "scope")
@@ -196,7 +196,7 @@ def _measured(run: StoredRun, *, suite: str) -> list[MeasuredCell]:
 
 
 def _ok_cells(run: StoredRun, *, suite: str) -> Iterator[MeasuredCell]:
-    for row in run.table[run.table["status"] == Status.OK].to_dict("records"):
+    for row in rows_of(run.table[run.table["status"] == Status.OK]):
         low, high = (None if missing(row[name]) else row[name] for name in ("latency_low_ms", "latency_high_ms"))
         latency_ms = _estimate(row["latency_ms"], low, high)
         yield MeasuredCell(

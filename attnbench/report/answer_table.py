@@ -36,7 +36,7 @@ def answer_grid(run: StoredRun, *, baseline: str | None) -> Grid | None:
     Returns:
         None where no two backends can be compared.
     """
-    found = contests(run.table.to_dict("records"))
+    found = contests(run.rows)
     lines = [_Line(contest, baseline) for contest in by_case(found).values()]
     if not any(len(line.contest.standings) > 1 for line in lines):
         return None
@@ -68,7 +68,7 @@ def answer_grid(run: StoredRun, *, baseline: str | None) -> Grid | None:
     ]
     if not any(line.following != NOTHING for line in lines):
         columns.pop()
-    absent = _not_measured(run.table.to_dict("records"))
+    absent = _not_measured(run.rows)
     return Grid(title=headline(found, baseline), subtitle=absent, columns=tuple(columns))
 
 

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from attnbench.comparison.definitions import CellVerdict, Comparison
@@ -49,6 +48,6 @@ def _shown(value: Any) -> Any:
 
 
 def _flat(cell: CellVerdict) -> dict[str, Any]:
-    fields = asdict(cell)
-    ratio = fields.pop("ratio") or {"value": None, "low": None, "high": None}
-    return {**fields, "ratio": ratio["value"], "ratio_low": ratio["low"], "ratio_high": ratio["high"]}
+    fields = {name: value for name, value in vars(cell).items() if name != "ratio"}
+    ratio = (None, None, None) if cell.ratio is None else (cell.ratio.value, cell.ratio.low, cell.ratio.high)
+    return {**fields, **dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True))}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from rich.cells import cell_len
 
-_NARROWEST = 8
-"""Characters of a column that is made narrower."""
-_GAP = 3
+_NARROWEST = 2
+"""Characters of a column, however narrow the terminal: one of a wide script."""
+GAP = 3
 """Characters between two columns."""
 
 
@@ -37,7 +38,7 @@ class Column:
         """Characters of its widest cell; if cells wrap, the fewest it can have."""
         return max(cell_len(self.header), min(self.widest, self.least)) if self.wraps else self.widest
 
-    @property
+    @cached_property
     def widest(self) -> int:
         """Characters of its widest cell."""
         return max(map(cell_len, (self.header, *self.cells)))
@@ -91,7 +92,7 @@ class Grid:
     @property
     def width(self) -> int:
         """Characters of a row."""
-        return sum(column.width + _GAP for column in self.columns) - _GAP
+        return sum(column.width + GAP for column in self.columns) - GAP
 
     def widths(self, width: int) -> list[int]:
         """The width of every column in a line of ``width`` characters: spare room goes to columns that wrap.
@@ -102,7 +103,7 @@ class Grid:
         wanted = [column.widest - column.width for column in self.columns]
         share = min(1.0, left / sum(wanted)) if any(wanted) else 0.0
         found = [column.width + int(share * more) for column, more in zip(self.columns, wanted, strict=True)]
-        while sum(found) + _GAP * (len(found) - 1) > width and max(found) > _NARROWEST:
+        while sum(found) + GAP * (len(found) - 1) > width and max(found) > _NARROWEST:
             found[found.index(max(found))] -= 1
         return found
 
@@ -197,7 +198,7 @@ def _footnoted(grids: Sequence[Grid]) -> tuple[tuple[Grid, ...], list[str]]:
 def _wrap_names(grid: Grid, width: int) -> Grid:
     """Wrap the first column if it leaves no room for another one."""
     first, *rest = grid.columns
-    needed = max((column.width for column in rest), default=0) + first.width + _GAP
+    needed = max((column.width for column in rest), default=0) + first.width + GAP
     if needed <= width:
         return grid
     return replace(grid, columns=(replace(first, wraps=True), *rest))

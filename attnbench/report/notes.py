@@ -10,7 +10,7 @@ import pandas as pd
 from attnbench.core.record import Flag, Status
 from attnbench.core.text import plural
 from attnbench.report.layout import enumerate_names
-from attnbench.results.rows import Row, is_ok, pattern_of
+from attnbench.results.rows import Row, is_ok, pattern_of, rows_of
 from attnbench.results.store import StoredRun
 
 _MATH = "_scaled_dot_product_attention_math"
@@ -47,7 +47,7 @@ def notes(run: StoredRun, *, baseline: str | None) -> list[str]:
 
 def _rows(frame: pd.DataFrame) -> Sequence[Row]:
     """What notes are made of."""
-    return frame[_COLUMNS].to_dict("records")
+    return rows_of(frame[_COLUMNS])
 
 
 def completeness(run: StoredRun) -> list[str]:

@@ -14,6 +14,7 @@ from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.notes import completeness, failures, flagged, other_patterns, ran_math, unavailable_everywhere
 from attnbench.report.numbers import relative_error, spelled
 from attnbench.report.run_table import heading
+from attnbench.results.rows import rows_of
 from attnbench.results.store import StoredRun
 from attnbench.results.table import COLUMNS, PROBLEM
 
@@ -48,7 +49,7 @@ def pivot(run: StoredRun, *, rows: str, columns: str, metric: str) -> Sheet:
         raise UsageError(f"--rows and --columns are both {rows}; give two axes")
     if metric not in _METRICS:
         raise UsageError(f"--metric {metric}: not a number of the table (allowed: {', '.join(_METRICS)})")
-    absent = unavailable_everywhere(run.table.to_dict("records"))
+    absent = unavailable_everywhere(run.rows)
     here = run.table[~run.table["backend"].isin(absent)]
     frame = (run.table if here.empty else here).copy()
     for axis, (height, width) in _SIZES.items():
@@ -96,7 +97,7 @@ def _case_of_crowded(frame: pd.DataFrame, keys: list[str]) -> pd.Series[str]:
 
 def _fastest(run: StoredRun) -> set[tuple[str, str]]:
     """Case and backend of every cell that is the fastest of its case, or tied with it."""
-    found = by_case(contests(run.table.to_dict("records"))).values()
+    found = by_case(contests(run.rows)).values()
     return {(one.case, winner.backend) for one in found if len(one.standings) > 1 for winner in one.winners}
 
 
@@ -113,7 +114,7 @@ def _grid(
     texts = {
         (cell[rows], cell[columns]): (_FASTEST if (cell["case"], cell["backend"]) in marked else "")
         + _text(cell, metric)
-        for cell in cells.to_dict("records")
+        for cell in rows_of(cells)
     }
     first = Column(header=f"{rows} / {columns}", cells=tuple(map(str, row_keys)), numeric=False)
     data = [

@@ -14,7 +14,7 @@ from attnbench.report.answer_table import UNSURE, answer_grid, speed_up_text
 from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.notes import notes, unavailable_everywhere
 from attnbench.report.numbers import NOTHING, interval_of, mebibytes, ratio_interval, relative_error, rounded, spelled
-from attnbench.results.rows import Row, function_of, is_ok, latency_of, missing
+from attnbench.results.rows import Row, function_of, is_ok, latency_of, missing, rows_of
 from attnbench.results.store import StoredRun
 from attnbench.results.table import processes_of
 
@@ -32,12 +32,12 @@ def run_table(run: StoredRun, *, baseline: str | None = None) -> Sheet:
     shown = _Shown.of(run, baseline)
     answered = answer_grid(run, baseline=baseline)
     grids = [answered] if answered else []
-    absent = unavailable_everywhere(run.table.to_dict("records"))
+    absent = unavailable_everywhere(run.rows)
     for case, every in run.table.groupby("case", sort=False):
         present = every[~every["backend"].isin(absent)]
         cells = every if present.empty else present
         ordered = cells.assign(failed=cells["status"] != Status.OK).sort_values(["failed", "latency_ms", "backend"])
-        rows = ordered.to_dict("records")
+        rows = rows_of(ordered)
         columns = tuple(_Case(rows=rows, shown=shown).columns())
         grids.append(Grid(title=str(case), subtitle=_problem(rows, baseline), columns=columns))
     said = (*_legend(grids, baseline), *notes(run, baseline=baseline))
@@ -100,7 +100,7 @@ class _Shown:
             intervals=bool((table["processes"].fillna(0) > 1).any()),
             flags=bool((table["flags"] != "").any()),
             joules=bool(table["joules_per_image"].notna().any()),
-            places=any(len(contest.standings) > 1 for contest in contests(table.to_dict("records"))),
+            places=any(len(contest.standings) > 1 for contest in contests(rows_of(table))),
             giga=not missing(fastest) and float(fastest) < 1,
         )
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
-from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from attnbench.core.escaping import one_line
-from attnbench.report.layout import Grid, Sheet, fit, respelled
+from attnbench.report.layout import GAP, Grid, Sheet, fit, respelled
 
 _TALL = 25
+_Side = Literal["left", "right"]
 
 
 def render(sheet: Sheet, *, width: int, color: bool = False) -> str:
@@ -67,21 +69,35 @@ def _laid_out(sheet: Sheet, width: int) -> Group:
 
 
 def _table(grid: Grid, width: int) -> RenderableType:
+    """A table as lines: rich's own table takes twenty times as long, and thousands of cells are waited for."""
+    widths = grid.widths(width)
+    sides: list[_Side] = ["right" if column.numeric else "left" for column in grid.columns]
+    header = _lines([column.header for column in grid.columns], widths, sides, from_below=True)
     # Text, not str, everywhere: rich takes '[...]' in a string for its own markup and drops it.
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    for column, room in zip(grid.columns, grid.widths(width), strict=True):
-        table.add_column(
-            Text(column.header),
-            justify="right" if column.numeric else "left",
-            width=room,
-            no_wrap=not column.wraps and room >= column.widest,
-            overflow="fold",
-        )
+    lines = [Text(grid.title, style="bold cyan")]
+    lines += [Text(grid.subtitle, style="dim")] if grid.subtitle else []
+    lines += [*(Text(line, style="bold") for line in header), Text("\u2500" * cell_len(header[0]))]
     marks = [column.cells for column in grid.columns if column.marks]
     for number, row in enumerate(grid.rows):
-        stands_out = any(cells[number] for cells in marks)
-        table.add_row(*map(Text, row), style="bold green" if stands_out else None)
-    titles: list[RenderableType] = [Text(grid.title, style="bold cyan")]
-    if grid.subtitle:
-        titles.append(Text(grid.subtitle, style="dim"))
-    return Padding(Group(*titles, table), (0, 0, 1, 0))
+        style = "bold green" if any(cells[number] for cells in marks) else ""
+        lines += [Text(line, style=style) for line in _lines(row, widths, sides)]
+    return Group(*lines, Text(""))
+
+
+def _lines(
+    cells: Sequence[str], widths: Sequence[int], sides: Sequence[_Side], *, from_below: bool = False
+) -> list[str]:
+    """The lines of a row: a cell that is wider than its column has several."""
+    parts = [_padded(*one) for one in zip(cells, widths, sides, strict=True)]
+    height = max(map(len, parts))
+    for lines, width in zip(parts, widths, strict=True):
+        at = 0 if from_below else len(lines)
+        lines[at:at] = [" " * width] * (height - len(lines))
+    return [(" " * GAP).join(line) for line in zip(*parts, strict=True)]
+
+
+def _padded(text: str, width: int, side: _Side) -> list[str]:
+    spare = width - cell_len(text)
+    if spare >= 0:
+        return [" " * spare + text if side == "right" else text + " " * spare]
+    return [line.plain for line in Text(text).wrap(Console(), width, justify=side, overflow="fold")]

@@ -20,7 +20,7 @@ _RANKS = {"kernel": 3, "flags": 2, "problem": 1}
 
 def winners_table(run: StoredRun) -> Sheet:
     """Lay out who wins where in a run."""
-    rows = run.table.to_dict("records")
+    rows = run.rows
     found = contests(rows)
     fullest = by_case(found)
     crossings = [one for lines in sweep(rows).values() for along in lines for one in crossovers(along, fullest)]

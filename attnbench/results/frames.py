@@ -15,7 +15,7 @@ from attnbench.core.stats import Estimate, paired_ratio
 from attnbench.core.text import MEBIBYTE
 from attnbench.results.journal import JOURNAL, read_journal
 from attnbench.results.listing import named
-from attnbench.results.rows import Row, function_of, is_ok
+from attnbench.results.rows import Row, function_of, is_ok, rows_of
 from attnbench.results.store import StoredRun, find_runs, is_run, read_run
 from attnbench.results.table import COLUMNS, processes_of
 
@@ -75,7 +75,7 @@ def frame_of(runs: Sequence[StoredRun]) -> pd.DataFrame:
 def _frame(run: StoredRun) -> pd.DataFrame:
     """A run's table with the columns that only loaded frames have."""
     frame = run.table.copy()
-    ratios = _speed_ups(frame.to_dict("records"), run.baseline)
+    ratios = _speed_ups(rows_of(frame), run.baseline)
     frame["baseline"] = _texts(run.baseline, len(frame))
     for name, part in (("speed_up", "value"), ("speed_up_low", "low"), ("speed_up_high", "high")):
         values = [None if ratio is None else getattr(ratio, part) for ratio in ratios]

@@ -18,6 +18,13 @@ Function = tuple[Any, ...]
 """The values of a problem's fields, in the order of ``PROBLEM``."""
 
 
+def rows_of(table: pd.DataFrame) -> list[Row]:
+    """The rows of a run's table as plain values; ``to_dict`` takes five times as long."""
+    names = table.columns.tolist()
+    values = zip(*(table[name].tolist() for name in names), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in values]
+
+
 def missing(value: Any) -> bool:
     """Whether a table's value is missing."""
     return value is pd.NA or value is None or value != value  # noqa: PLR0124 - NaN is not itself

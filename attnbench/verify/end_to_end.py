@@ -15,6 +15,7 @@ from attnbench.core.errors import InterruptedRunError
 from attnbench.core.record import Launch, Status
 from attnbench.core.verification import Figure
 from attnbench.results.pairs import BASE, CANDIDATE
+from attnbench.results.rows import rows_of
 from attnbench.suite.expansion import Suite, load_suite
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _run(suite: Suite, output: Path) -> list[dict[str, Any]]:
         _measured(session, session.rounds)
     (outcome,) = session.outcomes.values()
     assert outcome.stored is not None, "the tables are written when the session ends"
-    return [{str(name): value for name, value in row.items()} for row in outcome.stored.table.to_dict("records")]
+    return [{str(name): value for name, value in row.items()} for row in rows_of(outcome.stored.table)]
 
 
 def _measured(session: Session, rounds: Sequence[int]) -> None:
