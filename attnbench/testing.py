@@ -14,7 +14,7 @@ from attnbench.core.protocol import Variation
 from attnbench.worker.call import Call
 from attnbench.worker.environment import resolve_device
 from attnbench.worker.reference import Expectation
-from attnbench.worker.variation import restored, rolls, vary_input, vary_rest
+from attnbench.worker.variation import OneImage, restored, rolls, vary_input, vary_rest
 
 _GEOMETRIES = (
     (14, 14, 7, 7),  # windows divide the map
@@ -93,7 +93,7 @@ def check_problem(backend: Backend, problem: Problem, device: torch.device) -> N
         Disagreement: It computes something else.
     """
     who = f"{type(backend).__name__} on {problem.label}"
-    expectation = Expectation(problem, device=device, seed=0)
+    expectation = Expectation.seeded(problem, device=device, seed=0)
     try:
         reason = _disagreement(Call(backend, problem, expectation.inputs), expectation)
     except Exception as error:
@@ -111,15 +111,19 @@ def _disagreement(call: Call, expectation: Expectation) -> str:
         return reason
     if not torch.equal(x, expectation.inputs.x):
         return "the input was modified in place"
-    for number in (1, 2):
-        variation = Variation(signs=number, roll=number % rolls(problem))
+    varied = [Variation(signs=number, roll=number % rolls(problem)) for number in (1, 2)]
+    for variation in (*varied, Variation(move=problem.channels + 1)):
         expected = expectation.inputs.x.clone()
         vary_input(problem, expected, variation, plain)
         vary_input(problem, x.detach(), variation, plain)
         vary_rest(problem, call.rest(x), variation, plain)
-        again = restored(problem, call.outcome(x).tensors, variation)
-        if reason := expectation.verdict(again).reason:
-            return f"for a second input, {reason}"
+        again = call.outcome(x).tensors
+        if variation.move:
+            verdict = OneImage(expectation, variation, image=0).verdict(again, timed=False)
+        else:
+            verdict = expectation.verdict(restored(problem, again, variation))
+        if verdict.reason:
+            return f"for a second input, {verdict.reason}"
         if not torch.equal(x, expected):
             return "the input was modified in place"
         if expectation.verdict(first).reason:

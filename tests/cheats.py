@@ -62,6 +62,26 @@ class RemembersByAFewValues(Honest):
         return attend
 
 
+class KnowsHowInputsVary(Honest):
+    """Has read how inputs change from turn to turn: it finds out which change it was, and changes an old output so."""
+
+    def make(self) -> Attend:
+        known: list[tuple[Tensor, Tensor]] = []
+
+        def attend(qkv: Tensor) -> Tensor:
+            for seen, output in known[-1:]:
+                first = seen[:, 0, 0].flatten(1)[:, :4]
+                (rolled,) = (first == qkv[0, 0, 0].flatten()[:4]).all(1).nonzero(as_tuple=True)
+                if rolled.numel():
+                    roll = int(rolled[0])
+                    signs = (qkv[0, 0, 2] * seen[roll, 0, 2]).sign()
+                    return torch.cat([output[roll:], output[:roll]]) * signs
+            known.append((qkv.clone(), right(qkv.double()).to(qkv.dtype)))
+            return known[-1][1].clone()
+
+        return attend
+
+
 class _Lazy(Tensor):
     qkv: Tensor
 

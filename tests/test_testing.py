@@ -7,7 +7,6 @@ from functools import cache
 import pytest
 import torch
 
-from attnbench import testing
 from attnbench.backends import registry
 from attnbench.backends.base import Backend
 from attnbench.core.errors import UsageError
@@ -16,7 +15,7 @@ from attnbench.testing import Disagreement, check_backend, sample_problems
 from attnbench.worker.reference import Expectation
 from tests import faults
 
-EXPECTATION = cache(Expectation)
+SEEDED = cache(Expectation.seeded)
 """What is expected is the same of every backend."""
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -37,7 +36,7 @@ def samples(scope: Scope, device: str) -> list[Problem]:
 def test_every_backend_agrees_with_the_reference_on_every_problem_it_supports(
     name: str, scope: Scope, device: str, every: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(testing, "Expectation", EXPECTATION)
+    monkeypatch.setattr(Expectation, "seeded", SEEDED)
     backend = registry.load(name)
     if reason := backend.unavailable(device):
         pytest.skip(reason)

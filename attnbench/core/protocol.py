@@ -134,12 +134,14 @@ class Tensors:
 
 @dataclass(frozen=True, kw_only=True)
 class Variation:
-    """A change of the inputs that changes the outputs in a known way (``worker.variation``)."""
+    """A change of the inputs (``worker.variation``): the judge knows what they must give then."""
 
     signs: int = 0
     """Seed of the signs of the values' channels; 0 leaves them as they are."""
     roll: int = 0
     """How many images, or rows of windows, the map is rolled by."""
+    move: int = 0
+    """How many numbers the map is rolled by as if it were one row of them: nothing of its outputs was known before."""
 
 
 # --- to and from a participant

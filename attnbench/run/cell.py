@@ -194,7 +194,7 @@ class CellRun:
         number = len(work.turns)
         timed, afterwards = work.variation, None
         if fresh or (work.tries_fresh and number == work.drawn):
-            afterwards = work.variation = self._varied()
+            afterwards = work.variation = self._new_values()
         asked = TakeTurn(variation=timed, budget_s=budget_s, afterwards=afterwards)
         if self._measure.launch is Launch.GRAPH:
             timed = work.variation  # a graph writes to the same memory every time
@@ -315,6 +315,14 @@ class CellRun:
         if rolls > 1:
             roll = (roll + self._random.randrange(1, rolls)) % rolls
         return Variation(signs=self._random.randrange(1, 2**31), roll=roll)
+
+    def _new_values(self) -> Variation:
+        """Inputs whose outputs follow from nothing that was computed before."""
+        moves, number = self._setting.moves.setdefault(self._case.name, []), self.work.fresh_calls
+        if number == len(moves):
+            moves.append(self._random.randrange(1, 2**31))
+        self.work.fresh_calls += 1
+        return Variation(move=moves[number])
 
     def wants_more(self) -> bool:
         """Whether the budget leaves room. It is fixed: nothing is decided by what was found."""

@@ -84,6 +84,8 @@ class Work:
     checked: bool = False
     tries_fresh: bool = True
     """Whether a call on new values is tried."""
+    fresh_calls: int = 0
+    """So many calls on new values were asked for."""
     drawn: int = 0
     """The turn that will be checked in any case."""
     retaken: int = 0
@@ -177,6 +179,8 @@ class Setting:
     abandon: Callable[[], bool]
     """Asked a few times a second whether to give up."""
     hangs: Hangs = field(default_factory=Hangs)
+    moves: dict[str, list[int]] = field(default_factory=dict)
+    """By case, how inputs move for calls on new values: alike in all its cells, so that one reference is enough."""
     known: dict[tuple[str, Participant], Known] = field(default_factory=dict)
     """What was found of cells, by case, once they were timed."""
 

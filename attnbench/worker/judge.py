@@ -6,12 +6,13 @@ One for a run and a device. No backend is ever imported here.
 from __future__ import annotations
 
 import os
+import random
 import select
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,6 +34,7 @@ from attnbench.core.protocol import (
     Refused,
     Tensors,
     Unwatch,
+    Variation,
     Verdict,
     Verify,
     Watch,
@@ -47,7 +49,7 @@ from attnbench.worker.monitor import Monitor
 from attnbench.worker.nvml import ManagedGpu, managed_gpu
 from attnbench.worker.reference import Expectation
 from attnbench.worker.tensors import NoRoomError, copy_tensors, write_tensors
-from attnbench.worker.variation import restored, rolls
+from attnbench.worker.variation import OneImage, restored, rolls
 
 _FIRST = "first "
 """How the names begin of what the first call gave, when it is looked at once more."""
@@ -83,6 +85,13 @@ class _Kept:
     inputs: int
     """The file they lie in."""
     layout: Tensors
+    moved: dict[Variation, OneImage] = field(default_factory=dict)
+    """The same after the map has moved."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.expectation.size + sum(one.size for one in self.moved.values())
 
 
 class _Judge:
@@ -145,7 +154,7 @@ class _Judge:
         kept = self._kept.get(problem)
         if kept is None:
             # The same seed in every round: a reference is computed once.
-            expectation = Expectation(problem, device=self._device, seed=0)
+            expectation = Expectation.seeded(problem, device=self._device, seed=0)
             inputs = memory_file()
             try:
                 given = expectation.inputs
@@ -163,11 +172,11 @@ class _Judge:
 
     def _make_room(self, coming: _Kept) -> None:
         """Forget the problems that were asked for longest ago. Two stay: swin computes one of its own."""
-        size = sum(kept.expectation.size for kept in self._kept.values()) + coming.expectation.size
+        size = sum(kept.size for kept in self._kept.values()) + coming.size
         while len(self._kept) > 1 and size > _MOST_KEPT_BYTES:
             _, oldest = self._kept.popitem(last=False)
             os.close(oldest.inputs)
-            size -= oldest.expectation.size
+            size -= oldest.size
         if self._device.type == "cuda":
             torch.cuda.empty_cache()  # participants need the memory
 
@@ -182,7 +191,8 @@ class _Judge:
             answer, _ = self._expect(asked.problem)
             if isinstance(answer, Failed):
                 raise MemoryError(answer.reason)
-        expectation = self._kept[asked.problem].expectation
+        kept = self._kept[asked.problem]
+        expectation = kept.expectation
         try:
             given = copy_tensors(outputs, asked.tensors, most_bytes=4 * expectation.size + _SLACK_BYTES)
             found = {name: value.to(self._device) for name, value in given.items()}
@@ -195,6 +205,11 @@ class _Judge:
             return Verdict(max_error=verdict.max_error, reason=reason)
         if reason := expectation.misshapen(now):  # what is restored must have the right shape
             return Verdict(max_error=float("inf"), reason=reason)
+        if asked.variation.move:
+            if asked.variation not in kept.moved:
+                image = random.SystemRandom().randrange(asked.problem.batch)
+                kept.moved[asked.variation] = OneImage(expectation, asked.variation, image=image)
+            return kept.moved[asked.variation].verdict(now, timed=asked.timed)
         return expectation.verdict(restored(asked.problem, now, asked.variation), timed=asked.timed)
 
     def _rate(self, asked: MeasureCopy | MeasureProduct) -> RateMeasured:

@@ -7,7 +7,7 @@ see the same keys are computed together, so that it stays affordable at the larg
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -82,7 +82,7 @@ def make_inputs(problem: Problem, *, device: torch.device, seed: int) -> Inputs:
         return Inputs(x=normal(*area, channels), parameters=parameters, output_gradient=normal(*area, channels))
     x, output_gradient = normal(*area, 3, *per_head), normal(*area, *per_head)
     if problem.scope is Scope.WINDOWS:
-        x, output_gradient = _to_windows(x, problem), _to_windows(output_gradient, problem)
+        x, output_gradient = windows_of(x, problem), windows_of(output_gradient, problem)
     return Inputs(x=x, parameters=parameters, output_gradient=output_gradient)
 
 
@@ -141,7 +141,7 @@ def _compute(problem: Problem, x: Tensor, parameters: Mapping[str, Tensor]) -> T
         case Scope.MAP:
             return _attend(_pad(x, problem), problem, table)
         case Scope.WINDOWS:
-            return _to_windows(_attend(_padded_map(x, problem), problem, table), problem)
+            return windows_of(_attend(_padded_map(x, problem), problem, table), problem)
         case Scope.LAYER:
             qkv = _pad(x, problem) @ parameters["qkv.weight"].T + parameters["qkv.bias"]
             out = _attend(qkv.unflatten(-1, (3, problem.heads, problem.head_dim)), problem, table)
@@ -244,12 +244,18 @@ def _addresses(problem: Problem, device: torch.device) -> tuple[Tensor, Tensor]:
     return window, token
 
 
+def map_of(windows: Tensor, problem: Problem) -> Tensor:
+    """From ``[batch * windows, tokens, ...]`` to ``[batch, H, W, ...]``: padded tokens are left out."""
+    return _padded_map(windows, problem)[:, : problem.height, : problem.width]
+
+
 def _padded_map(windows: Tensor, problem: Problem) -> Tensor:
     window, token = _addresses(problem, windows.device)
     return windows.unflatten(0, (problem.batch, problem.windows))[:, window, token]
 
 
-def _to_windows(x: Tensor, problem: Problem) -> Tensor:
+def windows_of(x: Tensor, problem: Problem) -> Tensor:
+    """From ``[batch, H, W, ...]`` to ``[batch * windows, tokens, ...]``, with zeros for padded tokens."""
     window, token = _addresses(problem, x.device)
     positions = torch.empty(problem.windows * problem.tokens, dtype=torch.long, device=x.device)
     positions[(window * problem.tokens + token).flatten()] = torch.arange(positions.numel(), device=x.device)
@@ -265,13 +271,11 @@ class Expectation:
 
     Args:
         problem: What to compute.
-        device: Where.
-        seed: Of the inputs.
+        inputs: From what.
     """
 
-    def __init__(self, problem: Problem, *, device: torch.device, seed: int) -> None:
-        self.problem = problem
-        self.inputs = make_inputs(problem, device=device, seed=seed)
+    def __init__(self, problem: Problem, inputs: Inputs) -> None:
+        self.problem, self.inputs = problem, inputs
         self._exact = self._tensors(reference(problem, self.inputs))
         dtype = getattr(torch, problem.dtype)
         naive = self._tensors(reference(problem, self.inputs, dtype=dtype))
@@ -281,6 +285,11 @@ class Expectation:
             name: 2 * _error(naive[name], exact) + unit * float(exact.abs().max())
             for name, exact in self._exact.items()
         }
+
+    @classmethod
+    def seeded(cls, problem: Problem, *, device: torch.device, seed: int) -> Expectation:
+        """From random inputs."""
+        return cls(problem, make_inputs(problem, device=device, seed=seed))
 
     @property
     def size(self) -> int:
@@ -301,20 +310,21 @@ class Expectation:
                 return f"{what} of dtype {tensor.dtype} (allowed: {self.problem.dtype})"
         return ""
 
-    def verdict(self, found: Mapping[str, Tensor], *, timed: bool = False) -> Verdict:
+    def verdict(self, found: Mapping[str, Tensor], *, timed: bool = False, ignored: Collection[str] = ()) -> Verdict:
         """Compare what a call gave with the reference, the output first.
 
         Args:
             found: By name, the output and, in mode forward_backward, every gradient.
             timed: Whether it was timed: with gradients, the output is not among what is kept.
+            ignored: Names that are not looked at.
         """
         max_error = math.inf
         if reason := self.misshapen(found):
             return Verdict(max_error=max_error, reason=reason)
         for name, exact in self._exact.items():
+            if name in ignored or (timed and name == OUTPUT and name not in found and len(self._exact) > 1):
+                continue
             if name not in found:
-                if timed and name == OUTPUT and len(self._exact) > 1:
-                    continue
                 return Verdict(max_error=max_error, reason=f"no {_told(name)}")
             error = _error(self._on_map({name: found[name]})[name], exact)
             if name == OUTPUT and not math.isnan(error):
@@ -333,13 +343,12 @@ class Expectation:
         return self._on_map(outcome.tensors)
 
     def _on_map(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What is to be compared: at scope ``windows`` the map's own tokens, for padded ones are nobody's business."""
+        """What is to be compared: at scope ``windows`` the map's own tokens."""
         tensors = dict(found)
         if self.problem.scope is Scope.WINDOWS:
             for name in (OUTPUT, INPUT):
                 if name in tensors:
-                    on_map = _padded_map(tensors[name], self.problem)
-                    tensors[name] = on_map[:, : self.problem.height, : self.problem.width]
+                    tensors[name] = map_of(tensors[name], self.problem)
         return tensors
 
 

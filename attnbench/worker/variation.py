@@ -1,14 +1,19 @@
-"""Inputs that change from turn to turn, and outputs that follow from one reference.
+"""Inputs that change from turn to turn, and what they must give.
 
 Attention mixes values with weights that do not depend on them, channel by channel. So if the values of a channel and
 the gradient of that output channel change their sign, the output and the gradient of those values change theirs, and
 nothing else changes: exactly, in every dtype. And whole images, whole rows of windows, or heads may change places, so
-that queries and keys change, too.
+that queries and keys change, too. What these give follows from one reference, for every turn.
+
+Whoever knows that could find out which change it was and apply it to an output of before. So a call is also timed on
+inputs whose numbers have moved along the map: tokens, heads and channels are others then, and what they give has to be
+computed. That costs a reference of its own, of one image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
@@ -17,8 +22,8 @@ import torch
 from torch import Tensor
 
 from attnbench.core.problem import Pattern, Problem, Scope
-from attnbench.core.protocol import Variation
-from attnbench.worker.reference import BIAS_TABLE, INPUT, OUTPUT, Inputs
+from attnbench.core.protocol import Variation, Verdict
+from attnbench.worker.reference import BIAS_TABLE, INPUT, OUTPUT, Expectation, Inputs, map_of, windows_of
 
 _VALUE = 2
 """Of query, key and value."""
@@ -53,7 +58,7 @@ def vary_input(problem: Problem, x: Tensor, variation: Variation, since: Variati
         variation: What it shall be.
         since: What it is.
     """
-    _vary(problem, {INPUT: x}, variation, since)
+    _change(problem, {INPUT: x}, variation, since)
 
 
 def vary_rest(
@@ -70,7 +75,43 @@ def vary_rest(
     """
     # The gradient of an output has its shape, and changes as it does.
     given = {OUTPUT: inputs.output_gradient} if gradient else {}
-    _vary(problem, {**given, **inputs.parameters}, variation, since)
+    _change(problem, {**given, **inputs.parameters}, variation, since)
+
+
+class OneImage:
+    """What one image must give once the map has moved.
+
+    Args:
+        expectation: Of the plain inputs.
+        variation: By how much it moves.
+        image: Which one. Of one out of several, no gradient of a parameter is known.
+    """
+
+    def __init__(self, expectation: Expectation, variation: Variation, *, image: int) -> None:
+        problem, plain = expectation.problem, expectation.inputs
+        self._ignored = frozenset(plain.parameters if problem.batch > 1 else ())
+        each = problem.windows if problem.scope is Scope.WINDOWS else 1
+        self._rows = slice(image * each, (image + 1) * each)
+        moved = {INPUT: plain.x.clone(), OUTPUT: plain.output_gradient.clone()}
+        _move(problem, moved, variation.move)
+        x, output_gradient = (moved[name][self._rows].clone() for name in (INPUT, OUTPUT))
+        inputs = Inputs(x=x, parameters=plain.parameters, output_gradient=output_gradient)
+        self._expectation = Expectation(replace(problem, batch=1), inputs)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._expectation.size
+
+    def verdict(self, found: Mapping[str, Tensor], *, timed: bool) -> Verdict:
+        """Compare what a call gave, of the right shapes, with the reference.
+
+        Args:
+            found: By name, the output and, in mode forward_backward, every gradient.
+            timed: Whether it was timed.
+        """
+        own = {name: value[self._rows] if name in (INPUT, OUTPUT) else value for name, value in found.items()}
+        return self._expectation.verdict(own, timed=timed, ignored=self._ignored)
 
 
 def restored(problem: Problem, found: Mapping[str, Tensor], variation: Variation) -> dict[str, Tensor]:
@@ -87,7 +128,8 @@ def restored(problem: Problem, found: Mapping[str, Tensor], variation: Variation
     return tensors
 
 
-def _vary(problem: Problem, tensors: Mapping[str, Tensor], variation: Variation, since: Variation) -> None:
+def _change(problem: Problem, tensors: Mapping[str, Tensor], variation: Variation, since: Variation) -> None:
+    _move(problem, tensors, -since.move)
     before, after = _signs(problem, since.signs), _signs(problem, variation.signs)
     roll = variation.roll - since.roll
     if roll:
@@ -95,6 +137,19 @@ def _vary(problem: Problem, tensors: Mapping[str, Tensor], variation: Variation,
         if _places(problem) is _Places.HEADS:  # the signs go with them
             before = before.view(problem.heads, -1).roll(roll, 0).view(-1)
     _sign(problem, tensors, before * after)
+    _move(problem, tensors, variation.move)
+
+
+def _move(problem: Problem, tensors: Mapping[str, Tensor], amount: int) -> None:
+    """Roll the numbers of the map as if it were one row of them, in place."""
+    if not amount:
+        return
+    in_windows = problem.scope is Scope.WINDOWS
+    for name in (INPUT, OUTPUT):
+        if name in tensors:
+            on_map = map_of(tensors[name], problem) if in_windows else tensors[name]
+            moved = on_map.reshape(-1).roll(amount).view(on_map.shape)
+            tensors[name].copy_(windows_of(moved, problem) if in_windows else moved)
 
 
 def _places(problem: Problem) -> _Places:

@@ -58,7 +58,7 @@ def as_parameters(problems: list[Problem]) -> pytest.MarkDecorator:
 
 @cache
 def _expectation(problem: Problem) -> Expectation:
-    return Expectation(problem, device=torch.device("cpu"), seed=0)
+    return Expectation.seeded(problem, device=torch.device("cpu"), seed=0)
 
 
 def disagreement(backend: Backend, problem: Problem) -> str:

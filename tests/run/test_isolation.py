@@ -38,6 +38,7 @@ def found(frame: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
 CHEATS = {
     "RemembersByAddress": ("wrong_result error", ""),
     "RemembersByAFewValues": ("wrong_result", "it remembers what it gave"),
+    "KnowsHowInputsVary": ("wrong_result", "it remembers what it gave"),
     "ComputesLater": ("wrong_result", "output is of type _Lazy (allowed: a plain torch.Tensor)"),
     "ComputesNothingWhenTimed": ("wrong_result", "right when it was checked, but when it was timed output is off by"),
     "SkipsNowAndThen": ("wrong_result", "output is off by"),

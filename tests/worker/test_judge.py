@@ -215,13 +215,29 @@ def test_a_reference_is_computed_once(judge: _Judge, monkeypatch: pytest.MonkeyP
 
     def counted(asked: Problem, **options: Any) -> Any:
         computed.append(asked)
-        return Expectation(asked, **options)
+        return seeded(asked, **options)
 
-    monkeypatch.setattr(judging, "Expectation", counted)
+    seeded = Expectation.seeded
+    monkeypatch.setattr(Expectation, "seeded", counted)
     shifted = problem(pattern="shifted")
     for asked in (FORWARD, shifted, FORWARD, FORWARD, shifted):
         verdict(judge, asked, right(judge, asked))
     assert computed == [FORWARD, shifted]
+
+
+@KINDS
+@pytest.mark.parametrize("scope", ["map", "windows", "layer"])
+def test_what_a_map_that_has_moved_gives_is_looked_at_in_one_image(judge: _Judge, asked: Problem, scope: str) -> None:
+    asked = read(Problem, {**asked.to_json(), "scope": scope, "batch": 3})
+    moved = Variation(move=2**31 - 1)
+    found = right(judge, asked, moved)
+    assert not verdict(judge, asked, found, moved).reason
+    assert "output is off by" in verdict(judge, asked, {**found, OUTPUT: found[OUTPUT] + 1}, moved).reason
+    assert "output is off by" in verdict(judge, asked, right(judge, asked), moved).reason
+    timed = {name: value for name, value in found.items() if name != OUTPUT or len(found) == 1}
+    assert not verdict(judge, asked, timed, moved, timed=True).reason
+    assert "of shape" in verdict(judge, asked, {**found, OUTPUT: found[OUTPUT][:1]}, moved).reason
+    assert len(judge._kept[asked].moved) == 1
 
 
 def test_inputs_are_the_same_in_every_judge_and_nobody_can_change_them(judge: _Judge) -> None:
@@ -291,7 +307,7 @@ def test_a_reference_that_cannot_be_computed_is_told_and_all_memory_given_back(
         raise error
 
     expected(judge, FORWARD)
-    monkeypatch.setattr(judging, "Expectation", fails)
+    monkeypatch.setattr(Expectation, "seeded", fails)
     reply, _ = judge.answer(Expect(problem=TRAINING), [])
     assert isinstance(reply, Failed)
     assert reply.status is status

@@ -14,13 +14,14 @@ from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Problem,
 from attnbench.core.protocol import Variation
 from attnbench.testing import Disagreement, check_problem, sample_problems
 from attnbench.worker.call import Call
-from attnbench.worker.reference import Expectation, Inputs, make_inputs, reference
-from attnbench.worker.variation import restored, rolls, vary_input, vary_rest
+from attnbench.worker.reference import INPUT, OUTPUT, Expectation, Inputs, make_inputs, reference
+from attnbench.worker.variation import OneImage, restored, rolls, vary_input, vary_rest
 from tests.faults import Faulty, RemembersFirst
 from tests.samples import problem
 
 CPU = torch.device("cpu")
 PLAIN = Variation()
+MOVED = Variation(move=1001)
 FIELDS = list(product(Scope, Mode, Bias, Pattern, Padding))
 
 
@@ -70,11 +71,39 @@ def test_what_varied_inputs_give_is_known_from_the_plain_ones(asked: Problem) ->
 
 
 @every_kind
+def test_of_one_image_it_is_known_what_a_map_that_has_moved_must_give(asked: Problem) -> None:
+    for one in alike(asked):
+        inputs = make_inputs(one, device=CPU, seed=0)
+        moved = copied(inputs)
+        vary(one, moved, MOVED)
+        found = {name: value.to(inputs.x.dtype) for name, value in reference(one, moved).tensors.items()}
+        for image in range(one.batch):
+            known = OneImage(Expectation(one, inputs), MOVED, image=image)
+            assert not known.verdict(found, timed=False).reason, one.label
+            for name, value in found.items():
+                wrong = {**found, name: value + 1e-3}
+                ignored = one.batch > 1 and name not in (INPUT, OUTPUT)
+                assert bool(known.verdict(wrong, timed=False).reason) is not ignored, (name, one.label)
+
+
+@every_kind
+def test_nothing_of_what_a_map_gives_is_what_it_gave_before_it_moved(asked: Problem) -> None:
+    for one in alike(asked):
+        inputs = make_inputs(one, device=CPU, seed=0)
+        moved = copied(inputs)
+        vary(one, moved, MOVED)
+        before, after = (reference(one, given).output for given in (inputs, moved))
+        known = set(before.flatten().abs().tolist())
+        real = [value for value in after.flatten().abs().tolist() if value]
+        assert not known.intersection(real), one.label
+
+
+@every_kind
 def test_inputs_that_are_varied_and_varied_back_are_the_same_to_the_bit(asked: Problem) -> None:
     for one in alike(replace(asked, dtype=Dtype.BFLOAT16)):
         inputs = make_inputs(one, device=CPU, seed=0)
         varied, since = copied(inputs), PLAIN
-        for variation in (some_variation(one), Variation(signs=9), Variation(roll=rolls(one) - 1), PLAIN):
+        for variation in (some_variation(one), Variation(signs=9), MOVED, Variation(roll=rolls(one) - 1), PLAIN):
             vary(one, varied, variation, since)
             since = variation
         assert all(map(torch.equal, tensors(varied), tensors(inputs))), one.label
@@ -129,7 +158,7 @@ def test_images_change_places_and_of_one_image_its_rows_of_windows_where_they_ar
 @pytest.mark.parametrize("scope", list(Scope))
 def test_a_backend_that_remembers_what_it_gave_is_wrong_for_every_variation(scope: Scope, batch: int) -> None:
     asked = problem(scope=scope, batch=batch, height=14 if batch > 1 else 15)
-    expectation = Expectation(asked, device=CPU, seed=0)
+    expectation = Expectation.seeded(asked, device=CPU, seed=0)
     backend = RemembersFirst()
     call = Call(backend, asked, expectation.inputs)
     x = expectation.inputs.x.clone()
@@ -172,7 +201,7 @@ def test_a_backend_that_remembers_who_looks_at_whom_is_found(fields: dict[str, o
 @pytest.mark.parametrize("scope", list(Scope))
 def test_gradients_that_were_remembered_are_wrong_for_every_variation(scope: Scope) -> None:
     asked = problem(scope=scope, mode="forward_backward", bias="relative", batch=1, height=15)
-    expectation = Expectation(asked, device=CPU, seed=0)
+    expectation = Expectation.seeded(asked, device=CPU, seed=0)
     remembered = {
         name: value.to(expectation.inputs.x.dtype)
         for name, value in reference(asked, expectation.inputs).tensors.items()
