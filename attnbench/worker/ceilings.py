@@ -25,7 +25,9 @@ _CPU_COPY_BYTES = 2**28
 _GPU_COPY_BYTES = 2**31
 _CACHES = 8
 """What moves through memory is so many times the last-level cache, at least."""
-_CPU_SIDE, _GPU_SIDE = 512, 8192
+_CPU_SIDES, _GPU_SIDE = (128, 256, 512), 8192
+_LONG_S = 0.01
+"""On a CPU, a product that takes so long is large enough: of a dtype that is emulated, the largest takes 0.2 s."""
 
 
 def memory_copy_bytes(device_type: str, cache_bytes: int) -> int:
@@ -50,12 +52,21 @@ def copy_rate(device: torch.device, moved_bytes: int) -> Rate:
 
 def product_rate(device: torch.device, dtype: Dtype) -> Rate:
     """FLOPs per second of a large matrix product; a multiply-add counts as 2."""
-    side = _GPU_SIDE if device.type == "cuda" else _CPU_SIDE
+    if device.type == "cuda":
+        return _rate(_product(device, dtype, _GPU_SIDE), device, work=2 * _GPU_SIDE**3)
+    for side in _CPU_SIDES:
+        call = _product(device, dtype, side)
+        if min(_seconds(call, 1, device) for _ in range(2)) > _LONG_S:
+            break
+    return _rate(call, device, work=2 * side**3)
+
+
+def _product(device: torch.device, dtype: Dtype, side: int) -> Callable[[], object]:
     # Random values: on zeros a GPU saves power and runs faster than it ever will on data.
     values = (torch.randn(side, side, dtype=torch.float32, device=device) for _ in range(2))
     left, right = (value.to(getattr(torch, dtype)) for value in values)
     product = torch.empty_like(left)
-    return _rate(lambda: torch.mm(left, right, out=product), device, work=2 * side**3)
+    return lambda: torch.mm(left, right, out=product)
 
 
 def _rate(call: Callable[[], object], device: torch.device, *, work: float) -> Rate:

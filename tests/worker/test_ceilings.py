@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -19,6 +20,23 @@ def test_a_product_has_a_rate_that_a_machine_can_have(dtype: Dtype) -> None:
     found = product_rate(CPU, dtype)
     assert 1e7 < found.per_s < 1e15
     assert found.spread >= 0
+
+
+@pytest.mark.parametrize(("took_s", "sides"), [(1e-4, [128, 256, 512]), (0.011, [128])])
+def test_a_dtype_that_is_emulated_gets_a_smaller_product(
+    monkeypatch: pytest.MonkeyPatch, took_s: float, sides: list[int]
+) -> None:
+    multiplied: list[int] = []
+
+    def timed(call: Callable[[], object], calls: int, _: torch.device) -> float:
+        found = call()
+        assert isinstance(found, torch.Tensor)
+        multiplied.append(found.shape[0])
+        return took_s * calls
+
+    monkeypatch.setattr(ceilings, "_seconds", timed)
+    assert product_rate(CPU, Dtype.BFLOAT16).per_s == pytest.approx(2 * sides[-1] ** 3 / took_s)
+    assert list(dict.fromkeys(multiplied)) == sides
 
 
 @pytest.mark.parametrize("moved", [1, 2**12, 2**21, 2**28])
