@@ -18,7 +18,8 @@ from attnbench.cli.streams import say
 if TYPE_CHECKING:
     from attnbench.comparison.limits import Limits
     from attnbench.run.events import Event
-    from attnbench.run.session import Session, Side
+    from attnbench.run.session import Session
+    from attnbench.run.sides import Side
 
 
 def ab(

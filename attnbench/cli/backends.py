@@ -59,7 +59,7 @@ def _available(pool: ProcessPool, device: str, names: Sequence[str]) -> Sheet:
 def _supported(pool: ProcessPool, suite: Suite) -> Sheet:
     from attnbench.core.errors import SuiteError
     from attnbench.report.layout import Sheet
-    from attnbench.run.session import Side, describe_suite, introduce
+    from attnbench.run.sides import Side, describe_suite, introduce
 
     environment = describe_suite(pool, suite).environment
     cases = suite.cases(environment.device)

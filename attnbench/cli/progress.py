@@ -16,7 +16,8 @@ from attnbench.core.record import Record, Status
 from attnbench.core.stats import process_statistic
 from attnbench.core.text import plural
 from attnbench.run.events import Announced, Cell, Entered, Event, Finished, Planned, Resumed, Skipped, Stage
-from attnbench.run.session import Outcome, Session
+from attnbench.run.session import Session
+from attnbench.run.track import Outcome
 
 if TYPE_CHECKING:
     from rich.progress import Progress

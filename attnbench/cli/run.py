@@ -117,7 +117,7 @@ def _print_plan(suite: Suite, assume: str | None) -> None:
     device = suite.device if assumed is None else assumed.device
     if assumed is None and suite.needs_device():
         from attnbench.run.process_pool import ProcessPool
-        from attnbench.run.session import describe_suite
+        from attnbench.run.sides import describe_suite
 
         with closing(ProcessPool(suite.measure)) as pool:
             device = describe_suite(pool, suite).environment.device

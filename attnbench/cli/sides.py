@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from attnbench.run.session import Side
+    from attnbench.run.sides import Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def read_sides(
     from attnbench.backends import registry
     from attnbench.core.errors import UsageError
     from attnbench.run.interpreter import check_path, find_interpreter, this_interpreter
-    from attnbench.run.session import Side
+    from attnbench.run.sides import Side
     from attnbench.suite.expansion import load_suite
 
     if any(override.partition("=")[0].strip() == "measure.processes" for override in overrides):

@@ -14,7 +14,7 @@ from attnbench.results.pairs import ATTEMPTS, BASE, CANDIDATE, Pairing, Party, r
 from attnbench.run import resume as resumption
 from attnbench.run.process_pool import Participant
 from attnbench.run.resume import Progress
-from attnbench.run.session import Side
+from attnbench.run.sides import Side
 
 
 def check_devices(environments: Mapping[str, Environment]) -> None:

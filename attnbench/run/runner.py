@@ -25,7 +25,9 @@ from attnbench.run.interruption import Interruption
 from attnbench.run.lock import device_lock
 from attnbench.run.process_pool import Participant, ProcessPool
 from attnbench.run.resume import Progress
-from attnbench.run.session import Outcome, Session, Side, Track, describe_suite, described_sides, introduce
+from attnbench.run.session import Session
+from attnbench.run.sides import Side, describe_suite, described_sides, introduce
+from attnbench.run.track import Outcome, Track
 from attnbench.suite.expansion import Suite, load_suite
 
 if TYPE_CHECKING:

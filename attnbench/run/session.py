@@ -6,37 +6,26 @@
 from __future__ import annotations
 
 import itertools
-import random
 import time
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from attnbench.core.errors import LostOutputError, RefusedError, SuiteError, UsageError, WorkerError
-from attnbench.core.git import commit_of
-from attnbench.core.protocol import LONGEST_REASON, Described, Introduced
-from attnbench.core.record import Case, Environment, Record, Spent, Status
-from attnbench.core.text import clean
-from attnbench.results.journal import Journal
+from attnbench.core.errors import LostOutputError
+from attnbench.core.protocol import Introduced
+from attnbench.core.record import Record, Status
 from attnbench.results.pairs import Place
 from attnbench.run.case import CaseRun
 from attnbench.run.ceilings import RoundCeilings
 from attnbench.run.cell_state import Setting
 from attnbench.run.child_process import Abandoned
-from attnbench.run.directory import write_environment
 from attnbench.run.events import Cell, Event, Finished, Planned, Resumed, Skipped
-from attnbench.run.interpreter import Interpreter, find_interpreter, this_interpreter
 from attnbench.run.interruption import Interruption
 from attnbench.run.process_pool import Participant, ProcessPool
-from attnbench.run.resume import Progress
-from attnbench.suite.expansion import Suite
-
-if TYPE_CHECKING:
-    from attnbench.results.store import StoredRun
+from attnbench.run.track import Outcome, Track
 
 _TURN_S = 0.05
 """Long enough that handing over does not show, short enough that all share the machine's moods."""
@@ -44,184 +33,6 @@ _PAIRED_TURN_S = 0.02
 """A core that shares its parts with another changes its speed within a tenth of a second, and the two sides of a pair
 shall meet the same: with turns of 20 ms on one core their ratio scatters half as much as with 50 ms on any
 (docs/figures.md)."""
-
-
-@dataclass(kw_only=True)
-class Outcome:
-    """How a run went."""
-
-    directory: Path
-    environment: Environment
-    cells: int
-    """Cells the suite asks for."""
-    stored: StoredRun | None = None
-    """The run as it lies on disk, once its tables are written."""
-    interrupted: bool = False
-    elapsed_s: float = 0.0
-    starting_s: float = 0.0
-    """Starting processes: mostly importing torch, and backends' packages."""
-    spent: Spent = field(default_factory=Spent)
-
-    def add(self, record: Record) -> None:
-        """Add up where the time went."""
-        summed = {name: seconds + getattr(record.spent, name) for name, seconds in vars(self.spent).items()}
-        self.spent = Spent(**summed)
-
-    @property
-    def statuses(self) -> dict[str, int]:
-        """Cells by status; those an interrupted run did not reach are not among them."""
-        return dict(Counter(self.stored.table["status"])) if self.stored else {}
-
-    @property
-    def measured(self) -> bool:
-        """Whether there is any latency."""
-        return Status.OK in self.statuses
-
-
-@dataclass(kw_only=True)
-class Side:
-    """One of the environments in which a suite is measured: ``run`` has one, ``ab`` has two."""
-
-    suite: Suite
-    name: str = ""
-    interpreter: Interpreter = field(default_factory=this_interpreter)
-    """Of the participants that name none of their own."""
-    named: str = "this environment"
-    """As the user named it."""
-    known_backends: tuple[str, ...] = ()
-    """Names that mean a backend in one of the two environments."""
-    participants: list[Participant] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
-    """Why there is no environment, by label."""
-
-    def __post_init__(self) -> None:
-        for choice in self.suite.choices:
-            interpreter = self.interpreter
-            if choice.python is not None:
-                try:
-                    interpreter = find_interpreter(self.suite.path_of(choice.python), "python")
-                except UsageError as error:
-                    self.missing[choice.label] = str(error)
-            self.participants.append(Participant(choice=choice, interpreter=interpreter, side=self.name))
-
-
-@dataclass(kw_only=True)
-class Track:
-    """What one side has so far, and where it is kept."""
-
-    side: Side
-    cases: list[Case]
-    outcome: Outcome
-    journal: Journal
-    progress: Progress
-
-    def plan(self, number: int) -> list[list[Cell]]:
-        """The cells of one round, case by case: cases shuffled, the backends of a case, too."""
-        labels = self.side.suite.backends
-        shuffle = random.Random(number).sample  # noqa: S311 - an order, not a secret
-        groups = [
-            [
-                Cell(case=case, backend=label, position=place * len(labels) + index, round=number, side=self.side.name)
-                for index, label in enumerate(labels)
-            ]
-            for place, case in enumerate(self.cases)
-        ]
-        return [shuffle(group, len(group)) for group in shuffle(groups, len(groups))]
-
-    def keep(self, record: Record) -> Record:
-        """Journal a record; what a backend said becomes text that can be stored and shown anywhere."""
-        reason = clean(record.reason, longest=LONGEST_REASON) or ("" if record.status is Status.OK else record.status)
-        kernel = clean(record.kernel, longest=LONGEST_REASON)
-        record = replace(record, reason=reason, kernel=kernel, cells=self.outcome.cells)
-        self.journal.append(record)
-        self.progress.add(record)
-        self.outcome.add(record)
-        return record
-
-    def is_done(self, cell: Cell) -> bool:
-        """Whether there is nothing left to measure of a cell in its round."""
-        return cell.position in self.progress.failed or (cell.position, cell.round) in self.progress.done
-
-    def participant(self, cell: Cell) -> Participant:
-        """Who computes a cell."""
-        return self.side.participants[cell.position % len(self.side.participants)]
-
-    def finish(self) -> None:
-        """Write what follows from the journal: ceilings and tables.
-
-        Raises:
-            LostOutputError: It cannot be written; the journal stays.
-        """
-        from attnbench.results.store import write_tables
-
-        environment = replace(self.outcome.environment, ceilings=self.progress.ceilings)
-        write_environment(self.outcome.directory, environment)
-        self.outcome.stored = write_tables(self.outcome.directory)
-
-
-def describe_suite(pool: ProcessPool, suite: Suite) -> Described:
-    """Ask what the machine is that a suite is measured on.
-
-    Raises:
-        SuiteError: There is no such device, or it cannot do what the suite asks: with the line at fault.
-        WorkerError: Nothing starts.
-    """
-    try:
-        return pool.describe(suite.device)
-    except RefusedError as error:
-        raise SuiteError(f"{suite.where(*error.key)}: {error}") from None
-
-
-def introduce(pool: ProcessPool, side: Side, device: str) -> dict[Participant, Introduced]:
-    """Let every backend of a side say what it is, each in a process of its own."""
-    found = {}
-    for participant in side.participants:
-        missing = side.missing.get(participant.label)
-        found[participant] = Introduced(unavailable=missing) if missing else pool.introduce(participant, device)
-    return found
-
-
-def described_sides(pool: ProcessPool, sides: Mapping[str, Side], judge: Described) -> dict[str, Environment]:
-    """The environment of every side, with those of participants that have one of their own.
-
-    Of participants whose environment cannot be used, their side is told why.
-
-    Raises:
-        SuiteError: A side has no such device.
-        WorkerError: Nothing starts in one of them.
-    """
-    environments = {}
-    for name, side in sides.items():
-        environment = judge.environment
-        if side.interpreter != this_interpreter():
-            mine = Participant(choice=side.participants[0].choice, interpreter=side.interpreter, side=name)
-            try:
-                theirs = pool.describe_environment(mine, judge.environment.device).environment
-            except RefusedError as error:
-                where = side.suite.where(*error.key)
-                raise SuiteError(f"{where}: in the {name} environment ({side.named}), {error}") from None
-            except WorkerError as error:
-                raise WorkerError(f"in the {name} environment ({side.named}), {error}") from None
-            # What the machine is, the judge knows better: nothing but torch need be installed there.
-            environment = replace(theirs, driver=judge.environment.driver, clocks=judge.environment.clocks)
-        if side.interpreter.path is not None:
-            environment = replace(environment, commit=commit_of(side.interpreter.path))
-        own = {one.label: _versions(pool, side, one, judge) for one in side.participants if one.choice.python}
-        environments[name] = replace(environment, participants=own)
-    return environments
-
-
-def _versions(pool: ProcessPool, side: Side, participant: Participant, judge: Described) -> str:
-    """Backend and versions of a participant's own environment; where it cannot be used, its side is told."""
-    name = participant.choice.name
-    if participant.label not in side.missing:
-        try:
-            found = pool.describe_environment(participant, judge.environment.device).environment
-        except (RefusedError, WorkerError) as error:
-            side.missing[participant.label] = f"python {participant.choice.python}: {error}"
-        else:
-            return f"{name} torch {found.torch} python {found.python}"
-    return f"{name} missing"
 
 
 class Session:

@@ -101,7 +101,7 @@ def pairs(device: str, directory: Path) -> Iterator[Figure]:
     from attnbench.comparison.limits import Limits
     from attnbench.comparison.pairs import read_pairs
     from attnbench.run.runner import open_pairs
-    from attnbench.run.session import Side
+    from attnbench.run.sides import Side
 
     names = {BASE: ["KnownTime", "Subject"], CANDIDATE: ["Slower", "Subject"]}  # the slower one is _SLOWER_CELL
     measure = {"processes": _ROUNDS_AT_ONCE, "max_time_s": 0.4}

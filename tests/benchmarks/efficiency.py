@@ -35,7 +35,7 @@ from attnbench.backends import registry
 from attnbench.core.stats import estimate
 from attnbench.results.table import processes_of
 from attnbench.run.runner import open_run
-from attnbench.run.session import Outcome
+from attnbench.run.track import Outcome
 from attnbench.suite.expansion import Suite, load_suite
 
 CELLS = """\

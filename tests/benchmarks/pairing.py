@@ -21,7 +21,7 @@ from attnbench.results.pairs import BASE, CANDIDATE
 from attnbench.run import session as sessions
 from attnbench.run.processes import ParticipantProcess
 from attnbench.run.runner import open_pairs
-from attnbench.run.session import Side
+from attnbench.run.sides import Side
 from attnbench.suite.expansion import load_suite
 
 CELLS = """\

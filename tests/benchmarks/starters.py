@@ -25,7 +25,7 @@ from attnbench.results.journal import read_journal
 from attnbench.results.pairs import BASE, CANDIDATE
 from attnbench.run import process_pool
 from attnbench.run.runner import open_pairs
-from attnbench.run.session import Side
+from attnbench.run.sides import Side
 from attnbench.suite.expansion import load_suite
 
 CELLS = """\

@@ -165,7 +165,7 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
     import pytest
 
     from attnbench.core.errors import WorkerError
-    from attnbench.run import session
+    from attnbench.run import sides
 
     texts = [*SMALL, *SMALL, *SMALL, *(path.read_text(encoding="utf-8") for path in built_in_suites().values())]
     findings = Findings(say)
@@ -175,7 +175,7 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
     def describe(*_: object) -> None:
         raise WorkerError("suite.yaml:1: not asked here")
 
-    patch.setattr(session, "describe_suite", describe)  # what there is to run may depend on the device
+    patch.setattr(sides, "describe_suite", describe)  # what there is to run may depend on the device
     with TemporaryDirectory() as place:
         file = Path(place, "suite.yaml")
         file.write_text(SMALL[0])
