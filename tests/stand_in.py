@@ -67,8 +67,8 @@ from attnbench.run.cell import CellRun
 from attnbench.run.child_process import Abandoned
 from attnbench.run.events import Cell
 from attnbench.run.interruption import Interruption
+from attnbench.run.participant_process import Usage
 from attnbench.run.process_pool import Participant, ProcessPool
-from attnbench.run.processes import Usage
 from attnbench.suite.expansion import Suite
 from tests.samples import conditions, environment
 
@@ -99,6 +99,7 @@ class _Answering:
 
     stopped_s = 0.0
     stopped_since = None
+    is_gone = False
     pid = 0
 
     def __init__(self, pool: StandInPool) -> None:

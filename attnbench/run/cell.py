@@ -12,7 +12,6 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 from attnbench.core.channel import memory_file
@@ -21,25 +20,19 @@ from attnbench.core.protocol import (
     Called,
     CountEnergy,
     EnergyCounted,
-    Expect,
-    Expected,
     Explain,
     Explained,
     KeepCalling,
-    Message,
     Outcome,
     Prepare,
     Profile,
     Profiled,
     Release,
     Released,
-    Show,
     Shown,
     TakeTurn,
     Turned,
     Variation,
-    Verdict,
-    Verify,
     WarmedUp,
     WarmUp,
 )
@@ -47,8 +40,9 @@ from attnbench.core.record import Cache, Case, Ceilings, Launch, Record, Spent, 
 from attnbench.run.cell_state import CellEnds, KilledFromOutside, Known, Setting, Work
 from attnbench.run.checks import FEWEST_FRESH, check_claims, check_idle, check_leak, check_turn, excess_ms
 from attnbench.run.events import Cell, Stage
+from attnbench.run.outputs import Outputs
 from attnbench.run.process_pool import Participant
-from attnbench.run.requests import Line, Reply, ask_judge, ask_judge_if_there
+from attnbench.run.requests import Line, ask_judge_if_there
 
 _FEWEST_SAMPLES, _MOST_SAMPLES = 3, 1000
 _LEAST_TIMED_S = 0.1
@@ -83,6 +77,7 @@ class CellRun:
         problem = self._case.problem if pattern is None else replace(self._case.problem, pattern=pattern)
         self.work = Work(cell=cell, participant=participant, problem=problem)
         self._line = Line(setting, participant)
+        self._outputs = Outputs(self.work, self._line, setting)
         self._random = random.SystemRandom()  # nobody shall know which turns are checked
 
     def prepare(self, *, settle: bool) -> None:
@@ -116,7 +111,7 @@ class CellRun:
         if any(explained.reasons):
             raise CellEnds(Status.UNSUPPORTED, explained.reasons[0], spoils=False)
         with work.timed("check_s"):
-            inputs = self._expect()
+            inputs = self._outputs.expect()
         assert work.expected is not None
         if work.outputs < 0:
             work.outputs = memory_file()
@@ -132,10 +127,10 @@ class CellRun:
         is_new = known is None
         with work.timed("check_s"):
             if known is None or self._measure.launch is Launch.GRAPH:
-                max_error = self._verify(first, Variation()).max_error
-                work.variation = self._varied()
+                max_error = self._outputs.verify(first, Variation()).max_error
+                work.variation = self._outputs.varied()
                 second = self._line.ask(CallAgain(variation=work.variation), Outcome, Stage.MEASURE)
-                self._verify(second, work.variation, prefix="for a second input, ")
+                self._outputs.verify(second, work.variation, prefix="for a second input, ")
         if known is None:
             with work.timed("profile_s"):
                 profiled = self._line.ask(Profile(), Profiled, Stage.MEASURE)
@@ -161,15 +156,6 @@ class CellRun:
         if reason:
             raise CellEnds(Status.ERROR, f"it could be loaded before, and not again: {reason}")
 
-    def _expect(self) -> int:
-        """Have the judge make inputs; the file they lie in."""
-        try:
-            expected, descriptors = self._ask_judge(Expect(problem=self.work.problem), Expected)
-        except CellEnds as end:
-            raise CellEnds(end.status, f"the reference cannot be computed here: {end.reason}", spoils=False) from None
-        self.work.expected = expected
-        return descriptors[0]
-
     def take_turn(self, *, fresh: bool = False) -> None:
         """Let it sample while everybody else sleeps.
 
@@ -181,7 +167,7 @@ class CellRun:
         """
         work = self.work
         process = self._line.process(Stage.SAMPLE)
-        work.variation = self._varied()
+        work.variation = self._outputs.varied()
         turn_s = self._setting.turn_s
         budget_s = min(turn_s, max(0.0, self._measure.max_time_s - work.spent_s))
         limit_s = min(self._measure.timeout_s, max(_LEAST_LIMIT_S, _PATIENCE * (work.expected_s + turn_s)))
@@ -194,7 +180,7 @@ class CellRun:
         number = len(work.turns)
         timed, afterwards = work.variation, None
         if fresh or (work.tries_fresh and number == work.drawn):
-            afterwards = work.variation = self._new_values()
+            afterwards = work.variation = self._outputs.new_values()
         asked = TakeTurn(variation=timed, budget_s=budget_s, afterwards=afterwards)
         if self._measure.launch is Launch.GRAPH:
             timed = work.variation  # a graph writes to the same memory every time
@@ -215,9 +201,9 @@ class CellRun:
         work.expected_s = max(work.expected_s, wall_s)
         is_checked = number == work.drawn or self._random.random() < turn_s / _CHECKED_EVERY_S
         if is_checked:
-            self._check_last_turn()
+            self._outputs.check_last_turn()
         if afterwards is not None:  # also where it is tried again: the first time tells nothing of the second
-            self._check_output(Shown.FRESH, afterwards, "right when it was checked, but on new values ")
+            self._outputs.check(Shown.FRESH, afterwards, "right when it was checked, but on new values ")
         if is_checked or afterwards is not None:
             self._wait_until_quiet()  # handing an output on may have woken threads, which spin for a while
         work.left = process.cpu_s(), self._pool.now_s()
@@ -231,14 +217,14 @@ class CellRun:
         work = self.work
         if self._case.device_type == "cpu":
             check_claims(work, self._measure.threads, hot=self._setting.environment.cache is Cache.HOT)
-            self._check_output(
+            self._outputs.check(
                 Shown.FASTEST, work.fastest_variation, "right when it was checked, but where it was fastest "
             )
             if self._measure.threads == 1:  # several spin for a while when their loop has ended
                 check_idle(work)
         check_leak(work)
         if not work.checked:
-            self._check_last_turn()
+            self._outputs.check_last_turn()
         self._check_fresh()
 
     def _check_fresh(self) -> None:
@@ -282,47 +268,6 @@ class CellRun:
                     Status.ERROR, f"threads of it were still at work {_QUIET_LIMIT_S:g} s after its turn had ended"
                 )
             before, since = now, moment
-
-    def _check_last_turn(self) -> None:
-        """Have the judge look at what a timed call of the last turn gave.
-
-        Raises:
-            CellEnds: It is wrong.
-        """
-        self._check_output(Shown.TIMED, self.work.timed_variation, "right when it was checked, but when it was timed ")
-        self.work.checked = True
-
-    def _check_output(self, what: Shown, variation: Variation, prefix: str) -> None:
-        with self.work.timed("check_s"):
-            shown = self._line.ask(Show(what=what), Outcome, Stage.MEASURE)
-            self._verify(shown, variation, prefix=prefix, timed=True)
-
-    def _verify(self, outcome: Outcome, variation: Variation, *, prefix: str = "", timed: bool = False) -> Verdict:
-        if outcome.modified:
-            raise CellEnds(Status.WRONG_RESULT, "the input was modified in place")
-        asked = Verify(problem=self.work.problem, variation=variation, tensors=outcome.tensors, timed=timed)
-        verdict, _ = self._ask_judge(asked, Verdict, descriptors=(self.work.outputs,))
-        if verdict.reason:
-            # That one tells by itself when it was.
-            said = verdict.reason if verdict.reason.startswith("the first output") else prefix + verdict.reason
-            raise CellEnds(Status.WRONG_RESULT, said)
-        return verdict
-
-    def _varied(self) -> Variation:
-        """Other inputs than there are now, so that nothing remembered is right."""
-        assert self.work.expected is not None
-        roll, rolls = self.work.variation.roll, self.work.expected.rolls
-        if rolls > 1:
-            roll = (roll + self._random.randrange(1, rolls)) % rolls
-        return Variation(signs=self._random.randrange(1, 2**31), roll=roll)
-
-    def _new_values(self) -> Variation:
-        """Inputs whose outputs follow from nothing that was computed before."""
-        moves, number = self._setting.moves.setdefault(self._case.name, []), self.work.fresh_calls
-        if number == len(moves):
-            moves.append(self._random.randrange(1, 2**31))
-        self.work.fresh_calls += 1
-        return Variation(move=moves[number])
 
     def wants_more(self) -> bool:
         """Whether the budget leaves room. It is fixed: nothing is decided by what was found."""
@@ -398,11 +343,6 @@ class CellRun:
             conditions=work.conditions,
             spent=Spent(**work.spent, timed_s=timed_s),
         )
-
-    def _ask_judge(
-        self, message: Message, expected: type[Reply], *, descriptors: Sequence[int] = ()
-    ) -> tuple[Reply, list[int]]:
-        return ask_judge(self._setting, message, expected, device=self._case.device, descriptors=descriptors)
 
 
 def _interpolated(called: Called, moment: float) -> float:

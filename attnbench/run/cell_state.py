@@ -13,8 +13,8 @@ from attnbench.core.problem import Problem
 from attnbench.core.protocol import Expected, Introduced, Profiled, Turned, Variation
 from attnbench.core.record import Environment, Measure, Record, Status
 from attnbench.run.events import Cell
+from attnbench.run.participant_process import Usage
 from attnbench.run.process_pool import Participant, ProcessPool
-from attnbench.run.processes import Usage
 
 _HUNG_CASES = 2
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -27,16 +25,10 @@ from attnbench.core.record import BackendChoice, Measure
 from attnbench.core.text import clean
 from attnbench.run.child_process import DeadlinePassed, WorkerDied
 from attnbench.run.interpreter import Interpreter, this_interpreter
-from attnbench.run.processes import START_TIMEOUT_S, ParticipantProcess, Starter, StarterHangs, Worker
+from attnbench.run.participant_process import ParticipantProcess
+from attnbench.run.starters import STARTS, Starters
+from attnbench.run.worker_process import START_TIMEOUT_S, Worker
 
-_STARTS = 3
-"""Attempts to start a process before it is given up: the system may have killed the first one by chance."""
-_LAYOUTS = 2
-"""Starters of an interpreter that take rounds in turn. Forks share the address layout of their starter, and a run shall
-not hang on one."""
-_ROUNDS_EACH = 5
-"""Rounds that a starter serves: importing torch takes as long as measuring two cases. Forks of one starter have nothing
-in common that tests/benchmarks/starters.py could find."""
 _ASKED_AT_ONCE = 200
 """Problems."""
 _AUTOGRAD = ("torch.fx.experimental.symbolic_shapes",)
@@ -84,15 +76,10 @@ class ProcessPool:
 
     def __init__(self, measure: Measure, *, trains: bool = False, abandon: Callable[[], bool] = lambda: False) -> None:
         self._measure = measure
-        self._modules = _AUTOGRAD if trains else ()
         self._abandon = abandon
         self._judge: Worker | None = None
-        self._layouts: deque[dict[Interpreter, Starter]] = deque([{}])
-        """Starters of the round, and those of the next ones."""
-        self._rounds_left = 0
+        self._starters = Starters(measure, modules=_AUTOGRAD if trains else (), abandon=abandon)
         self._participants: dict[Participant, ParticipantProcess] = {}
-        self._broken: dict[Interpreter, str] = {}
-        """Why an interpreter starts nothing."""
         self.began = time.monotonic()
         self.starting_s = 0.0
         """Seconds spent until processes were ready and had loaded their backends."""
@@ -122,7 +109,7 @@ class ProcessPool:
             Abandoned: ``abandon`` said so.
         """
         began = time.monotonic()
-        for left in reversed(range(_STARTS)):
+        for left in reversed(range(STARTS)):
             try:
                 return _described(self.judge, device, self._measure, self._abandon)
             except (WorkerDied, DeadlinePassed) as error:
@@ -169,7 +156,7 @@ class ProcessPool:
             Abandoned: ``abandon`` said so.
         """
         try:
-            process = self._forked(participant)
+            process = self._starters.fork(participant.interpreter, attempts=1)
         except OSError as error:
             raise WorkerError(f"{participant.interpreter.executable} cannot be run: {error.strerror}") from None
         try:
@@ -188,20 +175,7 @@ class ProcessPool:
         """
         for participant in list(self._participants):
             self.end(participant)
-        if not self._rounds_left:
-            self._end_starters()
-            self._layouts = deque(self._started(participants) for _ in range(min(rounds, _LAYOUTS)))
-            self._rounds_left = _ROUNDS_EACH * len(self._layouts)
-        self._rounds_left -= 1
-        self._layouts.rotate()
-
-    def _started(self, participants: Sequence[Participant]) -> dict[Interpreter, Starter]:
-        starters: dict[Interpreter, Starter] = {}
-        for key in dict.fromkeys(map(self._host, participants)):
-            if key not in self._broken:
-                with contextlib.suppress(OSError):  # told when a participant is wanted from it
-                    starters[key] = self._start(key)
-        return starters
+        self._starters.begin_round([one.interpreter for one in participants], rounds=rounds)
 
     def wait_until_ready(self) -> None:
         """Wait until every starter has imported torch: meanwhile nothing can be measured.
@@ -210,24 +184,8 @@ class ProcessPool:
             Abandoned: ``abandon`` said so.
         """
         began = time.monotonic()
-        for starters in self._layouts:
-            for key, starter in list(starters.items()):
-                try:
-                    starter.wait_until_ready(deadline=began + START_TIMEOUT_S, abandon=self._abandon)
-                except StarterHangs as error:
-                    self._give_up(key, error)
-                except WorkerError:  # told when a participant is wanted from it
-                    continue
+        self._starters.wait_until_ready()
         self.starting_s += time.monotonic() - began
-
-    def _give_up(self, host: Interpreter, error: WorkerError) -> None:
-        """Start nothing in an interpreter any more: whoever waited for it once shall not wait again."""
-        self._broken[host] = f"no process starts: {error}"
-        for starters in self._layouts:
-            if host in starters:
-                starters.pop(host).close()
-        for participant in [one for one in self._participants if self._host(one) == host]:
-            del self._participants[participant]
 
     def introduce(self, participant: Participant, device: str) -> Introduced:
         """Start a participant's process and let it load its backend. What keeps it from that is told, not raised.
@@ -290,17 +248,17 @@ class ProcessPool:
         Raises:
             WorkerDied: It went with its starter.
         """
-        if participant not in self._participants:
+        if not self.is_at_work(participant):
             raise WorkerDied("its starter is gone", killed=True)
         return self._participants[participant]
 
     def pids(self) -> tuple[int, ...]:
         """Of all participants' processes."""
-        return tuple(process.pid for process in self._participants.values())
+        return tuple(process.pid for process in self._participants.values() if not process.is_gone)
 
     def is_at_work(self, participant: Participant) -> bool:
         """Whether a participant has a process that was introduced."""
-        return participant in self._participants
+        return participant in self._participants and not self._participants[participant].is_gone
 
     def end(self, participant: Participant) -> None:
         """End a participant's process, if it has one, with everything it started."""
@@ -313,19 +271,6 @@ class ProcessPool:
         for other in [other for other in self._participants if other != participant]:
             self.end(other)
 
-    def _end_starters(self) -> None:
-        """End every participant and every starter."""
-        self._participants.clear()
-        for starters in self._layouts:
-            for starter in starters.values():
-                starter.close()
-        self._layouts, self._rounds_left = deque([{}]), 0
-
-    @property
-    def _starters(self) -> dict[Interpreter, Starter]:
-        """Of the round."""
-        return self._layouts[0]
-
     def end_judge(self) -> None:
         """End the judge; the next question to it starts another."""
         if self._judge is not None:
@@ -334,63 +279,14 @@ class ProcessPool:
 
     def close(self) -> None:
         """End everything."""
-        self._end_starters()
+        self._participants.clear()
+        self._starters.close()
         self.end_judge()
-
-    def _starter(self, participant: Participant) -> Starter:
-        key = self._host(participant)
-        if key not in self._starters:
-            self._starters[key] = self._start(key)
-        return self._starters[key]
-
-    def _start(self, interpreter: Interpreter) -> Starter:
-        return Starter(
-            interpreter=interpreter,
-            threads=self._measure.threads,
-            allocator=self._measure.allocator,
-            modules=self._modules,
-        )
 
     def _fork(self, participant: Participant) -> ParticipantProcess:
         self.end(participant)
-        host = self._host(participant)
-        for left in reversed(range(_STARTS)):
-            if host in self._broken:
-                raise WorkerError(self._broken[host])
-            try:
-                process = self._forked(participant)
-                break
-            except (WorkerError, OSError) as error:
-                self._end_starter(participant)
-                if not left:
-                    self._broken[host] = f"no process starts: {error}"
-                    raise WorkerError(self._broken[host]) from None
-        self._participants[participant] = process
-        return process
-
-    def _forked(self, participant: Participant) -> ParticipantProcess:
-        try:
-            return self._starter(participant).fork(participant.interpreter.path, abandon=self._abandon)
-        except StarterHangs as error:
-            self._give_up(self._host(participant), error)
-            raise
-
-    def _end_starter(self, participant: Participant) -> None:
-        """End a starter that cannot be relied on, and all its participants with it."""
-        host = self._host(participant)
-        starter = self._starters.pop(host, None)
-        if starter is None:
-            return
-        for other in [other for other in self._participants if self._host(other) == host]:
-            del self._participants[other]
-        starter.close()
-
-    def _host(self, participant: Participant) -> Interpreter:
-        """Whose forks a participant is among, whatever its own path.
-
-        Forks share an address layout, so two sides of one interpreter differ in one thing less.
-        """
-        return replace(participant.interpreter, path=None, backends=())
+        self._participants[participant] = self._starters.fork(participant.interpreter)
+        return self._participants[participant]
 
 
 def _shown(reason: str | None) -> str | None:

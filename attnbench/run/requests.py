@@ -10,8 +10,8 @@ from attnbench.core.record import Status
 from attnbench.run.cell_state import CellEnds, KilledFromOutside, Setting
 from attnbench.run.child_process import DeadlinePassed, WorkerDied
 from attnbench.run.events import Stage
+from attnbench.run.participant_process import ParticipantProcess
 from attnbench.run.process_pool import Participant
-from attnbench.run.processes import ParticipantProcess
 
 Reply = TypeVar("Reply", bound=Message)
 

@@ -24,7 +24,7 @@ from attnbench.backends.base import layout_around, prepare_on_map
 from attnbench.backends.layout import partition, reverse
 from attnbench.backends.windows import prepare_layout
 from attnbench.core.problem import Dtype, Padding, Pattern, Problem
-from attnbench.run.processes import _STEADY
+from attnbench.run.worker_process import _STEADY
 from attnbench.worker.profile import profile_call
 from attnbench.worker.timing import captured
 from tests import faults

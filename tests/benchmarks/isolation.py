@@ -34,8 +34,8 @@ from attnbench.run.cell import CellRun
 from attnbench.run.cell_state import Setting
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
+from attnbench.run.participant_process import ParticipantProcess
 from attnbench.run.process_pool import Participant, ProcessPool
-from attnbench.run.processes import ParticipantProcess
 
 BACKENDS = ("naive", "sdpa", "swin")
 SLEEPING = 10

@@ -32,7 +32,7 @@ from torch import Tensor
 from attnbench.backends.windows import Layout, prepare_layout, published_layout
 from attnbench.core.problem import Dtype, Pattern, Problem
 from attnbench.core.record import Measure
-from attnbench.run.processes import _STEADY
+from attnbench.run.worker_process import _STEADY
 from attnbench.worker import timing
 from attnbench.worker.environment import describe, resolve_device
 

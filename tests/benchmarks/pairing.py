@@ -19,7 +19,7 @@ from attnbench.backends import registry
 from attnbench.comparison.pairs import read_pairs
 from attnbench.results.pairs import BASE, CANDIDATE
 from attnbench.run import session as sessions
-from attnbench.run.processes import ParticipantProcess
+from attnbench.run.participant_process import ParticipantProcess
 from attnbench.run.runner import open_pairs
 from attnbench.run.sides import Side
 from attnbench.suite.expansion import load_suite

@@ -43,7 +43,8 @@ from attnbench.run.cell_state import Setting
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import Interpreter, this_interpreter
 from attnbench.run.process_pool import Participant, ProcessPool
-from attnbench.run.processes import Starter
+from attnbench.run.starter_process import Starter
+from attnbench.run.starters import Starters
 
 BACKENDS = {"naive": "Naive", "sdpa": "Sdpa", "swin": "Swin"}
 STAGES = {56: 2, 28: 4, 14: 8, 7: 16}
@@ -95,17 +96,26 @@ class Variant:
         return found
 
 
-class MixedPool(ProcessPool):
-    """A pool whose participants name their kind of starter as their side."""
+class MixedStarters(Starters):
+    """Starters of several kinds: an interpreter's only backend is the name of its kind."""
 
-    def _host(self, participant: Participant) -> Interpreter:
-        return replace(super()._host(participant), backends=(participant.side,))
+    @staticmethod
+    def _host(interpreter: Interpreter) -> Interpreter:
+        return interpreter
 
-    def _start(self, interpreter: Interpreter) -> Starter:
-        (kind,) = interpreter.backends
+    def _start(self, host: Interpreter) -> Starter:
+        (kind,) = host.backends
         allocator = Allocator.SYSTEM if kind == "system" else Allocator.STEADY
         with surroundings(kind):
-            return Starter(interpreter=interpreter, threads=1, allocator=allocator)
+            return Starter(interpreter=host, threads=1, allocator=allocator)
+
+
+class MixedPool(ProcessPool):
+    """A pool whose participants have starters of several kinds."""
+
+    def __init__(self, measure: Measure) -> None:
+        super().__init__(measure)
+        self._starters = MixedStarters(measure, modules=(), abandon=lambda: False)
 
 
 @contextmanager
@@ -129,8 +139,7 @@ def participants(directory: Path, variants: Sequence[Variant], more: str) -> lis
     return [
         Participant(
             choice=BackendChoice(label=f"{name}, {one.name}", name=f"{one.module(directory, name, more)}:{kind}"),
-            interpreter=this_interpreter(),
-            side=one.starter,
+            interpreter=replace(this_interpreter(), backends=(one.starter,)),
         )
         for one in variants
         for name, kind in BACKENDS.items()

@@ -23,7 +23,7 @@ from attnbench.core.record import Status
 from attnbench.core.stats import process_statistic
 from attnbench.results.journal import read_journal
 from attnbench.results.pairs import BASE, CANDIDATE
-from attnbench.run import process_pool
+from attnbench.run import starters as starting
 from attnbench.run.runner import open_pairs
 from attnbench.run.sides import Side
 from attnbench.suite.expansion import load_suite
@@ -52,8 +52,8 @@ def measured(starters: int) -> Series:
             suite = load_suite(path, known_backends=registry.names(), overrides=())
             sides[side] = Side(suite=suite, name=side, known_backends=tuple(registry.names()))
         with (
-            mock.patch.object(process_pool, "_LAYOUTS", 1),
-            mock.patch.object(process_pool, "_ROUNDS_EACH", EACH),
+            mock.patch.object(starting, "_LAYOUTS", 1),
+            mock.patch.object(starting, "_ROUNDS_EACH", EACH),
             open_pairs(sides, kind="ab", max_rounds=rounds, output=Path(name) / "pairs") as session,
         ):
             for _ in session.measure(range(rounds)):

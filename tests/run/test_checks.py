@@ -14,8 +14,8 @@ from attnbench.run.cell_state import CellEnds, Hangs, Known, Work
 from attnbench.run.checks import check_claims, check_idle, check_leak, check_turn, excess_ms
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
+from attnbench.run.participant_process import Usage
 from attnbench.run.process_pool import Participant
-from attnbench.run.processes import Usage
 from tests.samples import failed, problem
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from attnbench.core.record import BackendChoice, Measure
-from attnbench.run import process_pool
+from attnbench.run import starters as starting
 from attnbench.run.interpreter import Interpreter
+from attnbench.run.participant_process import ParticipantProcess
 from attnbench.run.process_pool import Participant, ProcessPool
-from attnbench.run.processes import START_TIMEOUT_S, ParticipantProcess, StarterHangs
+from attnbench.run.starter_process import StarterHangs
+from attnbench.run.worker_process import START_TIMEOUT_S
 
 HANGS = Path("/hangs/bin/python")
 
@@ -51,7 +54,7 @@ class Starters:
 @pytest.fixture
 def starters(monkeypatch: pytest.MonkeyPatch) -> Starters:
     found = Starters()
-    monkeypatch.setattr(process_pool, "Starter", found)
+    monkeypatch.setattr(starting, "Starter", found)
     return found
 
 
@@ -96,7 +99,7 @@ def test_rounds_take_turns_with_two_starters_which_serve_five_rounds_each(starte
     served = []
     for left in reversed(range(1, 13)):
         pool.begin_round([one], rounds=left)
-        served.append(pool._starters[pool._host(one)])
+        served.append(pool._starters._layouts[0][replace(one.interpreter, backends=())])
     assert len(starters.started) == 4
     assert [served.index(starter) for starter in served] == [0, 1] * 5 + [10, 11]
     assert len(starters.closed) == 2

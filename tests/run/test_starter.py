@@ -13,9 +13,9 @@ import pytest
 from attnbench.core.channel import GarbledError
 from attnbench.core.errors import WorkerError
 from attnbench.core.record import Allocator
-from attnbench.run import processes
+from attnbench.run import starter_process
 from attnbench.run.interpreter import this_interpreter
-from attnbench.run.processes import Starter
+from attnbench.run.starter_process import Starter
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def starter() -> Iterator[Starter]:
 def test_one_that_was_stopped_is_given_up_soon_and_stays_given_up(
     starter: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "_ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(starter_process, "_ANSWER_TIMEOUT_S", 0.5)
     first = starter.fork(None)
     os.kill(psutil.Process(first.pid).ppid(), signal.SIGSTOP)
     for _ in range(2):

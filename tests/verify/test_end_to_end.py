@@ -13,7 +13,7 @@ import pytest
 from attnbench.comparison.definitions import Verdict
 from attnbench.core.stats import Estimate
 from attnbench.core.verification import Answer, Figure
-from attnbench.run.cell import CellRun
+from attnbench.run.outputs import Outputs
 from attnbench.verify import end_to_end
 
 SLOW_CLOCK = """
@@ -47,7 +47,7 @@ def test_a_participants_clock_that_is_off_by_a_tenth_is_found(tmp_path: Path, mo
 def test_a_harness_that_checks_no_timed_result_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from attnbench.core.protocol import Verdict as Checked
 
-    monkeypatch.setattr(CellRun, "_verify", lambda *_, **__: Checked(max_error=0.0, reason=""))
+    monkeypatch.setattr(Outputs, "verify", lambda *_, **__: Checked(max_error=0.0, reason=""))
     found = measured(tmp_path)["faults"]
     assert found.answer is Answer.FAIL
     assert "IsWrong ended as ok, not wrong_result" in found.broken
