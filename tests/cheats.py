@@ -214,10 +214,10 @@ class SlowsOurClockUnseen(Honest):
     """As long as it is timed, and no longer."""
 
     def make(self) -> Attend:
-        from attnbench.worker import participant, timing
+        from attnbench.worker import prepared, timing
 
         real, known = time.perf_counter_ns, timing._now_ns
-        real_s, known_s = time.monotonic, participant._now
+        real_s, known_s = time.monotonic, prepared._now
 
         def attend(qkv: Tensor) -> Tensor:
             frame: Any = sys._getframe()
@@ -225,7 +225,7 @@ class SlowsOurClockUnseen(Honest):
                 frame = frame.f_back
             slow = frame is not None
             timing._now_ns = (lambda: real() // 10) if slow else known
-            participant._now = (lambda: real_s() / 10) if slow else known_s
+            prepared._now = (lambda: real_s() / 10) if slow else known_s
             return right(qkv)
 
         return attend
@@ -391,24 +391,24 @@ class LetsItsChildAnswer(Honest):
     def make(self) -> Attend:
         if os.fork():
             time.sleep(3600)
-        from attnbench.worker import participant, timing
+        from attnbench.worker import prepared, timing
 
         real, real_s = time.perf_counter_ns, time.monotonic
-        known, known_s = timing._now_ns, participant._now
+        known, known_s = timing._now_ns, prepared._now
 
         def attend(qkv: Tensor) -> Tensor:
             frame = sys._getframe()
             while frame.f_back is not None and frame.f_code.co_name != "_take_turn":
                 frame = frame.f_back
-            if participant._now is known_s and frame.f_code.co_name == "_take_turn":
+            if prepared._now is known_s and frame.f_code.co_name == "_take_turn":
                 began, began_s = real(), real_s()
                 timing._now_ns = lambda: began + (real() - began) // 10
 
                 def last() -> float:
-                    timing._now_ns, participant._now = known, known_s
+                    timing._now_ns, prepared._now = known, known_s
                     return began_s + (real_s() - began_s) / 10
 
-                participant._now = last
+                prepared._now = last
             return right(qkv)
 
         return attend

@@ -39,7 +39,7 @@ from attnbench.run.cell_state import Setting
 from attnbench.run.events import Cell
 from attnbench.run.interpreter import this_interpreter
 from attnbench.run.process_pool import Participant, ProcessPool
-from attnbench.worker import participant
+from attnbench.worker import participant, prepared
 from attnbench.worker.reference import make_inputs
 from attnbench.worker.tensors import write_tensors
 from attnbench.worker.timing import CpuSampler
@@ -124,8 +124,8 @@ def turns_here(count: int) -> Parts:
     one.answer(WarmUp(cache=Cache.HOT, cache_bytes=0, settle=False), [])
     collector = mock.Mock(collect=timed("garbage", gc.collect))
     with (
-        mock.patch.object(participant, "gc", collector),
-        mock.patch.object(participant, "vary_input", timed("changing", vary_input)),
+        mock.patch.object(prepared, "gc", collector),
+        mock.patch.object(prepared, "vary_input", timed("changing", vary_input)),
     ):
         for number in range(count):
             asked = TakeTurn(variation=Variation(signs=1 + number % 40, roll=0), budget_s=TURN_S)

@@ -13,7 +13,7 @@ import torch
 
 from attnbench.backends import layout as windows
 from attnbench.core import channel
-from attnbench.worker import participant, timing
+from attnbench.worker import participant, prepared, timing
 from attnbench.worker.call import Call
 from attnbench.worker.integrity import Integrity
 from attnbench.worker.reference import make_inputs
@@ -39,8 +39,8 @@ def other(*_: Any, **__: Any) -> Any:
         (timing, "CpuSampler", "attnbench.worker.timing.CpuSampler"),
         (timing.CpuSampler, "_loop", "CpuSampler._loop"),
         (timing.Sampler, "take_turn", "Sampler.take_turn"),
-        (participant, "_now", "attnbench.worker.participant._now"),
-        (participant, "vary_input", "attnbench.worker.participant.vary_input"),
+        (prepared, "_now", "attnbench.worker.prepared._now"),
+        (prepared, "vary_input", "attnbench.worker.prepared.vary_input"),
         (Call, "__call__", "Call.__call__"),
         (channel, "encode", "attnbench.core.channel.encode"),
         (windows, "partition", "attnbench.backends.layout.partition"),

@@ -45,8 +45,7 @@ from attnbench.core.protocol import (
     WarmUp,
 )
 from attnbench.core.record import Cache, Launch, Measure, Status
-from attnbench.worker import participant as participants
-from attnbench.worker import timing
+from attnbench.worker import prepared, timing
 from attnbench.worker.judge import _Judge
 from attnbench.worker.participant import _failure, _Participant
 from attnbench.worker.timing import NotCapturable
@@ -429,7 +428,7 @@ class Graph:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, scale: float = 1.0, runs: bool = True) -> None:
         self._scale, self._runs = scale, runs
-        monkeypatch.setattr(participants, "captured", self.captured)
+        monkeypatch.setattr(prepared, "captured", self.captured)
 
     def captured(self, call: Callable[[Tensor], Any], x: Tensor) -> Callable[[Tensor], Any]:
         kept = call(x)
@@ -470,7 +469,7 @@ def test_what_no_graph_can_hold_is_unsupported(monkeypatch: pytest.MonkeyPatch) 
     def captured(*_: object) -> None:
         raise NotCapturable("it waits for the device")
 
-    monkeypatch.setattr(participants, "captured", captured)
+    monkeypatch.setattr(prepared, "captured", captured)
     stage = Stage()
     stage.prepared("naive", problem(), Launch.GRAPH)
     assert stage.ask(CallAgain(variation=PLAIN)) == Failed(
