@@ -165,29 +165,16 @@ class CellRun:
         Raises:
             CellEnds: The cell ends here.
         """
-        work = self.work
+        work, threads = self.work, self._measure.threads
         process = self._line.process(Stage.SAMPLE)
-        work.variation = self._outputs.varied()
-        turn_s = self._setting.turn_s
-        budget_s = min(turn_s, max(0.0, self._measure.max_time_s - work.spent_s))
-        limit_s = min(self._measure.timeout_s, max(_LEAST_LIMIT_S, _PATIENCE * (work.expected_s + turn_s)))
-        key = f"{_PATIENCE} x what it took before, {_LEAST_LIMIT_S:g} s at least, timeout_s at most"
+        asked, limit = self._next_turn(fresh=fresh)
         before, began = process.usage(), self._pool.now_s()
-        if work.left is not None:
-            work.idle_cpu_s += before.cpu_s - work.left[0]
-            work.idle_s += began - work.left[1]
-            work.left = None
-        number = len(work.turns)
-        timed, afterwards = work.variation, None
-        if fresh or (work.tries_fresh and number == work.drawn):
-            afterwards = work.variation = self._outputs.new_values()
-        asked = TakeTurn(variation=timed, budget_s=budget_s, afterwards=afterwards)
-        if self._measure.launch is Launch.GRAPH:
-            timed = work.variation  # a graph writes to the same memory every time
-        turned = self._line.ask(asked, Turned, Stage.SAMPLE, limit=(limit_s, key))
-        wall_s = self._pool.now_s() - began
-        if (fastest_ms := min(turned.samples_ms, default=math.inf)) < work.fastest_ms:
-            work.fastest_ms, work.fastest_variation = fastest_ms, timed
+        work.end_idleness(before.cpu_s, began)
+        turned = self._line.ask(asked, Turned, Stage.SAMPLE, limit=limit)
+        wall_s, ended = self._pool.now_s() - began, process.usage()
+        # A graph writes to the same memory every time.
+        timed = work.variation if self._measure.launch is Launch.GRAPH else asked.variation
+        work.see_fastest(turned, timed)
         if process.stopped_s:
             work.retaken += 1
             if work.retaken > _MOST_RETAKEN:
@@ -195,18 +182,33 @@ class CellRun:
             return
         self._wait_until_quiet()
         check_turn(turned, wall_s)
-        work.count(turned, wall_s, process.usage() - before, threads=self._measure.threads)
+        number = len(work.turns)
+        # Several threads spin for a while when their loop has ended; a single one has nothing to wait for.
+        used = (process.usage() if threads == 1 else ended) - before
+        work.count(turned, wall_s, used, threads=threads)
         work.timed_variation = timed
         work.resident_bytes.append(process.resident_bytes())
         work.expected_s = max(work.expected_s, wall_s)
-        is_checked = number == work.drawn or self._random.random() < turn_s / _CHECKED_EVERY_S
+        is_checked = number == work.drawn or self._random.random() < self._setting.turn_s / _CHECKED_EVERY_S
         if is_checked:
             self._outputs.check_last_turn()
-        if afterwards is not None:  # also where it is tried again: the first time tells nothing of the second
-            self._outputs.check(Shown.FRESH, afterwards, "right when it was checked, but on new values ")
-        if is_checked or afterwards is not None:
+        if asked.afterwards is not None:  # also where it is tried again: the first time tells nothing of the second
+            self._outputs.check(Shown.FRESH, asked.afterwards, "right when it was checked, but on new values ")
+        if is_checked or asked.afterwards is not None:
             self._wait_until_quiet()  # handing an output on may have woken threads, which spin for a while
         work.left = process.cpu_s(), self._pool.now_s()
+
+    def _next_turn(self, *, fresh: bool) -> tuple[TakeTurn, tuple[float, str]]:
+        """What to ask for, how long it may take, and by which rule."""
+        work, turn_s = self.work, self._setting.turn_s
+        timed = work.variation = self._outputs.varied()
+        afterwards = None
+        if fresh or (work.tries_fresh and len(work.turns) == work.drawn):
+            afterwards = work.variation = self._outputs.new_values()
+        budget_s = min(turn_s, max(0.0, self._measure.max_time_s - work.spent_s))
+        limit_s = min(self._measure.timeout_s, max(_LEAST_LIMIT_S, _PATIENCE * (work.expected_s + turn_s)))
+        rule = f"{_PATIENCE} x what it took before, {_LEAST_LIMIT_S:g} s at least, timeout_s at most"
+        return TakeTurn(variation=timed, budget_s=budget_s, afterwards=afterwards), (limit_s, rule)
 
     def check(self) -> None:
         """What can be said once a cell has spent its budget.

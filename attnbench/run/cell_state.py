@@ -107,6 +107,19 @@ class Work:
         """Memory that it holds between turns, and needs in one."""
         return self.known.profiled.held_bytes + self.known.profiled.peak_bytes if self.known else 0
 
+    def end_idleness(self, cpu_s: float, now_s: float) -> None:
+        """Count what it did since its last turn; what it did before its first one is its own business."""
+        if self.left is not None:
+            self.idle_cpu_s += cpu_s - self.left[0]
+            self.idle_s += now_s - self.left[1]
+            self.left = None
+
+    def see_fastest(self, turned: Turned, variation: Variation) -> None:
+        """Remember of which inputs the fastest sample was."""
+        fastest_ms = min(turned.samples_ms, default=math.inf)
+        if fastest_ms < self.fastest_ms:
+            self.fastest_ms, self.fastest_variation = fastest_ms, variation
+
     def count(self, turned: Turned, wall_s: float, used: Usage, *, threads: int) -> None:
         """Count a turn.
 

@@ -15,6 +15,7 @@ from attnbench.core.protocol import Expect, Expected, Failed, Message, Prepare, 
 from attnbench.core.record import Status
 from attnbench.results.journal import read_journal
 from attnbench.run.case import _orders
+from attnbench.run.cell import CellRun
 from tests import stand_in
 from tests.conftest import Cli
 
@@ -143,3 +144,17 @@ def test_every_record_says_how_its_samples_lie_in_turns() -> None:
         record = json.loads(line)
         assert sum(record["turns"]) == len(record["samples_ms"])
         assert len(record["samples_ms"]) >= 20
+
+
+@pytest.mark.parametrize(("threads", "status"), [(1, Status.WRONG_RESULT), (2, Status.OK)])
+def test_what_threads_of_a_runtime_spin_after_a_turn_counts_only_where_there_should_be_none(
+    threads: int, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spins(cell: CellRun) -> None:
+        stand_in_process: Any = cell._pool.process(cell.work.participant)
+        stand_in_process._cpu_s += 0.3
+
+    monkeypatch.setattr(CellRun, "_wait_until_quiet", spins)
+    Path("s.yaml").write_text(SUITE.replace("processes: 1", f"processes: 1, threads: {threads}"))
+    attnbench.run("s.yaml", output="out")
+    assert {record.status for record in read_journal(Path("out"))} == {status}

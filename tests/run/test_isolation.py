@@ -93,6 +93,17 @@ def test_what_others_set_replace_or_leave_is_nobody_elses(cli: Cli, tmp_path: Pa
     assert not any(psutil.pid_exists(int(pid)) for pid in daemons)
 
 
+def test_threads_that_a_runtime_keeps_spinning_for_a_while_are_no_cheat_where_several_are_allowed(
+    cli: Cli, tmp_path: Path
+) -> None:
+    cases = CASES.splitlines(keepends=True)[0]
+    measure = MEASURE.replace("processes: 1", "processes: 1, threads: 2")
+    suite(tmp_path, "cheats:SpinsForAWhile", "naive", cases=cases, measure=measure)
+    cli("run", "s.yaml", "--output", "out", check=0)
+    cells = found(attnbench.load(tmp_path / "out"))
+    assert set(cells.values()) == {("ok", "")}, cells
+
+
 def start(tmp_path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "attnbench", "run", "s.yaml", "--output", "out"],
