@@ -189,6 +189,8 @@ class Prepare:
     problem: Problem
     launch: Launch
     inputs: Tensors
+    is_checked: bool = True
+    """Whether the outcome is wanted, and will be once more after a second call; else nothing is told of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

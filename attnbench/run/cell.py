@@ -115,18 +115,23 @@ class CellRun:
         assert work.expected is not None
         if work.outputs < 0:
             work.outputs = memory_file()
-        limit_s, key = self._setting.hangs.limit(work.cell.backend, self._measure)
-        try:
-            with work.timed("prepare_s"):
-                asked = Prepare(problem=work.problem, launch=self._measure.launch, inputs=work.expected.inputs)
-                sent = (inputs, work.outputs)
-                first = self._line.ask(asked, Outcome, Stage.PREPARE, limit=(limit_s, key), descriptors=sent)
-        finally:
-            os.close(inputs)
         known = self._setting.known.get((self._case.name, work.participant))
         is_new = known is None
-        with work.timed("check_s"):
-            if known is None or self._measure.launch is Launch.GRAPH:
+        is_checked = is_new or self._measure.launch is Launch.GRAPH
+        asked = Prepare(
+            problem=work.problem,
+            launch=self._measure.launch,
+            inputs=work.expected.inputs,
+            is_checked=is_checked,
+        )
+        limit, sent = self._setting.hangs.limit(work.cell.backend, self._measure), (inputs, work.outputs)
+        try:
+            with work.timed("prepare_s"):
+                first = self._line.ask(asked, Outcome, Stage.PREPARE, limit=limit, descriptors=sent)
+        finally:
+            os.close(inputs)
+        if is_checked:
+            with work.timed("check_s"):
                 max_error = self._outputs.verify(first, Variation()).max_error
                 work.variation = self._outputs.varied()
                 second = self._line.ask(CallAgain(variation=work.variation), Outcome, Stage.MEASURE)

@@ -137,7 +137,7 @@ class _Participant:
             raise
         finally:
             os.close(inputs)  # the pages stay
-        outcome = self._case.first()
+        outcome = self._case.first(is_checked=asked.is_checked)
         self._check_switches()
         return outcome
 

@@ -27,6 +27,7 @@ from attnbench.core.protocol import (
     Profiled,
     Show,
     TakeTurn,
+    Tensors,
     Turned,
     Variation,
     WarmedUp,
@@ -109,11 +110,12 @@ class Prepared:
                     return self._keep_calling(message.seconds)
         raise ValueError(f"a participant has no answer to {type(message).__name__}")
 
-    def first(self) -> Outcome:
-        """The outcome of the first call: whatever compiles, compiles here."""
+    def first(self, *, is_checked: bool) -> Outcome:
+        """The outcome of the first call, if it is wanted: whatever compiles, compiles here."""
         with torch.inference_mode(self._forward):
-            self._first = self._outcome()
-        return self._told(self._first)
+            found = self._outcome()
+        self._first = found if is_checked else {}
+        return self._told(found) if is_checked else Outcome(tensors=Tensors())
 
     def _outcome(self) -> dict[str, Tensor]:
         found = self._call.outcome(self._input).tensors

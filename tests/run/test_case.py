@@ -158,3 +158,18 @@ def test_what_threads_of_a_runtime_spin_after_a_turn_counts_only_where_there_sho
     Path("s.yaml").write_text(SUITE.replace("processes: 1", f"processes: 1, threads: {threads}"))
     attnbench.run("s.yaml", output="out")
     assert {record.status for record in read_journal(Path("out"))} == {status}
+
+
+def test_a_first_call_is_looked_at_in_the_first_round_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[bool] = []
+    known = stand_in._Participant._answer
+
+    def answering(self: Any, message: Message) -> Message:
+        if isinstance(message, Prepare):
+            looked_at.append(message.is_checked)
+        return known(self, message)
+
+    monkeypatch.setattr(stand_in._Participant, "_answer", answering)
+    Path("s.yaml").write_text(SUITE.replace("processes: 1", "processes: 3"))
+    attnbench.run("s.yaml", output="out")
+    assert looked_at == [True] * 4 + [False] * 8

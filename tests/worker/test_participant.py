@@ -37,6 +37,7 @@ from attnbench.core.protocol import (
     Show,
     Shown,
     TakeTurn,
+    Tensors,
     Turned,
     Variation,
     Verdict,
@@ -80,10 +81,10 @@ class Stage:
         assert isinstance(reply, Introduced)
         return reply
 
-    def prepare(self, asked: Problem, launch: Launch = Launch.EAGER) -> Message:
+    def prepare(self, asked: Problem, launch: Launch = Launch.EAGER, *, is_checked: bool = True) -> Message:
         expected, (inputs,) = self.judge.answer(Expect(problem=asked), [])
         assert isinstance(expected, Expected)
-        prepare = Prepare(problem=asked, launch=launch, inputs=expected.inputs)
+        prepare = Prepare(problem=asked, launch=launch, inputs=expected.inputs, is_checked=is_checked)
         return self.ask(prepare, os.dup(inputs), os.dup(self._outputs))
 
     def prepared(self, backend: str, asked: Problem, launch: Launch = Launch.EAGER) -> Message:
@@ -110,6 +111,16 @@ def stage() -> Iterator[Stage]:
     one = Stage()
     yield one
     one.close()
+
+
+def test_of_a_first_call_that_nobody_looks_at_nothing_is_told_or_kept(stage: Stage) -> None:
+    asked = problem()
+    stage.introduce("naive")
+    assert stage.prepare(asked, is_checked=False) == Outcome(tensors=Tensors())
+    stage.ask(WarmUp(cache=Cache.HOT, cache_bytes=0, settle=False))
+    stage.turned(afterwards=Variation(move=5))
+    for what, variation in ((Shown.TIMED, PLAIN), (Shown.FRESH, Variation(move=5))):
+        assert stage.reason(asked, stage.ask(Show(what=what)), variation, timed=True) == ""
 
 
 @pytest.mark.parametrize("mode", ["forward", "forward_backward"])
