@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 import torch
+import typer.main
 
 from attnbench.core.record import Record
 from attnbench.results.journal import Journal
 from tests import stand_in
 from tests.samples import environment, sample_records
+from tests.warm import Warm
 
 TESTS = Path(__file__).parent
 PYTHONPATH = f"{TESTS.parent}{os.pathsep}{TESTS}"
@@ -26,11 +30,20 @@ PYTHONPATH = f"{TESTS.parent}{os.pathsep}{TESTS}"
 # Tests compute small things, and a second thread that waits for a busy core makes them ten times slower.
 torch.set_num_threads(1)
 
+# All commands and their options, made once: that takes longer than most commands.
+_commands_of = functools.cache(typer.main.get_command)
+
 
 @pytest.fixture(autouse=True)
 def _locks_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whoever runs attnbench beside the tests shall neither wait for them nor be waited for.
     monkeypatch.setenv("ATTNBENCH_LOCKS", str(tmp_path / "locks"))
+
+
+@pytest.fixture(autouse=True)
+def _disks_need_not_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a test reads again was written by a machine that has not lost its power since.
+    monkeypatch.setattr(os, "fsync", os.fstat)
 
 
 class Cli(Protocol):
@@ -79,6 +92,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
         stdout, stderr = io.StringIO(), io.StringIO()
         with monkeypatch.context() as patch, contextlib.ExitStack() as stack:
             patch.setattr(sys, "argv", ["attnbench", *arguments])
+            patch.setattr(typer.main, "get_command", _commands_of)
             for name, value in environment.items():
                 patch.setenv(name, value)
             stack.enter_context(contextlib.redirect_stdout(stdout))
@@ -94,6 +108,13 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Processes of ``attnbench`` that need not import anything first."""
+    with contextlib.closing(Warm(tmp_path_factory.mktemp("warm"))) as started:
+        yield started
 
 
 @pytest.fixture
@@ -117,6 +138,12 @@ def store_run(tmp_path: Path) -> Callable[[Sequence[Record]], Path]:
 @pytest.fixture
 def stored(store_run: Callable[[Sequence[Record]], Path]) -> Path:
     return store_run(sample_records())
+
+
+def pytest_collection_finish() -> None:
+    # Collecting garbage in every release of a case would go through all modules and all tests again and again.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -210,7 +210,8 @@ class _Participant(_Answering):
         raise AssertionError(message)
 
     def _turn(self, budget_s: float) -> Turned:
-        time.sleep(self._pretended["turn_s"])
+        if self._pretended["turn_s"]:
+            time.sleep(self._pretended["turn_s"])
         assert self._cell is not None
         path = self._participant.interpreter.path or self._participant.side
         drawn = random.Random(f"{path} {self._cell.case.name} {self._participant.label} {self._cell.round}")
