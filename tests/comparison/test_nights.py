@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,8 +46,12 @@ def night(
                  started_at=f"2026-{1 + number // 28:02}-{1 + number % 28:02}T00:00:00+00:00")  # fmt: skip
 
 
+read_once = functools.cache(read_run)
+"""Nothing changes a night that was judged; a history is judged many times."""
+
+
 def judged(paths: Sequence[Path], now: Path, **options: Any) -> Comparison:
-    return compare([read_run(path) for path in paths], read_run(now), **options)
+    return compare([read_once(path) for path in paths], read_once(now), **options)
 
 
 def of(found: Comparison, case: str, backend: str = "sdpa") -> CellVerdict:

@@ -10,10 +10,11 @@
 #   PYTHON  the interpreter, python3 by default
 #   ONLY    names of steps, to run these alone
 #   QUICK   options that every run is given, such as --quick
+#   LEAST   seconds that must be left for a step to begin, 10 by default
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
-out=${1:?where to}; total=${2:-540}
+out=${1:?where to}; total=${2:-540} least=${LEAST:-10}
 device=${DEVICE:-cuda} python=${PYTHON:-python3}
 read -r -a quick <<<"${QUICK:-}"
 mkdir -p "$out"
@@ -26,7 +27,7 @@ step() {
   shift 2
   [[ -n ${ONLY:-} && " $ONLY " != *" $name "* ]] && return
   left=$((total - SECONDS))
-  if ((left < 10)); then
+  if ((left < least)); then
     printf '%-14s %6s %8s  %s\n' "$name" - - "no time left" >> "$table"
     return
   fi
