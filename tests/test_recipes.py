@@ -16,8 +16,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
 from tests.conftest import PYTHONPATH
-from tests.stand_in import START_WITH
 from tests.test_readme import fenced
+from tests.warm import Warm
 
 SUITE = """\
 name: mine
@@ -39,11 +39,11 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, workspace: Path) -> Shell:
+def shell(tmp_path: Path, workspace: Path, warm: Warm) -> Shell:
     """Runs a script in the workspace: ``attnbench`` measures stand-ins, ``gh`` and ``bencher`` note their arguments."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    scripts = {"attnbench": f'exec "{sys.executable}" -c \'{START_WITH}\' "$@"'}
+    scripts = {"attnbench": f'exec {warm.shell_command(stand_ins=True)} "$@"'}
     scripts |= dict.fromkeys(("gh", "bencher", "hostname"), f'echo "$0 $@" >> {tmp_path}/called')
     for name, script in scripts.items():
         (programs / name).write_text(f"#!/usr/bin/env bash\n{script}\n")

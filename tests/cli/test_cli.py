@@ -14,6 +14,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from tests.conftest import TESTS, Cli
 from tests.suite.test_suite import GOOD
+from tests.warm import Warm
 
 COMMANDS = (
     "run", "show", "report", "plot", "recommend", "compare", "ab", "noise", "baseline", "baseline save",
@@ -27,37 +28,26 @@ def test_help(cli: Cli, command: str, snapshot: SnapshotAssertion) -> None:
     assert cli(*command.split(), "--help", check=0, COLUMNS="80").stdout == snapshot
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["show", "--help"],
-        ["report", "--help"],
-        ["publish", "--help"],
-        ["plot", "--help"],
-        ["recommend", "--help"],
-        ["suites", "--help"],
-        ["suites", "init", "--help"],
-        ["runs", "rm", "--help"],
-        ["run", "--no-such-option"],
-        ["--version"],
-        ["run", "nothing"],
-    ],
-)
-def test_help_and_mistakes_import_neither_torch_nor_pandas(tmp_path: Path, arguments: list[str]) -> None:
+def test_help_and_mistakes_import_neither_torch_nor_pandas(tmp_path: Path) -> None:
+    commands = [
+        "--help", "show --help", "report --help", "publish --help", "plot --help", "recommend --help", "suites --help",
+        "suites init --help", "runs rm --help", "run --no-such-option", "--version", "run nothing",
+    ]  # fmt: skip
     code = (
-        "import sys, atexit\n"
+        "import sys\n"
         "heavy = {'torch', 'pandas', 'numpy', 'vl_convert', 'plotext', 'jinja2'}\n"
-        "atexit.register(lambda: print('heavy:', sorted(heavy & set(sys.modules)), flush=True))\n"
         "from attnbench.cli import main\n"
-        f"sys.argv[1:] = {arguments!r}\n"
-        "main()\n"
+        f"for command in {commands}:\n"
+        "    sys.argv[1:] = command.split()\n"
+        "    try: main()\n"
+        "    except SystemExit: print('heavy:', command, sorted(heavy & set(sys.modules)), flush=True)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "heavy: []" in done.stdout, done.stderr
+    found = [line for line in done.stdout.splitlines() if line.startswith("heavy: ")]
+    assert found == [f"heavy: {command} []" for command in commands], done.stderr
 
 
 def test_no_arguments_print_help(cli: Cli) -> None:
@@ -217,14 +207,14 @@ def test_show_pivots(cli_here: Cli, stored: Path) -> None:
     assert "--baseline fast: not in this run" in cli_here("show", str(stored), "--baseline", "fast", check=2).stderr
 
 
-def test_stdout_without_room_is_one_sentence(stored: Path) -> None:
-    command = f"{sys.executable} -m attnbench show {stored} > /dev/full"
+def test_stdout_without_room_is_one_sentence(stored: Path, warm: Warm) -> None:
+    command = f"{warm.shell_command()} show {stored} > /dev/full"
     done = subprocess.run(["bash", "-c", command], cwd=TESTS.parent, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (3, "attnbench: stdout cannot be written: No space left on device\n")
 
 
-def test_a_reader_who_leaves_early_is_no_error(stored: Path) -> None:
-    command = f"set -o pipefail; {sys.executable} -m attnbench show {stored} --format json | head -1"
+def test_a_reader_who_leaves_early_is_no_error(stored: Path, warm: Warm) -> None:
+    command = f"set -o pipefail; {warm.shell_command()} show {stored} --format json | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=TESTS.parent, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("{\n", "")
 

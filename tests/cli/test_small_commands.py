@@ -8,7 +8,6 @@ import pty
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from attnbench.core.problem import Pattern
 from attnbench.suite.expansion import built_in_suites, load_suite
 from attnbench.suite.published_models import MODELS
 from tests.conftest import PYTHONPATH, Cli
+from tests.warm import Warm
 
 
 def test_suites_are_listed_with_the_question_each_answers(cli: Cli) -> None:
@@ -187,11 +187,13 @@ def test_old_runs_are_removed_when_that_is_confirmed(cli_here: Cli, several: lis
 
 
 @pytest.mark.parametrize(("answer", "left"), [("y", 1), ("n", 3)])
-def test_a_person_is_asked_before_runs_are_removed(several: list[Path], tmp_path: Path, answer: str, left: int) -> None:
+def test_a_person_is_asked_before_runs_are_removed(
+    several: list[Path], tmp_path: Path, warm: Warm, answer: str, left: int
+) -> None:
     parent, child = pty.openpty()
     os.write(parent, f"{answer}\n".encode())
     done = subprocess.run(
-        [sys.executable, "-m", "attnbench", "runs", "rm", "--keep", "1"],
+        [*warm.command(), "runs", "rm", "--keep", "1"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": PYTHONPATH}, stdin=child, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
@@ -287,7 +289,9 @@ def test_every_summary_is_shown_whole(cli: Cli) -> None:
         ("attnbench show la", {"latest"}),
     ],
 )
-def test_the_shell_completes_commands_suites_backends_and_latest(shell: str, typed: str, offered: set[str]) -> None:
+def test_the_shell_completes_commands_suites_backends_and_latest(
+    warm: Warm, shell: str, typed: str, offered: set[str]
+) -> None:
     environment = {
         **os.environ,
         "PYTHONPATH": PYTHONPATH,
@@ -297,10 +301,7 @@ def test_the_shell_completes_commands_suites_backends_and_latest(shell: str, typ
         "_TYPER_COMPLETE_ARGS": typed,
         "_TYPER_COMPLETE_FISH_ACTION": "get-args",
     }
-    code = "from attnbench.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    done = subprocess.run(warm.command(), env=environment, capture_output=True, text=True, check=False)
     words = set(done.stdout.replace('"', " ").replace(":", " ").split())
     assert offered <= words, done.stdout + done.stderr
 

@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 import termios
 from pathlib import Path
 
@@ -17,17 +16,18 @@ from attnbench.report.layout import Column, Grid, Sheet
 from attnbench.report.run_table import run_table
 from attnbench.results.store import read_run
 from tests.conftest import TESTS, Cli
+from tests.warm import Warm
 
 RED = TESTS.parent / "results" / "reference" / "amd-epyc-2-cores" / "ab-refactored"
 
 
-def on_a_terminal(*arguments: str, columns: int, **environment: str) -> str:
+def on_a_terminal(warm: Warm, *arguments: str, columns: int, **environment: str) -> str:
     """What a command shows on a terminal of so many columns."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (24, columns))
     known = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "TERM")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "attnbench", *arguments],
+        [*warm.command(), *arguments],
         stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL, env={**known, **environment},
     )  # fmt: skip
     os.close(theirs)
@@ -45,19 +45,19 @@ def on_a_terminal(*arguments: str, columns: int, **environment: str) -> str:
     return shown.decode("utf-8", "replace").replace("\r\n", "\n")
 
 
-def test_a_dumb_terminal_is_as_wide_as_it_is_and_gets_no_control_sequence() -> None:
-    wide = on_a_terminal("compare", str(RED), columns=200, TERM="dumb")
+def test_a_dumb_terminal_is_as_wide_as_it_is_and_gets_no_control_sequence(warm: Warm) -> None:
+    wide = on_a_terminal(warm, "compare", str(RED), columns=200, TERM="dumb")
     assert "\x1b" not in wide
     assert max(map(len, wide.splitlines())) > 120
     assert "base ms" in wide
     assert "Not shown" not in wide
-    assert wide == on_a_terminal("compare", str(RED), columns=200, TERM="xterm", NO_COLOR="1")
+    assert wide == on_a_terminal(warm, "compare", str(RED), columns=200, TERM="xterm", NO_COLOR="1")
 
 
-def test_a_terminal_with_colors_gets_the_same_words() -> None:
-    colored = on_a_terminal("compare", str(RED), columns=100, TERM="xterm-256color")
+def test_a_terminal_with_colors_gets_the_same_words(warm: Warm) -> None:
+    colored = on_a_terminal(warm, "compare", str(RED), columns=100, TERM="xterm-256color")
     assert "\x1b[1m" in colored
-    plain = on_a_terminal("compare", str(RED), columns=100, TERM="dumb")
+    plain = on_a_terminal(warm, "compare", str(RED), columns=100, TERM="dumb")
     without = re.sub(r"\x1b\[[0-9;]*m", "", colored)
     assert [line.rstrip() for line in without.splitlines()] == plain.splitlines()
 
@@ -87,9 +87,11 @@ def test_a_table_whose_cells_are_wider_than_the_terminal_breaks_them() -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437", "koi8-r"])
 @pytest.mark.parametrize("command", ["show", "plot", "compare"])
-def test_an_encoding_of_eight_bits_shows_frames_and_charts(stored: Path, command: str, encoding: str) -> None:
+def test_an_encoding_of_eight_bits_shows_frames_and_charts(
+    stored: Path, warm: Warm, command: str, encoding: str
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "attnbench", command, RED if command == "compare" else stored],
+        [*warm.command(), command, RED if command == "compare" else stored],
         env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
         capture_output=True,
         check=False,
