@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ PICTURES = {
     "docs/pictures/ab.svg": ("compare", f"{REFERENCE}/ab-refactored"),
 }
 WIDTH = 100
+PROGRAM = (sys.executable, "-m", "attnbench")
 
 
 def reference() -> str:
@@ -41,17 +43,17 @@ def reference() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def picture(arguments: tuple[str, ...]) -> str:
+def picture(arguments: tuple[str, ...], program: Sequence[str] = PROGRAM) -> str:
     """What a command prints, as SVG."""
     return subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "attnbench", *arguments, "--format", "svg"],
+        [*program, *arguments, "--format", "svg"],
         cwd=ROOT, env={**os.environ, "COLUMNS": str(WIDTH)}, capture_output=True, text=True, check=False,
     ).stdout  # fmt: skip
 
 
-def pages() -> dict[str, str]:
-    """Every written file with its content."""
-    return {"docs/cli.md": reference(), **{file: picture(arguments) for file, arguments in PICTURES.items()}}
+def pages(program: Sequence[str] = PROGRAM) -> dict[str, str]:
+    """Every written file with its content; ``program`` is what runs the commands of pictures."""
+    return {"docs/cli.md": reference(), **{file: picture(arguments, program) for file, arguments in PICTURES.items()}}
 
 
 def _commands(group: Any, name: str = "") -> dict[str, Any]:

@@ -81,6 +81,7 @@ START_WITH = (
 def use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put stand-ins in the place of processes."""
     monkeypatch.setattr(runner, "open_pool", open_pool)
+    monkeypatch.setattr(ProcessPool, "judge", property(_Judge))  # a dry run asks nobody else
     prepare = CellRun.prepare_once
 
     def prepare_known(self: Any, *, settle: bool) -> None:
@@ -102,8 +103,7 @@ class _Answering:
     is_gone = False
     pid = 0
 
-    def __init__(self, pool: StandInPool) -> None:
-        self._pool = pool
+    def __init__(self, pool: ProcessPool) -> None:
         self._reply: tuple[Message, list[int]] | None = None
 
     def tell(self, message: Message, *, descriptors: Sequence[int] = ()) -> None:
@@ -148,6 +148,7 @@ class _Judge(_Answering):
 class _Participant(_Answering):
     def __init__(self, pool: StandInPool, participant: Participant) -> None:
         super().__init__(pool)
+        self._pool = pool
         self._participant = participant
         self._pretended = pretended(participant.interpreter.path)
         self._cell: Cell | None = None

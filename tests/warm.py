@@ -31,10 +31,12 @@ class Warm:
 
     Args:
         place: A directory for its socket.
+        **environment: What its environment has beside that of this process, for whatever is loaded when it starts.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, **environment: str) -> None:
         self._socket = place / "warm"
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self, *, stand_ins: bool = False) -> list[str]:
@@ -56,6 +58,7 @@ class Warm:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.warm", str(self._socket)],
             cwd=CLIENT.parents[1],
+            env={**os.environ, **self._environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -134,8 +137,8 @@ def _stream(descriptor: int, mode: str) -> IO[str]:
     )
 
 
-def _import_everything() -> None:
-    """What commands import, among which are neither torch nor whatever has threads."""
+def import_everything() -> None:
+    """Import what commands import, among which are neither torch nor whatever has threads, and make all commands."""
     import pytest  # noqa: F401
     import typer.main
 
@@ -158,7 +161,7 @@ def _import_everything() -> None:
 
 
 if __name__ == "__main__":
-    _import_everything()
+    import_everything()
     serve(sys.argv[1])
     from attnbench.cli import main
 

@@ -80,9 +80,10 @@ def suite(tmp_path: Path) -> Suite:
         (("run", "quikc"), "attnbench: quikc is neither a file nor a suite; did you mean quick?"),
         (("run", "quick", "--set", "sweep.heads"), "attnbench: --set sweep.heads: write key=value"),
         (("run", "quick", "--backend", "sdap"), "attnbench: --backend: there is no backend 'sdap'; did you mean sdpa?"),
-        (
+        pytest.param(
             ("run", "quick", "--backend", "no_such_module:Mine"),
             "backend no_such_module:Mine: no_such_module does not import: ModuleNotFoundError: No module named",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             ("run", "quick", "--backend", "faults:Nothing"), "there is no 'Nothing' in faults", marks=pytest.mark.slow

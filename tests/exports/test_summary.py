@@ -118,7 +118,7 @@ def test_every_row_has_as_many_cells_as_its_header(name: str) -> None:
 
 
 def test_however_many_cells_it_fits_the_worst_are_kept_and_the_others_counted() -> None:
-    count = 10_000
+    count = 4_000
     comparison = wide(count)
     text = summary.render(compared(comparison))
     assert 0.99 * CAP_BYTES < len(text.encode()) <= CAP_BYTES
@@ -132,7 +132,7 @@ def test_however_many_cells_it_fits_the_worst_are_kept_and_the_others_counted() 
 
 def test_however_many_cells_of_a_run_fail_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "_MOST_CELLS", 20)
-    count = 10_000
+    count = 4_000
     run = run_of([failed("naive", Status.ERROR, "too much"), record("sdpa")])
     many = run.table.iloc[[0] * count + [1] * count].reset_index(drop=True)
     many["case"] = [f"{LONG}{number}" for number in range(2 * count)]

@@ -294,7 +294,7 @@ def test_what_earlier_commands_of_the_step_wrote_stays_and_keeps_its_line(job: P
 @pytest.mark.parametrize("taken_bytes", [0, 1, 500_000, 2**20 - 5_000])
 def test_the_cap_is_that_of_the_whole_step(job: Path, taken_bytes: int) -> None:
     (job / "summary").write_text("x" * taken_bytes)
-    cells = [cell(Verdict.REGRESSED, f"{'long ' * 190}{number}") for number in range(1_500)]
+    cells = [cell(Verdict.REGRESSED, f"{'long ' * 190}{number}") for number in range(1_200)]
     write([Export(kind=GITHUB)], compared(comparison_of(cells)), say=log.append)
     assert 2**20 - 1_200 < (job / "summary").stat().st_size <= 2**20
 

@@ -280,7 +280,9 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
     import pytest
 
     from tests import stand_in
+    from tests.warm import import_everything
 
+    import_everything()
     patch = pytest.MonkeyPatch()
     stand_in.use(patch)
     before, findings, number = Path.cwd(), Findings(say), -1

@@ -166,7 +166,9 @@ def fuzz(*, count: int, seed: int, seconds: float | None = None, say: Callable[[
 
     from attnbench.core.errors import WorkerError
     from attnbench.run import sides
+    from tests.warm import import_everything
 
+    import_everything()
     texts = [*SMALL, *SMALL, *SMALL, *(path.read_text(encoding="utf-8") for path in built_in_suites().values())]
     findings = Findings(say)
     number = -1

@@ -8,14 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from attnbench.run.directory import appearing, check_output, never_started, reserved
-from tests.conftest import TESTS, Cli
+from tests.conftest import PYTHONPATH, TESTS, Cli
 from tests.run.test_resume import CELLS, SUITE
-from tests.stand_in import START_WITH
+from tests.warm import Warm
 
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 Disk = dict[str, str]
@@ -32,13 +34,20 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def run(directory: Path, *options: str, code: str = START_WITH, **environment: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="session")
+def preloaded(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Forks processes that have the library."""
+    with closing(Warm(tmp_path_factory.mktemp("preloaded"), LD_PRELOAD=str(library))) as started:
+        yield started
+
+
+def run(directory: Path, program: Sequence[str], *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (directory / "s.yaml").write_text(SUITE)
     (directory / "stand_in.json").write_text('{"turn_s": 0}')
     return subprocess.run(
-        [sys.executable, "-c", code, "run", "s.yaml", *options],
+        [*program, "run", "s.yaml", *options],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", **environment},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -46,22 +55,24 @@ def run(directory: Path, *options: str, code: str = START_WITH, **environment: s
 
 
 @pytest.mark.parametrize("number", NO_LOCKS)
-def test_results_on_a_disk_without_locks_are_kept_there(tmp_path: Path, library: Path, number: int) -> None:
-    disk = {"LD_PRELOAD": str(library), "DISK": "/lustre", "DISK_FLOCK": str(number)}
+def test_results_on_a_disk_without_locks_are_kept_there(tmp_path: Path, preloaded: Warm, number: int) -> None:
+    disk = {"DISK": "/lustre", "DISK_FLOCK": str(number)}
     (tmp_path / "lustre").mkdir()
-    done = run(tmp_path, "--output", "lustre/out", "--set", "measure.processes=1", **disk)
+    done = run(
+        tmp_path, preloaded.command(stand_ins=True), "--output", "lustre/out", "--set", "measure.processes=1", **disk
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "lustre" / "out" / "table.csv").exists()
 
 
 @pytest.mark.parametrize("number", NO_LOCKS)
 def test_locks_on_a_disk_without_locks_are_others_or_refused_in_one_sentence(
-    tmp_path: Path, library: Path, number: int
+    tmp_path: Path, preloaded: Warm, number: int
 ) -> None:
     (tmp_path / "lustre").mkdir()
-    disk = {"LD_PRELOAD": str(library), "DISK": "/lustre", "DISK_FLOCK": str(number)}
+    disk = {"DISK": "/lustre", "DISK_FLOCK": str(number)}
     disk["ATTNBENCH_LOCKS"] = str(tmp_path / "lustre" / "l")
-    done = run(tmp_path, "--output", "out", "--set", "measure.processes=1", **disk)
+    done = run(tmp_path, preloaded.command(stand_ins=True), "--output", "out", "--set", "measure.processes=1", **disk)
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr
     if done.returncode:
@@ -73,15 +84,16 @@ def test_locks_on_a_disk_without_locks_are_others_or_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM])
-def test_results_on_a_disk_that_renames_nothing_are_kept_there(tmp_path: Path, library: Path, number: int) -> None:
+def test_results_on_a_disk_that_renames_nothing_are_kept_there(tmp_path: Path, preloaded: Warm, number: int) -> None:
     (tmp_path / "bucket").mkdir()
-    disk = {"LD_PRELOAD": str(library), "DISK": "/bucket", "DISK_RENAME": str(number)}
+    disk = {"DISK": "/bucket", "DISK_RENAME": str(number)}
     exports = ("--export", "csv=bucket/run.csv", "--export", "junit=bucket/run.xml")
-    done = run(tmp_path, "--output", "bucket/out", "--set", "measure.processes=1", *exports, **disk)
+    program = preloaded.command(stand_ins=True)
+    done = run(tmp_path, program, "--output", "bucket/out", "--set", "measure.processes=1", *exports, **disk)
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "bucket" / "out" / "table.csv").read_text().splitlines()) == CELLS + 1
     assert sorted(path.name for path in (tmp_path / "bucket").iterdir()) == ["out", "run.csv", "run.xml"]
-    save = (sys.executable, "-m", "attnbench", "baseline", "save", "bucket/out", "--directory", "bucket/kept")
+    save = (*preloaded.command(), "baseline", "save", "bucket/out", "--directory", "bucket/kept")
     saved = subprocess.run(
         save, cwd=tmp_path, env={**os.environ, **disk}, capture_output=True, text=True, check=True
     ).stdout  # fmt: skip
@@ -99,7 +111,8 @@ def test_a_run_that_was_killed_before_it_began_is_started_by_resume(cli_here: Cl
     killed = (
         "import os, signal, attnbench.run.runner as r\nr.open_pool = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = run(tmp_path, "--output", "out", code=killed + "from attnbench.cli import main; main()")
+    code = killed + "from attnbench.cli import main; main()"
+    done = run(tmp_path, [sys.executable, "-c", code], "--output", "out")
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     cli_here("run", "s.yaml", "--resume", "out", "--set", "measure.processes=1", check=0)

@@ -13,7 +13,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,22 +105,14 @@ def statuses(out: Path) -> set[str]:
 # --- killed at random moments
 
 
-def test_a_parent_killed_at_random_moments_measures_every_cell_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ATTNBENCH_LOCKS", "locks")  # each directory has its own
-    with ThreadPoolExecutor() as pool:  # a process a core
-        list(pool.map(lambda seed: _kill_parents(tmp_path / str(seed), seed=seed, kills=3), range(2)))
-
-
-def _kill_parents(directory: Path, *, seed: int, kills: int) -> None:
-    out, moments, finished = directory / "out", random.Random(seed), False
-    directory.mkdir()
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_parent_killed_at_random_moments_measures_every_cell_once(tmp_path: Path, seed: int) -> None:
+    out, moments, finished, kills = tmp_path / "out", random.Random(seed), False, 3
     while kills > 0 or not finished:
         option = "--resume"
         if not (out / JOURNAL).exists():
             option = "--resume" if never_started(out) else "--output"  # killed before there was anything to keep
-        process = start(directory, option, "out", turn_s=0.01)
+        process = start(tmp_path, option, "out", turn_s=0.01)
         try:
             stderr = process.communicate(timeout=moments.uniform(0.5, 3.0) if kills else 60)[1]
         except subprocess.TimeoutExpired:
@@ -371,14 +362,16 @@ def test_quick_and_rigorous_choose_the_blocks(run_here: Cli, tmp_path: Path, opt
 # --- where it is written
 
 
-def test_a_full_disk_ends_the_run_with_one_sentence_and_what_was_journalled_stays(tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_run_with_one_sentence_and_what_was_journalled_stays(
+    cli_here: Cli, tmp_path: Path
+) -> None:
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000)); " + START_WITH
     stderr = finish(start(tmp_path, "--output", "out", code=limited), code=3)
     last = stderr.splitlines()[-1]
     assert last.startswith("attnbench: out/journal.jsonl cannot be written: File too large; what it holds stays")
     assert last.endswith("resume with --resume out")
     assert 0 < len(attnbench.load(tmp_path / "out")) <= CELLS
-    finish(start(tmp_path, "--resume", "out"))
+    cli_here("run", "s.yaml", "--resume", "out", check=0)
     assert len(keys(tmp_path / "out")) == CELLS * BLOCKS
 
 

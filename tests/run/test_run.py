@@ -20,6 +20,7 @@ import pytest
 import attnbench
 from attnbench.results.journal import read_journal
 from attnbench.results.store import read_run
+from tests import stand_in
 from tests.conftest import TESTS, Cli
 
 CASE = "{name: one, batch: 1, resolution: 14, window: 7, heads: 2}"
@@ -256,12 +257,12 @@ def test_a_run_leaves_everything_that_was_measured(run: object, tmp_path: Path) 
     assert read_run(out).baseline == "naive"
 
 
-def test_stdout_is_the_table_and_stderr_the_rest(run: object) -> None:
-    run("naive", "sdpa")  # type: ignore[operator]
-    stdout, stderr = run.stdout, run.stderr  # type: ignore[attr-defined]
-    assert stdout.startswith("s, ")
-    assert "vs naive" in stdout
-    lines = stderr.splitlines()
+def test_stdout_is_the_table_and_stderr_the_rest(cli_here: Cli, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(f"name: s\ndevice: cpu\nbackends: [naive, sdpa]\ncases:\n  - {CASE}\n{QUICK}")
+    done = cli_here("run", "s.yaml", "--output", "out", check=0)
+    assert done.stdout.startswith("s, ")
+    assert "vs naive" in done.stdout
+    lines = done.stderr.splitlines()
     assert lines[0] == "writing to out"
     assert lines[1].startswith("[2/2] one: fastest ")
     assert lines[2].startswith("2 of 2 cells (2 ok); timed ")
@@ -300,6 +301,7 @@ def test_a_backend_of_the_whole_map_runs_at_map_and_layer(run: object) -> None:
 
 def test_python_gets_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    stand_in.use(monkeypatch)
     Path("s.yaml").write_text(f"name: s\ndevice: cpu\nbackends: [naive]\ncases:\n  - {CASE}\n{QUICK}")
     frame = attnbench.run("s.yaml", output="out")
     pd.testing.assert_frame_equal(frame, attnbench.load("out"))

@@ -16,6 +16,7 @@ from attnbench.verify import end_to_end, torch_checks, verification
 from attnbench.verify.checks import CHECKS, Verification
 from attnbench.worker import verification as torch_side
 from attnbench.worker.verification import subjects
+from tests import stand_in
 from tests.conftest import Cli
 
 GOOD = Figure(check="known time", of="a call of 5 ms", value=1.004, least=0.97, most=1.03)
@@ -96,6 +97,7 @@ def test_a_step_that_cannot_be_taken_fails_its_checks_and_the_others_go_on(
         yield GOOD
         raise WorkerError("no process starts")
 
+    stand_in.use(monkeypatch)
     steps = [("a run", ("known time", "faults"), busy), ("the rest", ("cold",), lambda: iter([BAD]))]
     monkeypatch.setattr(verification, "_steps", lambda *_, **__: iter(steps))
     found = verification.verify("cpu", tmp_path, quick=False, shown=lambda _: None)
@@ -105,12 +107,14 @@ def test_a_step_that_cannot_be_taken_fails_its_checks_and_the_others_go_on(
     assert found.figures[1].broken == "no process starts"
 
 
-def test_a_device_that_another_run_has_is_no_fault_of_the_harness(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_another_run_has_is_no_fault_of_the_harness(
+    cli_here: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def busy() -> Iterator[Figure]:
         raise BusyError("another run has the device")
 
     monkeypatch.setattr(verification, "_steps", lambda *_, **__: iter([("a run", ("known time",), busy)]))
-    done = cli("verify", "--device", "cpu", check=BusyError.exit_code)
+    done = cli_here("verify", "--device", "cpu", check=BusyError.exit_code)
     assert done.stderr.splitlines()[-1].startswith("attnbench: another run has the device")
     assert not done.stdout
 
