@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from attnbench.core.errors import RefusedError
 from attnbench.run.directory import appearing, check_output, never_started, reserved
+from tests import stand_in
 from tests.conftest import PYTHONPATH, TESTS, Cli
 from tests.run.test_resume import CELLS, SUITE
 from tests.warm import Warm
@@ -101,9 +103,16 @@ def test_results_on_a_disk_that_renames_nothing_are_kept_there(tmp_path: Path, p
     assert not list((tmp_path / "bucket").glob("**/*unfinished"))
 
 
-def test_a_run_that_fails_before_it_begins_leaves_no_directory(cli: Cli, tmp_path: Path) -> None:
+def test_a_run_that_fails_before_it_begins_leaves_no_directory(
+    cli_here: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise RefusedError("there is no such device", ("device",))
+
+    monkeypatch.setattr(stand_in, "described", refuse)
     (tmp_path / "s.yaml").write_text(SUITE)
-    cli("run", "s.yaml", "--output", "a/b/out", "--set", "device=cuda:99", check=2)
+    refused = cli_here("run", "s.yaml", "--output", "a/b/out", "--set", "device=cuda:99", check=2).stderr
+    assert refused.splitlines()[-1].endswith("there is no such device")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "locks") == ["s.yaml"]
 
 
