@@ -118,13 +118,24 @@ class Job:
 
     def _install_what_is_here(self) -> None:
         """An environment in which everything but attnbench is installed, so that installing takes no time."""
-        venv.create(self.workspace / ".venv", with_pip=True)
-        (packages,) = (self.workspace / ".venv").glob("lib/*/site-packages")
+        place, made = self.workspace / ".venv", self._repository["environment"]
+        shutil.copytree(made, place, symlinks=True)
+        for script in place.glob("bin/pip*"):
+            script.write_text(script.read_text().replace(str(made), str(place)))
+        (packages,) = place.glob("lib/*/site-packages")
         (packages / "here.pth").write_text(sysconfig.get_paths()["purelib"])
 
 
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with pip, whose making takes seconds, to be copied."""
+    place = tmp_path_factory.mktemp("environment") / ".venv"
+    venv.create(place, with_pip=True)
+    return place
+
+
 @pytest.fixture
-def repository(tmp_path: Path) -> dict[str, Path]:
+def repository(tmp_path: Path, environment: Path) -> dict[str, Path]:
     """A repository of kernels at two revisions, and attnbench's."""
     attnbench = tmp_path / "attnbench"
     attnbench.mkdir()
@@ -135,7 +146,8 @@ def repository(tmp_path: Path) -> dict[str, Path]:
     for name, slowdown in (("base", "1.0"), ("candidate", "1.0")):
         kernels(tmp_path / name, slowdown)
         (tmp_path / name / "suite.yaml").write_text(SUITE)
-    return {name: tmp_path / name for name in ("attnbench", "base", "candidate", "cache")}
+    places = {name: tmp_path / name for name in ("attnbench", "base", "candidate", "cache")}
+    return {**places, "environment": environment}
 
 
 @pytest.mark.timeout(600)

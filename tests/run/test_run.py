@@ -271,10 +271,9 @@ def test_stdout_is_the_table_and_stderr_the_rest(cli_here: Cli, tmp_path: Path) 
     assert lines[4] == "out"
 
 
-@pytest.mark.slow
-def test_without_an_output_the_directory_names_suite_and_machine(cli: Cli, tmp_path: Path) -> None:
+def test_without_an_output_the_directory_names_suite_and_machine(cli_here: Cli, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(f"name: named\ndevice: cpu\nbackends: [naive]\ncases:\n  - {CASE}\n{QUICK}")
-    directory = Path(cli("run", "s.yaml", check=0).stderr.splitlines()[-1])
+    directory = Path(cli_here("run", "s.yaml", check=0).stderr.splitlines()[-1])
     results, suite, machine, time_and_id = directory.parts
     assert (results, suite) == ("results", "named")
     assert machine == json.loads((tmp_path / directory / "environment.json").read_text())["machine"]
