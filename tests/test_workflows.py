@@ -69,6 +69,7 @@ class Job:
             "GITHUB_STEP_SUMMARY": str(self.summary),
             "GITHUB_OUTPUT": str(self.outputs),
             "PIP_CACHE_DIR": str(self.workspace.parent / "pip"),
+            "PIP_NO_BUILD_ISOLATION": "0",  # which is how pip spells that setuptools is here already
         }
         environment.pop("PYTHONPATH", None)
         done = subprocess.run(
@@ -131,6 +132,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with pip, whose making takes seconds, to be copied."""
     place = tmp_path_factory.mktemp("environment") / ".venv"
     venv.create(place, with_pip=True)
+    # An old setuptools of its own would hide that of this environment, with which attnbench is installed.
+    subprocess.run([place / "bin" / "pip", "uninstall", "-q", "-y", "setuptools"], check=True)
     return place
 
 
