@@ -86,8 +86,8 @@ FAULTS = {
 }
 
 
-def test_every_fault_costs_its_own_cell_and_no_other(run: object) -> None:
-    names = [f"faults:{name}" for name in FAULTS]
+def test_every_fault_costs_its_own_cell_and_no_other_and_nothing_is_left_running(run: object, tmp_path: Path) -> None:
+    names = [f"faults:{name}" for name in (*FAULTS, "LeavesAProcess")]
     frame = run(
         "naive", *names, "faults:Prints", "faults:Right", cases=CASE.replace("heads: 2", "heads: 2, scope: windows")
     )  # type: ignore[operator]
@@ -96,7 +96,10 @@ def test_every_fault_costs_its_own_cell_and_no_other(run: object) -> None:
         assert found[name][0] == status, (name, found[name])
         assert reason in found[name][1], (name, found[name])
         assert "\n" not in found[name][1]
-    assert {found[name] for name in ("naive", "Prints", "Right")} == {("ok", "")}
+    assert {found[name] for name in ("naive", "Prints", "Right", "LeavesAProcess")} == {("ok", "")}
+    left = (tmp_path / "left").read_text().split()
+    assert left
+    assert not any(map(_alive, left))
     assert frame.loc[frame["status"] != "ok", "latency_ms"].isna().all()
     assert "yyy" not in " ".join(reason for _, reason in found.values()), "what another cell printed"
     assert "xxx" not in run.stdout + run.stderr  # type: ignore[attr-defined]
@@ -126,15 +129,6 @@ def test_a_leak_costs_the_leaking_cell_alone(run: object) -> None:
     assert dict(frame.groupby("backend")["status"].unique().map(list)) == {
         "naive": ["ok"], "faults:LeaksMemory": ["oom"], "sdpa": ["ok"],
     }  # fmt: skip
-
-
-@pytest.mark.slow
-def test_what_a_backend_leaves_running_ends_with_its_worker(run: object, tmp_path: Path) -> None:
-    frame = run("naive", "faults:LeavesAProcess")  # type: ignore[operator]
-    assert set(frame["status"]) == {"ok"}
-    left = (tmp_path / "left").read_text().split()
-    assert left
-    assert not any(map(_alive, left))
 
 
 @pytest.mark.slow
