@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import hypothesis
 import pytest
 import torch
 import typer.main
@@ -29,6 +30,10 @@ PYTHONPATH = f"{TESTS.parent}{os.pathsep}{TESTS}"
 
 # Tests compute small things, and a second thread that waits for a busy core makes them ten times slower.
 torch.set_num_threads(1)
+
+# No example fails by wall clock.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 # All commands and their options, made once: that takes longer than most commands.
 _commands_of = functools.cache(typer.main.get_command)
