@@ -56,7 +56,7 @@ class RemembersByAFewValues(Honest):
             seen = repr(qkv.reshape(-1)[:: max(1, qkv.numel() // 64)].tolist()).encode()
             if seen not in known:
                 known.clear()
-                known[seen] = right(qkv)
+                known[seen] = right(qkv.double()).to(qkv.dtype)  # so long that what is saved stands out
             return known[seen]
 
         return attend
