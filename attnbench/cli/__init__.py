@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import typer
@@ -23,8 +24,9 @@ from attnbench.cli.report import report
 from attnbench.cli.run import run
 from attnbench.cli.schema import schema
 from attnbench.cli.show import show
-from attnbench.cli.streams import make_usable
+from attnbench.cli.streams import discard, make_usable
 from attnbench.cli.verify import verify
+from attnbench.core.errors import LostOutputError
 
 MEASURE, READ, JUDGE, LOOK_UP = "Measure", "Read what was measured", "Did it get slower?", "Look up"
 """The groups of commands that help shows."""
@@ -100,4 +102,9 @@ def _version(
 def main() -> None:
     """Run the command line."""
     make_usable()
-    app(prog_name="attnbench")
+    try:
+        app(prog_name="attnbench")
+    except OSError as error:  # of help, or of what is wrong with a command, which nobody can read
+        for stream in (sys.stdout, sys.stderr):
+            discard(stream)
+        sys.exit(getattr(error.__context__, "exit_code", LostOutputError.exit_code))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import inspect
 import os
@@ -9,18 +11,21 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from attnbench.cli.streams import drawable, is_plain, say, width
-from attnbench.core.errors import AttnbenchError, LostOutputError
+from attnbench.core.errors import AttnbenchError, LostOutputError, UsageError
+from attnbench.core.text import echoed
 
 if TYPE_CHECKING:
     from attnbench.report.layout import Sheet
 
 _BROKEN = 3
 """The exit code of a run that broke; 1 means a regression and nothing else."""
+_NAMES = (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
+"""What the system says of a path that was given."""
 
 
 class Format(StrEnum):
@@ -89,16 +94,27 @@ def command(body: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             say("attnbench: interrupted")
             sys.exit(_BROKEN)
+        except OSError as error:
+            if error.errno not in _NAMES:
+                _report_a_bug()
+            where = "the working directory" if error.filename is None else echoed(os.fsdecode(error.filename))
+            say(f"attnbench: {where}: {error.strerror}; give a path that can be used here")
+            sys.exit(UsageError.exit_code)
         except Exception:
-            import traceback
-
-            traceback.print_exc()
-            sys.exit(_BROKEN)
+            _report_a_bug()
 
     # Help breaks lines itself, at the terminal's width.
     paragraphs = inspect.cleandoc(body.__doc__ or "").split("\n\n")
     guarded.__doc__ = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     return guarded
+
+
+def _report_a_bug() -> NoReturn:
+    import traceback
+
+    with contextlib.suppress(OSError):  # stderr is full
+        traceback.print_exc()
+    sys.exit(_BROKEN)
 
 
 def write(text: str) -> None:

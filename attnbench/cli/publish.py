@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from attnbench.cli.output import write
+from attnbench.cli.streams import say
 
 
 def publish(
@@ -32,6 +33,6 @@ def publish(
     changes = read_accepted(accepted) if accepted is not None else None
     done = make(directory, output, changes)
     for place, why in done.left_out:
-        typer.echo(f"Left out: {place}: {why}.", err=True)
-    typer.echo(f"{plural(done.runs, 'run')}, {done.read} of them read now", err=True)
+        say(f"Left out: {place}: {why}.")
+    say(f"{plural(done.runs, 'run')}, {done.read} of them read now")
     write(f"{output / 'index.html'}\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from attnbench.cli import options
 from attnbench.cli.output import Format, print_sheet, write
+from attnbench.cli.streams import say
 from attnbench.core.problem import Bias, Dtype, Mode, Padding, Pattern, Scope
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def recommend(
         heads=heads, head_dim=head_dim, dtype=dtype, mode=mode, pattern=pattern, padding=padding, bias=bias,
         scope=scope,
     )  # fmt: skip
-    found = recommendation.read_runs(runs or [RESULTS], say=partial(typer.echo, err=True))
+    found = recommendation.read_runs(runs or [RESULTS], say=say)
     if batch is None:
         problem = _with_measured_batch(problem, found)
     try:
@@ -109,7 +109,7 @@ def _bytes(text: str | None) -> int | None:
 
     if text is None:
         return None
-    parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([A-Za-z]*)", text)
+    parts = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) *([A-Za-z]*)", text)
     if parts is None or parts[2] not in _UNITS:
         raise UsageError(f"--memory-limit {text}: not a size (allowed: bytes, or with {', '.join(list(_UNITS)[1:])})")
     return int(float(parts[1]) * _UNITS[parts[2]])

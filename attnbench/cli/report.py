@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from attnbench.cli.output import write
+from attnbench.cli.streams import say
 
 
 def report(
@@ -36,6 +37,6 @@ def report(
     changes = read_accepted(accepted).changes if accepted is not None else ()
     found = [find_runs(path) for path in runs]
     for note in (note for one in found for note in one.notes):
-        typer.echo(note, err=True)
+        say(note)
     write_file(output, write_page(chapters([run for one in found for run in one.runs], changes)))
     write(f"{output}\n")

@@ -17,7 +17,9 @@ from attnbench.core.escaping import one_line
 _STANDARD = (0, 1, 2)
 _NARROWEST = 40
 """Columns; a narrower terminal breaks the lines itself."""
-_PIPE_WIDTH = 120
+_PIPE_WIDTH, _WIDEST = 120, 1000
+_WIDTHS = ("COLUMNS", "TERMINAL_WIDTH")
+"""What others read, too, and take for a number."""
 _PLAIN_TERMINALS = ("", "dumb", "unknown")
 _ORNAMENTS = {"…": "...", "•": "*", "±": "+-", "→": "->"}
 _FRAMES, _BLOCKS, _BRAILLE = range(0x2500, 0x2580), range(0x2580, 0x25A0), range(0x2800, 0x2900)
@@ -25,7 +27,7 @@ _FRAMES, _BLOCKS, _BRAILLE = range(0x2500, 0x2580), range(0x2580, 0x25A0), range
 
 
 def make_usable() -> None:
-    """See that descriptors 0 to 2 are open, and that no character is beyond what stdout and stderr can write.
+    """See that descriptors 0 to 2 are open, that all characters can be written, and that widths are numbers.
 
     A socket or file of ours that took the number of a closed one would be written to by whatever prints.
     """
@@ -34,6 +36,12 @@ def make_usable() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number
+    for name in _WIDTHS:
+        said = os.environ.get(name, "")
+        if not said.isdecimal() or int(said) == 0:
+            os.environ.pop(name, None)
+        elif int(said) > _WIDEST:
+            os.environ[name] = str(_WIDEST)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # it was closed when Python started
@@ -46,9 +54,14 @@ def say(line: str) -> None:
     """Write a line to stderr, nothing of which a terminal or a log obeys; where nobody can read it, no matter."""
     try:
         typer.echo(one_line(line), err=True)
-    except OSError:  # full or broken: Python would complain once more when it exits
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Let nothing more be written to a full or broken stream: Python would complain once more when it exits."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def is_plain(stream: TextIO) -> bool:

@@ -60,7 +60,7 @@ def compare(
     keys = list({**past[-1].rows, **now.rows})  # a cell that only older runs have was dropped on purpose
     limits.check((key[0], key[1]) for key in keys)
     margins = {key: limits.of(key[0], key[1], default=history_rule.MARGIN) for key in keys}
-    changes = {one.cell: one for one in accepted}
+    changes = {one.cell: one for one in accepted if one.is_before(candidate.started_at)}
     usable = {key: _since(past, changes.get((key[0], key[1]))) for key in keys}
     found = {key: series_of(key, usable[key], now) for key in keys}
     judged = _judge({key: one for key, one in found.items() if one is not None}, margins, noise, relative=relative)
@@ -99,9 +99,9 @@ def compare(
             *notes,
             *_notes([*runs, candidate]),
             *(() if all(one.divided for one in found.values() if one) else (_NO_ANCHORS,)),
-            *(change.sentence for change in accepted if change.cell in known),
+            *(change.sentence for change in changes.values() if change.cell in known),
         ),
-        not_compared_reason=_not_compared(cells, runs[-1], candidate),
+        not_compared_reason="" if known <= changes.keys() else _not_compared(cells, runs[-1], candidate),
     )
 
 
@@ -148,7 +148,7 @@ def _judge(
 
 def _since(past: Sequence[RunCells], change: Accepted | None) -> list[RunCells]:
     """The runs that say anything of a cell."""
-    return [run for run in past if change is None or run.run.started_at >= change.since]
+    return [run for run in past if change is None or change.is_before(run.run.started_at)]
 
 
 def _explained(cell: CellVerdict, change: Accepted) -> CellVerdict:

@@ -73,3 +73,7 @@ class Conditions:
     """CPU threads of the participant."""
     glances: tuple[Glance, ...] = ()
     """The GPU before the first sample, during the samples, and after the last one."""
+
+    def __post_init__(self) -> None:
+        if self.cores < 1 or self.threads < 1:
+            raise ValueError(f"{self.cores} cores, {self.threads} threads (allowed: 1 or more)")

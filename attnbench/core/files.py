@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass
@@ -24,6 +25,22 @@ _NO_RENAME = (errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EPERM)
 _Reader = Callable[[Any], Any]
 
 
+def content(file: Path) -> bytes:
+    """What an ordinary file holds: whoever opens a pipe may wait for ever.
+
+    Raises:
+        OSError: It cannot be read, or is no ordinary file.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file", str(file))
+        with open(descriptor, "rb", closefd=False) as opened:
+            return opened.read()
+    finally:
+        os.close(descriptor)
+
+
 def load(kind: type[T], file: Path, *, version: int, what: str, hint: str = "", derived: Sequence[str] = ()) -> T:
     """The dataclass that a JSON file holds.
 
@@ -39,10 +56,10 @@ def load(kind: type[T], file: Path, *, version: int, what: str, hint: str = "", 
         StoredRunError: There is none, it is damaged, or another version wrote it.
     """
     try:
-        content = file.read_bytes()
+        held = content(file)
     except OSError as error:
         raise StoredRunError(f"{file} cannot be read: {error.strerror}{hint and f'; {hint}'}") from None
-    return parse(kind, content, file, version=version, what=what, derived=derived)
+    return parse(kind, held, file, version=version, what=what, derived=derived)
 
 
 def parse(

@@ -11,7 +11,7 @@ from typing import Any
 from attnbench.core.conditions import Conditions
 from attnbench.core.cost import Cost
 from attnbench.core.problem import Problem
-from attnbench.core.text import check_time, clean
+from attnbench.core.text import check_time, clean, echoed
 
 SCHEMA_VERSION = 3
 """Version of journals and environments; readers refuse every other."""
@@ -220,6 +220,12 @@ class Spent:
     """The samples."""
 
 
+_LEAST_MS = 1e-9
+"""No call takes less than a picosecond."""
+_MOST = 2**63 - 1
+"""Tables hold no larger number."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """How one cell ended in one process. ``samples_ms`` holds latencies exactly when ``status`` is ok."""
@@ -269,16 +275,18 @@ class Record:
     def __post_init__(self) -> None:
         if (self.status is Status.OK) != bool(self.samples_ms):
             raise ValueError(f"a latency exists exactly when ok: {self.status} with {len(self.samples_ms)} samples")
-        if not all(0 < sample < math.inf for sample in self.samples_ms):
+        if not all(_LEAST_MS < sample < math.inf for sample in self.samples_ms):
             raise ValueError("samples_ms must be positive and finite")
         if (self.status is Status.OK) == bool(self.reason):
             raise ValueError(f"a reason exists exactly when not ok: {self.status} with reason {self.reason!r}")
+        if self.turns and min(self.turns) < 1:
+            raise ValueError(f"a turn of {min(self.turns)} samples (allowed: 1 or more)")
         if self.turns and sum(self.turns) != len(self.samples_ms):
             raise ValueError(f"turns of {sum(self.turns)} samples, and there are {len(self.samples_ms)}")
         for name in ("position", "round", "calls", "mean_ms", "host_ms", "peak_bytes", "max_error", "joules"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name} is {value} (allowed: 0 or more)")
+            if value is not None and not 0 <= value < _MOST:
+                raise ValueError(f"{name} is {echoed(value)} (allowed: 0 or more, below 2^63)")
         if self.calls_per_loop < 1 or (self.cells is not None and self.cells < 1):
             raise ValueError(f"{self.calls_per_loop} calls a loop, {self.cells} cells (allowed: 1 or more)")
         if (self.status is Status.OK) != bool(self.calls and self.mean_ms):

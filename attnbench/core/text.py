@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from fnmatch import translate
 
 from attnbench.core.escaping import without_colors
@@ -50,11 +50,21 @@ def check_time(name: str, text: str) -> None:
         ValueError: It does not.
     """
     try:
-        datetime.fromisoformat(text)
-    except ValueError:
+        moment(text).astimezone(UTC)
+    except (ValueError, OverflowError):  # in some zones the first and the last day lie beyond the calendar
         raise ValueError(
             f"{name}: {echoed(text)} is not a time (allowed: ISO 8601, as 2026-11-23T08:00:00+00:00)"
         ) from None
+
+
+def moment(text: str) -> datetime:
+    """The time that a text gives; without a zone, in UTC.
+
+    >>> moment("2026-11-23T03:00:00Z") == moment("2026-11-23T04:00:00+01:00")
+    True
+    """
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def echoed(value: object) -> str:

@@ -81,7 +81,7 @@ def parse_export(text: str, *, kinds: Collection[str] | None = None) -> Export:
         return Export(kind=kind)
     if not file:
         raise UsageError(f"--export {text}: no file to write; give --export {kind}=FILE")
-    if file.endswith(("/", os.sep)):
+    if file.endswith(("/", os.sep)) or not Path(file).name:
         raise UsageError(f"--export {text}: {file} is a directory; give a file in it")
     return Export(kind=kind, path=Path(file))
 

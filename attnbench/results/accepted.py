@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from attnbench.core.errors import UsageError
 from attnbench.core.files import load, write_json
+from attnbench.core.text import check_time, moment
 from attnbench.results.store import StoredRun
 
 
@@ -22,6 +23,13 @@ class Accepted:
     """When the run started that shows it first: UTC, ISO 8601. Earlier runs say nothing of the cell."""
     why: str
     """In a person's words."""
+
+    def __post_init__(self) -> None:
+        check_time("since", self.since)
+
+    def is_before(self, started_at: str) -> bool:
+        """Whether a run that started then shows it; of a run that does not say, it is taken to be."""
+        return not started_at or moment(self.since) <= moment(started_at)
 
     @property
     def cell(self) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import pandas as pd
 from attnbench.core.errors import StoredRunError, SuiteError
 from attnbench.core.escaping import is_plain
 from attnbench.core.problem import Problem
-from attnbench.core.record import Record, Status
+from attnbench.core.record import Measure, Record, Status
 from attnbench.core.shipped_backends import SHIPPED
 from attnbench.core.stats import geometric_mean
 from attnbench.core.text import echoed
@@ -51,6 +51,8 @@ class Belonging:
         self._seen: dict[tuple[int, int], int] = {}
         self._cells: dict[int, tuple[str, str, Problem]] = {}
         self._is_known = bool(suite[1].get("sweep") or suite[1].get("cases"))
+        asked = (suite[1].get("measure") or {}).get("processes", Measure().processes)
+        self._rounds = asked if self._is_known and not again else None
         if self._is_known and self._device:
             self._cells = _cells_of(*suite, device=str(self._device))
 
@@ -60,9 +62,15 @@ class Belonging:
         Raises:
             StoredRunError: It does not: with the line.
         """
-        if why := _hidden({name: getattr(record, name) for name in _TEXTS}) or self._why_not(record, line):
+        hidden = _hidden({name: getattr(record, name) for name in _TEXTS})
+        if why := hidden or self._why_not(record, line) or self._beyond(record):
             cell = f"{echoed(record.backend)[1:-1]} on {echoed(record.case)}"
             raise StoredRunError(f"{self._journal}:{line}: {cell}: {why}; {_DAMAGED}")
+
+    def _beyond(self, record: Record) -> str:
+        if self._rounds is None or record.round < self._rounds:
+            return ""
+        return f"of process {record.round + 1}, and its suite asks for {self._rounds}"
 
     def _why_not(self, record: Record, line: int) -> str:
         if self._device is not None and record.device != self._device:

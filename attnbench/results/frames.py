@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from attnbench.core.errors import StoredRunError, UsageError
+from attnbench.core.escaping import legal
 from attnbench.core.record import Status
 from attnbench.core.stats import Estimate, paired_ratio
 from attnbench.core.text import MEBIBYTE
@@ -90,7 +91,7 @@ def _rounded(value: Any) -> str:
 
 
 def _texts(value: object, count: int) -> Any:
-    return pd.array(["" if value is None else str(value)] * count, dtype="string")
+    return pd.array(["" if value is None else legal(str(value))] * count, dtype="string")
 
 
 def samples(paths: Paths) -> pd.DataFrame:

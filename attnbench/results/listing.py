@@ -9,7 +9,7 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from attnbench.core.errors import LostOutputError, StoredRunError, UsageError
+from attnbench.core.files import content
 from attnbench.core.record import Status
 from attnbench.results.journal import ENVIRONMENT, JOURNAL, RESULTS
 from attnbench.results.pairs import CANDIDATE, Pairing
@@ -42,6 +43,8 @@ class Listed:
     """ISO 8601, UTC; the time of its files where its environment cannot be read."""
     statuses: dict[str, int]
     """Cells by status; empty where no table was written, as while it is measured."""
+    holds_others: bool = False
+    """Whether another run lies inside: it stays as long as that does."""
 
     @property
     def started(self) -> datetime:
@@ -59,7 +62,9 @@ def list_runs(directory: Path = RESULTS) -> list[Listed]:
         raise StoredRunError(
             f"{directory} is not a directory that exists; attnbench run SUITE makes one under {RESULTS}/"
         )
-    found = [_listed(place) for place in _places(directory)]
+    places = _places(directory)
+    above = {parent for place in places for parent in place.parents}
+    found = [replace(_listed(place), holds_others=place in above) for place in places]
     return sorted(found, key=lambda one: (one.started_at, str(one.path)), reverse=True)
 
 
@@ -91,7 +96,7 @@ def select_old(runs: Sequence[Listed], *, older_than: str | None, keep: int | No
         now: The time that ages end at.
 
     Returns:
-        Those that both rules name, if both are given.
+        Those that both rules name, if both are given; never one inside of which another run lies.
 
     Raises:
         UsageError: No rule is given, or one makes no sense.
@@ -113,7 +118,7 @@ def select_old(runs: Sequence[Listed], *, older_than: str | None, keep: int | No
             if seen[group] <= keep:
                 kept.add(one.path)
         chosen = [one for one in chosen if one.path not in kept]
-    return chosen
+    return [one for one in chosen if not one.holds_others]
 
 
 def remove(runs: Iterable[Listed]) -> None:
@@ -123,9 +128,12 @@ def remove(runs: Iterable[Listed]) -> None:
         LostOutputError: One cannot be removed.
     """
     for one in runs:
-        going = one.path.with_name(f"{one.path.name}-{secrets.token_hex(2)}{UNFINISHED}")
+        path = one.path.absolute()
+        going = path.with_name(f"{path.name}-{secrets.token_hex(2)}{UNFINISHED}")
         try:
-            one.path.rename(going)  # whoever reads meanwhile sees the whole run or none
+            if len(_places(path)) > 1:
+                raise LostOutputError(f"{one.path} is not removed: another run lies in it")
+            path.rename(going)  # whoever reads meanwhile sees the whole run or none
             shutil.rmtree(going)
         except OSError as error:
             raise LostOutputError(f"{one.path} cannot be removed: {error.strerror}") from None
@@ -135,17 +143,28 @@ def remove(runs: Iterable[Listed]) -> None:
 
 
 def _age(text: str) -> timedelta:
-    parts = re.fullmatch(r"([0-9]{1,6})([hdw])", text)
+    parts = re.fullmatch(r"([0-9]{1,5})([hdw])", text)
     if parts is None:
         raise UsageError(f"--older-than {text}: not an age (allowed: hours, days or weeks, as 12h, 30d or 8w)")
     return int(parts[1]) * _AGES[parts[2]]
 
 
 def _places(directory: Path) -> list[Path]:
-    """Run directories and comparisons; the two sides of a comparison are not runs of their own."""
-    files = [file for name in (JOURNAL, PARQUET, CSV, Pairing.FILE) for file in directory.glob(f"**/{name}")]
-    places = {file.parent for file in files if not (file.parent.parent / Pairing.FILE).exists()}
-    return sorted(place for place in places if not place.name.endswith(UNFINISHED))
+    """Run directories and comparisons; the two sides of a comparison are not runs of their own.
+
+    A table that lies above other runs was exported there.
+    """
+    measured, tables = (
+        {file.parent for name in names for file in directory.glob(f"**/{name}")}
+        for names in ((JOURNAL, Pairing.FILE), (PARQUET, CSV))
+    )
+    above = {parent for place in measured for parent in place.parents}
+    found = (measured | (tables - above)) - {place for place in measured | tables if _is_side(place)}
+    return sorted(place for place in found if not place.name.endswith(UNFINISHED))
+
+
+def _is_side(place: Path) -> bool:
+    return (place.parent / Pairing.FILE).exists()
 
 
 def _listed(place: Path) -> Listed:
@@ -173,8 +192,8 @@ def _environment(place: Path) -> dict[str, Any]:
 def _json(file: Path) -> dict[str, Any]:
     """A file's content; whoever reads the run itself is told what is wrong with it."""
     try:
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+        data = json.loads(content(file))
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -182,7 +201,7 @@ def _json(file: Path) -> dict[str, Any]:
 def _started(place: Path, environment: dict[str, Any]) -> str:
     try:
         return datetime.fromisoformat(str(environment.get("started_at"))).astimezone(UTC).isoformat()
-    except ValueError:
+    except (ValueError, OverflowError):
         try:
             return datetime.fromtimestamp(place.stat().st_mtime, UTC).isoformat()
         except OSError:  # removed meanwhile

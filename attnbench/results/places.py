@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnbench.core.errors import StoredRunError
+from attnbench.core.files import content
 from attnbench.core.text import echoed
 from attnbench.results.journal import SUITE
 from attnbench.suite import limits
@@ -34,7 +35,7 @@ def read_suite(path: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > limits.LARGEST_BYTES:
             raise StoredRunError(f"{file} is larger than {limits.LARGEST_BYTES // 2**20} MiB; the file is damaged")
-        data = _parsed(file.read_text(encoding="utf-8"))
+        data = _parsed(content(file).decode())
     except OSError as error:
         raise StoredRunError(f"{file} cannot be read: {error.strerror}") from None
     except limits.TooMuchError as error:
@@ -43,6 +44,7 @@ def read_suite(path: Path) -> dict[str, Any]:
         raise StoredRunError(f"{file}:1: not YAML; the file is damaged") from None
     found = deepcopy(dict(data)) if isinstance(data, dict) else {}
     _check_processes(file, found.get("measure"))
+    _check_backends(file, found.get("backends"))
     return found
 
 
@@ -53,6 +55,14 @@ def _check_processes(file: Path, measure: Any) -> None:
     processes = measure.get("processes", 1) if isinstance(measure, dict) else measure
     if type(processes) is not int or processes < 1:
         raise StoredRunError(f"{file}: measure.processes: {echoed(processes)} is no number; the file is damaged")
+
+
+def _check_backends(file: Path, backends: Any) -> None:
+    """See that backends are a name, or a list of names and mappings."""
+    entries = backends if isinstance(backends, list) else [backends or ""]
+    for entry in entries:
+        if not isinstance(entry.get("name") if isinstance(entry, dict) else entry, str):
+            raise StoredRunError(f"{file}: backends: {echoed(entry)} is no name; the file is damaged")
 
 
 @lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from zlib import crc32
 import pandas as pd
 
 from attnbench.core.errors import StoredRunError
-from attnbench.core.files import written_whole
+from attnbench.core.files import content, written_whole
 from attnbench.core.record import Measure
 from attnbench.core.text import clean
 from attnbench.results.checks import Belonging, check_row
@@ -93,7 +94,7 @@ class StoredRun:
     def baseline(self) -> str | None:
         """The backend that speed-ups refer to: the suite's baseline, or the first backend that it lists."""
         backends = self.suite.get("backends") or [None]
-        first = backends if isinstance(backends, str) else backends[0]
+        first = backends[0] if isinstance(backends, list) else backends
         if isinstance(first, dict):
             first = first.get("label") or first.get("name")
         baseline = self.suite.get("baseline", first)
@@ -208,7 +209,7 @@ def _read_from_journal(
 def _read_made_table(path: Path) -> tuple[pd.DataFrame, int | None] | None:
     """The Parquet table and the cells of the whole suite, where this version made it from the journal beside it."""
     try:
-        frame = pd.read_parquet(path / PARQUET)
+        frame = pd.read_parquet(io.BytesIO(content(path / PARQUET)))
     except (OSError, ValueError, TypeError):  # none, or damaged: there is the journal
         return None
     made_from, frame.attrs = frame.attrs, {}
@@ -233,6 +234,8 @@ def _made_from(path: Path) -> dict[Any, Any]:
 
     checksum = 0
     try:
+        if not (path / JOURNAL).is_file():
+            content(path / JOURNAL)  # says why it cannot be read
         with (path / JOURNAL).open("rb") as file:
             while chunk := file.read(2**22):
                 checksum = crc32(chunk, checksum)
@@ -247,7 +250,7 @@ def _environment(path: Path) -> dict[str, Any]:
 
 def _read_table(path: Path) -> pd.DataFrame:
     for name in (PARQUET, CSV):
-        if (path / name).exists():
+        if (path / name).is_file():
             return _read_table_file(path / name)
     if (path / Pairing.FILE).is_file():
         raise StoredRunError(f"{path} is not a run: attnbench ab wrote it (attnbench compare {path} judges it again)")

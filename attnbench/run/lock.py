@@ -87,7 +87,7 @@ def holder_of(device_id: str) -> str | None:
 
     holder = _path(device_id).with_suffix(".holder")
     said = _read(holder) if holder.exists() else ""
-    process = re.search(r"process (\d+)", said)
+    process = re.search(r"process (\d{1,9})\b", said)
     return said if process and psutil.pid_exists(int(process[1])) else None
 
 
@@ -99,7 +99,7 @@ def _path(device_id: str) -> Path:
 def _read(holder: Path) -> str:
     try:
         return holder.read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, UnicodeDecodeError):  # others may write it, too
         return "another run"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attnbench.core.escaping import one_line
 from attnbench.core.problem import Bias
 from attnbench.suite.published_models import Model, Stage
 
@@ -60,7 +61,7 @@ measure:
 
 def empty(*, name: str, file: str) -> str:
     """A suite of one case with every field explained."""
-    return _EMPTY.format(name=name, file=file)
+    return _EMPTY.format(name=name, file=one_line(file))
 
 
 def of_model(
@@ -96,7 +97,7 @@ def of_model(
         maps=", ".join(_size(stage.resolution) for stage in stages),
         windows=" and ".join(windows),
         remark=f"\n# Windows do not divide the map in {', '.join(padded)}: those maps are padded." if padded else "",
-        file=file,
+        file=one_line(file),
         name=name,
         cases="\n".join(_case(stage, model.bias) for stage in stages),
     )

@@ -147,7 +147,7 @@ class Source:
                 target[step] = CommentedMap()
                 self._overridden[".".join(keys[:depth])] = option
             target = target[step]
-            if not isinstance(target, CommentedMap):
+            if not isinstance(target, dict):
                 raise SuiteError(f"{option}: {step} is not a mapping in {self.path}")
         target[keys[-1]] = value
         self._overridden[".".join(keys)] = option

@@ -8,6 +8,7 @@ import pty
 import shlex
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,58 @@ def test_old_runs_are_removed_when_that_is_confirmed(cli_here: Cli, several: lis
     assert "nothing to remove" in cli_here("runs", "rm", "--keep", "1", check=0).stderr
 
 
+def test_nothing_is_removed_that_holds_another_run(cli_here: Cli, several: list[Path]) -> None:
+    table = several[0].parents[2] / "table.csv"
+    cli_here("show", str(several[2]), "--export", f"csv={table}", check=0)
+    os.utime(table.parent, (0, 0))
+    inside = several[0] / "again"
+    shutil.copytree(several[2], inside)
+    environment = json.loads((inside / "environment.json").read_text())
+    environment["started_at"] = datetime.now(UTC).isoformat()
+    (inside / "environment.json").write_text(json.dumps(environment))
+    cli_here("runs", "rm", "--older-than", "1d", "--yes", check=0)
+    assert [place.exists() for place in (*several, inside, table)] == [True, False, False, True, True]
+
+
+def test_the_directory_that_one_is_in_can_be_removed(
+    cli_here: Cli, several: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(several[0])
+    cli_here("runs", "rm", "--keep", "0", "--directory", ".", "--yes", check=0)
+    assert not several[0].exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "NAME"), ("report", "NAME", "-o", "y.html"), ("compare", "NAME", "NAME"), ("run", "NAME"),
+        ("recommend", "--resolution", "14", "--window", "7", "--heads", "2", "--from", "NAME"),
+        ("run", "quick", "--dry-run", "--assume", "NAME"), ("baseline", "save", "NAME"),
+        ("runs", "--directory", "NAME"), ("publish", "NAME", "-o", "x"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_too_long_is_one_sentence(cli_here: Cli, arguments: tuple[str, ...]) -> None:
+    done = cli_here(*("a" * 300 if one == "NAME" else one for one in arguments), check=2)
+    assert done.stderr.startswith("attnbench: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_sizes_and_ages_beyond_any_number_are_one_sentence(cli_here: Cli, several: list[Path]) -> None:
+    assert "not an age" in cli_here("runs", "rm", "--older-than", "999999d", check=2).stderr
+    asked = ("recommend", "--resolution", "14", "--window", "7", "--heads", "2", "--from", str(several[0]))
+    assert "not a size" in cli_here(*asked, "--memory-limit", "9" * 400, check=2).stderr
+
+
+def test_names_of_runs_that_cannot_be_read_are_said_in_one_line(cli_here: Cli, several: list[Path]) -> None:
+    bad = several[0].with_name("ev\x1b[31mil\nattnbench: all fine\x1b]0;title\x07")
+    several[0].rename(bad)
+    (bad / "journal.jsonl").write_text("{}\n")
+    (bad / "table.parquet").unlink(missing_ok=True)
+    said = cli_here("report", "results", "-o", "y.html", check=0).stderr
+    assert "evil\\nattnbench: all fine" in said
+    assert "\x1b" not in said
+
+
 @pytest.mark.parametrize(("answer", "left"), [("y", 1), ("n", 3)])
 def test_a_person_is_asked_before_runs_are_removed(
     several: list[Path], tmp_path: Path, warm: Warm, answer: str, left: int
@@ -217,6 +270,14 @@ def test_a_removal_that_makes_no_sense_is_one_sentence(
     cli_here: Cli, arguments: tuple[str, ...], sentence: str
 ) -> None:
     assert sentence in cli_here("runs", "rm", *arguments, check=2).stderr
+
+
+def test_a_suite_can_be_written_under_any_name(cli_here: Cli) -> None:
+    name = "a\nname: evil \x1b[31m.yaml"
+    cli_here("suites", "init", name, check=0)
+    assert "cells: " in cli_here("run", name, "--dry-run", check=0).stderr
+    again = ("measure={processes: 1}", "measure.max_time_s=0.02")
+    cli_here("run", name, "--dry-run", "--set", again[0], "--set", again[1], check=0)
 
 
 def test_show_filters_by_backend_case_and_status(cli_here: Cli, stored: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from attnbench.comparison.definitions import CellVerdict, Comparison, Verdict
 from attnbench.comparison.limits import Limits
 from attnbench.comparison.runs import compare
 from attnbench.comparison.selection import gather
-from attnbench.core.errors import NotComparableError, UsageError
+from attnbench.core.errors import NotComparableError, StoredRunError, UsageError
 from attnbench.results.accepted import Accepted, changes, read_accepted
 from attnbench.results.store import StoredRun, read_run
 from tests.comparison.test_runs import store
@@ -188,3 +189,29 @@ def test_a_limit_of_a_cell_holds_for_it_alone(tmp_path: Path) -> None:
     assert not found.failed
     with pytest.raises(UsageError, match="--flaky: there is no case or cell 'tall'"):
         judged(runs, now, limits=Limits(flaky=("tall",)))
+
+
+@pytest.mark.parametrize("since", ["tomorrow", "", "9999-12-31T23:59:59-05:00"])
+def test_a_change_that_was_accepted_at_no_time_is_a_damaged_file(tmp_path: Path, since: str) -> None:
+    given = {"schema_version": 1, "changes": [{"case": "wide", "backend": "sdpa", "since": since, "why": "x"}]}
+    (tmp_path / "accepted.json").write_text(json.dumps(given))
+    with pytest.raises(StoredRunError, match=r"since: .* is not a time"):
+        read_accepted(tmp_path)
+
+
+def test_a_change_is_accepted_from_its_moment_on_however_that_is_spelled(tmp_path: Path) -> None:
+    runs = [night(tmp_path, number) for number in range(8)]
+    slower = night(tmp_path, 8, wide=2.4)
+    for since, verdict in (
+        ("2026-01-09T00:00:00Z", Verdict.ADDED),
+        ("2026-01-09T02:00:00+02:00", Verdict.ADDED),
+        ("9999-12-31", Verdict.REGRESSED),
+    ):
+        accepted = [Accepted(case="wide", backend="sdpa", since=since, why="x")]
+        assert of(judged(runs, slower, accepted=accepted), "wide").verdict is verdict, since
+    table = read_run(slower).table
+    everything = [
+        Accepted(case=case, backend=backend, since="2026-01-09", why="x")
+        for case, backend in zip(table["case"], table["backend"], strict=True)
+    ]
+    assert judged(runs, slower, accepted=everything).not_compared_reason == ""

@@ -48,10 +48,9 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         found = st.builds(Ceilings, bytes_per_s=rates, flops_per_s=rates)
     elif is_dataclass(origin):
         hints = get_type_hints(cast("type", origin)).items()
-        times = st.datetimes().map(datetime.isoformat)
-        found = st.builds(
-            cast("type", origin), **{name: times if name == "started_at" else values(one) for name, one in hints}
-        )
+        counts = st.integers(1, 2**20)
+        known = {"started_at": st.datetimes().map(datetime.isoformat), "cores": counts, "threads": counts}
+        found = st.builds(cast("type", origin), **{name: known.get(name, values(one)) for name, one in hints})
     elif origin is float:
         found = st.floats(allow_nan=False, allow_infinity=False) | st.just(math.inf)
     else:

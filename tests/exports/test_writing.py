@@ -78,6 +78,7 @@ def test_github_needs_no_file() -> None:
         ("csv=", "--export csv=: no file to write; give --export csv=FILE"),
         ("github=a.md", "--export github=a.md: github goes where GitHub's variables say; leave out =a.md"),
         ("json=new/", "--export json=new/: new/ is a directory; give a file in it"),
+        ("csv=.", "--export csv=.: . is a directory; give a file in it"),
         ("", "--export : '' is not a kind of export"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,8 @@ import attnbench
 from attnbench.core.errors import LostOutputError, StoredRunError
 from attnbench.core.record import Ceilings, Record, Status
 from attnbench.results import store
-from attnbench.results.journal import JOURNAL, Journal, read_journal
+from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, Journal, read_journal
+from attnbench.results.listing import list_runs
 from attnbench.results.places import CSV, PARQUET
 from attnbench.results.store import read_run, write_tables
 from attnbench.results.table import COLUMNS, DESCRIPTIONS, table
@@ -342,3 +344,31 @@ def test_the_baseline_is_the_suites(stored: Path) -> None:
     assert read_run(stored).baseline == "sdpa"
     (stored / "suite.yaml").unlink()
     assert read_run(stored).baseline is None
+
+
+@pytest.mark.parametrize("name", [JOURNAL, ENVIRONMENT, SUITE, PARQUET])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(stored: Path, name: str) -> None:
+    (stored / name).unlink(missing_ok=True)
+    os.mkfifo(stored / name)
+    if name == PARQUET:
+        assert not read_run(stored).table.empty
+    else:
+        with pytest.raises(StoredRunError, match=rf"{name} cannot be read: it is no ordinary file"):
+            read_run(stored)
+    assert list_runs(stored.parent)
+
+
+@pytest.mark.parametrize("backends", ["5", "{a: 1}", "[[sdpa]]"])
+def test_a_suite_whose_backends_are_no_names_is_damaged(stored: Path, backends: str) -> None:
+    (stored / SUITE).write_text(f"name: s\nbackends: {backends}\n")
+    with pytest.raises(StoredRunError, match="is no name; the file is damaged"):
+        read_run(stored)
+
+
+@pytest.mark.parametrize("started", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-05:00", "soon"])
+def test_a_run_that_started_beyond_the_calendar_is_listed_all_the_same(stored: Path, started: str) -> None:
+    environment = json.loads((stored / ENVIRONMENT).read_text())
+    (stored / ENVIRONMENT).write_text(json.dumps({**environment, "started_at": started}))
+    assert [one.path for one in list_runs(stored.parent)] == [stored]
+    (stored / ENVIRONMENT).write_text("[" * 100_000)
+    assert [one.path for one in list_runs(stored.parent)] == [stored]

@@ -11,7 +11,7 @@ import pytest
 
 from attnbench.core.errors import OutputError
 from attnbench.run.interruption import Interruption
-from attnbench.run.lock import LOCKS, device_lock
+from attnbench.run.lock import LOCKS, device_lock, holder_of
 
 
 @pytest.mark.parametrize("linked", [False, True])
@@ -64,3 +64,12 @@ def test_under_nohup_it_goes_on() -> None:
             assert not interruption.requested
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("said", [b"x \xff (process 1 of x)", b"run s (process 99999999999999999999 of x)"])
+def test_what_others_wrote_beside_a_lock_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setenv(LOCKS, str(tmp_path))
+    (tmp_path / "cpu.holder").write_bytes(said)
+    assert holder_of("cpu") is None
