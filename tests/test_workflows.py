@@ -191,8 +191,8 @@ def test_a_green_build_without_a_gpu(tmp_path: Path, repository: dict[str, Path]
 @pytest.mark.timeout(600)
 def test_nights_become_a_history_and_a_broken_one_does_not_join_it(tmp_path: Path, repository: dict[str, Path]) -> None:
     def night(number: int) -> tuple[int, Job]:
-        (tmp_path / f"night {number}").mkdir()
-        job = Job("nightly", tmp_path / f"night {number}" / "work", repository)
+        (tmp_path / f"night-{number}").mkdir()
+        job = Job("nightly", tmp_path / f"night-{number}" / "work", repository)
         return job.run(), job
 
     def kept() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 
 from attnbench.core.problem import Problem
 from attnbench.core.protocol import Turned
@@ -17,7 +16,7 @@ _CPU_SHARE, _CPU_TURN_S = 0.03, 1e-3
 _IDLE_SHARE, _IDLE_TURN_S = 0.03, 1e-3
 """CPU time that a participant may take between its turns: sleeping takes none."""
 _FRESH_SHARE, _FRESH_MS, FEWEST_FRESH = 2.0, 0.1, 20
-"""How much longer than a repeated call one on new values may take: the shortest of one in each of so many turns."""
+"""How much longer than repeated calls one on new values may take: the shortest of one in each of so many turns."""
 _CALLED_SHARE = 0.8
 """The least that timed calls take of the time in which nothing else is done, less what it waited for a core: the system
 takes that away most often between loops, where a call of its own returns."""
@@ -117,10 +116,9 @@ def check_leak(work: Work) -> None:
         raise CellEnds(Status.ERROR, f"it keeps {kept_bytes / calls / 2**20:.2g} MiB of memory with every call")
 
 
-def excess_ms(turn: Turned) -> float:
-    """How much longer a call on new values took than one on values seen before is allowed to."""
-    assert turn.fresh_ms is not None
-    return turn.fresh_ms - _FRESH_SHARE * statistics.median(turn.samples_ms) - _FRESH_MS
+def longest_fresh_ms(known_ms: float) -> float:
+    """How long a call on new values may take where one on values seen before takes so long."""
+    return _FRESH_SHARE * known_ms + _FRESH_MS
 
 
 def _output_bytes(problem: Problem) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,18 @@ import pytest
 
 import attnbench
 from attnbench.core.channel import memory_file
-from attnbench.core.protocol import Expect, Expected, Failed, Message, Prepare, Profile, Profiled, TakeTurn, Tensors
+from attnbench.core.protocol import (
+    Expect,
+    Expected,
+    Failed,
+    Message,
+    Prepare,
+    Profile,
+    Profiled,
+    TakeTurn,
+    Tensors,
+    Turned,
+)
 from attnbench.core.record import Status
 from attnbench.results.journal import read_journal
 from attnbench.run.case import _orders
@@ -173,3 +187,26 @@ def test_a_first_call_is_looked_at_in_the_first_round_alone(monkeypatch: pytest.
     Path("s.yaml").write_text(SUITE.replace("processes: 1", "processes: 3"))
     attnbench.run("s.yaml", output="out")
     assert looked_at == [True] * 4 + [False] * 8
+
+
+@pytest.mark.parametrize(("fresh", "status"), [(2.0, Status.OK), (5.0, Status.WRONG_RESULT)])
+def test_a_turn_in_which_all_was_slow_is_no_excuse_for_a_kernel_that_remembers(
+    fresh: float, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = stand_in._Participant._answer
+    turns: dict[str, itertools.count[int]] = defaultdict(itertools.count)
+
+    def answering(self: Any, message: Message) -> Message:
+        if not isinstance(message, TakeTurn):
+            return known(self, message)
+        self._pretended["slower"] = {
+            self._cell.case.name: 10.0 if next(turns[self._participant.label]) % 4 == 1 else 1.0
+        }
+        found = known(self, message)
+        assert isinstance(found, Turned)
+        return replace(found, fresh_ms=fresh * (1 + self._cell.position) if message.afterwards else None)
+
+    monkeypatch.setattr(stand_in._Participant, "_answer", answering)
+    Path("s.yaml").write_text(SUITE.replace("max_time_s: 0.2", "max_time_s: 8"))
+    attnbench.run("s.yaml", output="out")
+    assert {record.status for record in read_journal(Path("out"))} == {status}
