@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from attnbench.core.errors import AttnbenchError, LostOutputError, StoredRunError
 
@@ -25,8 +25,8 @@ _NO_RENAME = (errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EPERM)
 _Reader = Callable[[Any], Any]
 
 
-def content(file: Path) -> bytes:
-    """What an ordinary file holds: whoever opens a pipe may wait for ever.
+def opened(file: Path) -> BinaryIO:
+    """An ordinary file, to be read: whoever opens a pipe may wait for ever.
 
     Raises:
         OSError: It cannot be read, or is no ordinary file.
@@ -35,10 +35,20 @@ def content(file: Path) -> bytes:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no ordinary file", str(file))
-        with open(descriptor, "rb", closefd=False) as opened:
-            return opened.read()
-    finally:
+        return open(descriptor, "rb")  # noqa: PTH123 - whoever asked for it closes it
+    except OSError:
         os.close(descriptor)
+        raise
+
+
+def content(file: Path) -> bytes:
+    """What an ordinary file holds.
+
+    Raises:
+        OSError: It cannot be read, or is no ordinary file.
+    """
+    with opened(file) as whole:
+        return whole.read()
 
 
 def load(kind: type[T], file: Path, *, version: int, what: str, hint: str = "", derived: Sequence[str] = ()) -> T:

@@ -13,10 +13,11 @@ import pandas as pd
 from attnbench.core.errors import StoredRunError, SuiteError
 from attnbench.core.escaping import is_plain
 from attnbench.core.problem import Problem
-from attnbench.core.record import Measure, Record, Status
+from attnbench.core.record import Record, Status
 from attnbench.core.shipped_backends import SHIPPED
 from attnbench.core.stats import geometric_mean
 from attnbench.core.text import echoed
+from attnbench.results.places import processes_asked_for
 
 _TEXTS = ("case", "backend", "device", "reason", "kernel")
 _AGREE = 1e-6
@@ -51,8 +52,7 @@ class Belonging:
         self._seen: dict[tuple[int, int], int] = {}
         self._cells: dict[int, tuple[str, str, Problem]] = {}
         self._is_known = bool(suite[1].get("sweep") or suite[1].get("cases"))
-        asked = (suite[1].get("measure") or {}).get("processes", Measure().processes)
-        self._rounds = asked if self._is_known and not again else None
+        self._rounds = processes_asked_for(suite[1]) if self._is_known and not again else None
         if self._is_known and self._device:
             self._cells = _cells_of(*suite, device=str(self._device))
 

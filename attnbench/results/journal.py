@@ -101,9 +101,7 @@ def read_journal(directory: Path, *, check: Callable[[Record, int], None] = lamb
     """
     path = directory / JOURNAL
     try:
-        if not path.is_file():
-            files.content(path)  # says why it cannot be read
-        file = path.open("rb")
+        file = files.opened(path)
     except OSError as error:
         raise StoredRunError(f"{path} cannot be read: {error.strerror}") from None
     with file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from attnbench.core.errors import StoredRunError
 from attnbench.core.files import content
+from attnbench.core.record import Measure
 from attnbench.core.text import echoed
 from attnbench.results.journal import SUITE
 from attnbench.suite import limits
@@ -46,6 +48,11 @@ def read_suite(path: Path) -> dict[str, Any]:
     _check_processes(file, found.get("measure"))
     _check_backends(file, found.get("backends"))
     return found
+
+
+def processes_asked_for(suite: Mapping[str, Any]) -> int:
+    """The number of fresh processes that a stored suite asks for."""
+    return int((suite.get("measure") or {}).get("processes", Measure().processes))
 
 
 def _check_processes(file: Path, measure: Any) -> None:

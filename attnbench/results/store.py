@@ -14,14 +14,13 @@ from zlib import crc32
 import pandas as pd
 
 from attnbench.core.errors import StoredRunError
-from attnbench.core.files import content, written_whole
-from attnbench.core.record import Measure
+from attnbench.core.files import content, opened, written_whole
 from attnbench.core.text import clean
 from attnbench.results.checks import Belonging, check_row
 from attnbench.results.journal import ENVIRONMENT, JOURNAL, SUITE, read_environment, read_journal
 from attnbench.results.listing import named
 from attnbench.results.pairs import Pairing
-from attnbench.results.places import CSV, PARQUET, UNFINISHED, read_suite
+from attnbench.results.places import CSV, PARQUET, UNFINISHED, processes_asked_for, read_suite
 from attnbench.results.rows import Row, rows_of
 from attnbench.results.spreadsheet import csv_text, read_csv
 from attnbench.results.table import COLUMNS, PROBLEM, Cells, typed
@@ -62,7 +61,7 @@ class StoredRun:
     @property
     def processes(self) -> int:
         """Processes that the suite asked for."""
-        return int((self.suite.get("measure") or {}).get("processes", Measure().processes))
+        return processes_asked_for(self.suite)
 
     @property
     def unreached(self) -> int:
@@ -234,9 +233,7 @@ def _made_from(path: Path) -> dict[Any, Any]:
 
     checksum = 0
     try:
-        if not (path / JOURNAL).is_file():
-            content(path / JOURNAL)  # says why it cannot be read
-        with (path / JOURNAL).open("rb") as file:
+        with opened(path / JOURNAL) as file:
             while chunk := file.read(2**22):
                 checksum = crc32(chunk, checksum)
     except OSError as error:

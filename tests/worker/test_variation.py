@@ -47,6 +47,13 @@ def tensors(inputs: Inputs) -> list[Tensor]:
     return [inputs.x, inputs.output_gradient, *inputs.parameters.values()]
 
 
+def plain_and_moved(asked: Problem) -> tuple[Inputs, Inputs]:
+    plain = make_inputs(asked, device=CPU, seed=0)
+    moved = copied(plain)
+    vary(asked, moved, MOVED)
+    return plain, moved
+
+
 def some_variation(asked: Problem) -> Variation:
     return Variation(signs=5, roll=rolls(asked) - 1)
 
@@ -73,9 +80,7 @@ def test_what_varied_inputs_give_is_known_from_the_plain_ones(asked: Problem) ->
 @every_kind
 def test_of_one_image_it_is_known_what_a_map_that_has_moved_must_give(asked: Problem) -> None:
     for one in alike(asked):
-        inputs = make_inputs(one, device=CPU, seed=0)
-        moved = copied(inputs)
-        vary(one, moved, MOVED)
+        inputs, moved = plain_and_moved(one)
         found = {name: value.to(inputs.x.dtype) for name, value in reference(one, moved).tensors.items()}
         for image in range(one.batch):
             known = OneImage(Expectation(one, inputs), MOVED, image=image)
@@ -89,9 +94,7 @@ def test_of_one_image_it_is_known_what_a_map_that_has_moved_must_give(asked: Pro
 @every_kind
 def test_nothing_of_what_a_map_gives_is_what_it_gave_before_it_moved(asked: Problem) -> None:
     for one in alike(asked):
-        inputs = make_inputs(one, device=CPU, seed=0)
-        moved = copied(inputs)
-        vary(one, moved, MOVED)
+        inputs, moved = plain_and_moved(one)
         before, after = (reference(one, given).output for given in (inputs, moved))
         known = set(before.flatten().abs().tolist())
         real = [value for value in after.flatten().abs().tolist() if value]
